@@ -1,0 +1,40 @@
+"""Box frames and the arithmetic between them, in numpy.
+
+Two frames, named in every variable: `xyxy` = left, top, right, bottom edges; `cxcywh` = centre and size. Edges are
+continuous: a box that covers the whole of a W pixel wide image runs from 0 to W, so that its width is x2 - x1 = W.
+Units are in the name too: `_px` pixels of the image, nothing = fraction of the image (0..1).
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.floating[Any]]
+
+
+def cxcywh_from_xyxy(boxes_xyxy: Floats) -> Floats:
+    corner_low, corner_high = boxes_xyxy[..., :2], boxes_xyxy[..., 2:]
+    return np.concatenate([(corner_low + corner_high) / 2, corner_high - corner_low], axis=-1)
+
+
+def xyxy_from_cxcywh(boxes_cxcywh: Floats) -> Floats:
+    centre, half = boxes_cxcywh[..., :2], boxes_cxcywh[..., 2:] / 2
+    return np.concatenate([centre - half, centre + half], axis=-1)
+
+
+def clip(boxes_xyxy: Floats, width: float, height: float) -> Floats:
+    """The part of each box inside (0, 0, width, height); empty (x2 <= x1) for a box that lies outside."""
+    limits = np.array([width, height, width, height], dtype=boxes_xyxy.dtype)
+    return np.clip(boxes_xyxy, 0, limits)
+
+
+def iou(a_xyxy: Floats, b_xyxy: Floats) -> Floats:
+    """[N, 4], [M, 4] -> [N, M] intersection over union, 0 where both boxes are empty."""
+    low = np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
+    high = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
+    overlap = np.clip(high - low, 0, None).prod(-1)
+    area_a = (a_xyxy[:, 2:] - a_xyxy[:, :2]).prod(-1)
+    area_b = (b_xyxy[:, 2:] - b_xyxy[:, :2]).prod(-1)
+    union = area_a[:, None] + area_b[None, :] - overlap
+    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
