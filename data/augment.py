@@ -1,0 +1,164 @@
+"""Geometry and colour of one image: pure functions of (image, boxes, rng).
+
+Geometry is defined by integers: the pixels `source` of the image become the pixels `target` of the S x S canvas, then
+the canvas may be mirrored. Boxes go through the same integers, so they move exactly with their pixels.
+
+Two training policies, both darknet's (src/data.c, load_data_detection):
+- `place` (darknet since August 2018): the aspect ratio is jittered, the whole image is scaled by `scale` (1 = as large as
+  fits) and put at a random place of a grey canvas; what hangs over is cut;
+- `crop` (darknet of November 2016, the paper's numbers): each side moves in or out by up to `jitter`, the crop is
+  stretched to the square, outside pixels repeat the border.
+"""
+
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from data.boxes import clip
+
+Image = NDArray[np.uint8]
+GREY = 128  # darknet fills with .5
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    policy: Literal["place", "crop"] = "place"
+    jitter: float = 0.3  #: fraction of a side; darknet jitter=.3 (yolov2-voc.cfg), .2 in the 2016 cfgs
+    scale_min: float = 1.0  #: `place` only; darknet of 2017 drew U(.25, 2), since August 2018 it is 1
+    scale_max: float = 1.0
+    flip: float = 0.5  #: probability of mirroring left to right
+    hue: float = 0.1  #: largest shift, as a fraction of the colour circle
+    saturation: float = 1.5  #: largest factor; its inverse is as likely
+    exposure: float = 1.5
+    min_size: float = 0.001  #: boxes thinner than this fraction of the canvas after clipping are dropped (darknet)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.jitter < 0.5:
+            raise ValueError(f"augment.jitter={self.jitter}: expected 0 <= jitter < 0.5, a fraction of the image side")
+        if not 0 < self.scale_min <= self.scale_max:
+            raise ValueError(
+                f"augment.scale_min={self.scale_min}, scale_max={self.scale_max}: expected 0 < scale_min <= scale_max"
+            )
+        if self.saturation < 1 or self.exposure < 1:
+            raise ValueError(
+                f"augment.saturation={self.saturation}, exposure={self.exposure}: expected factors >= 1; 1 = unchanged"
+            )
+
+
+class Placement(NamedTuple):
+    source: tuple[int, int, int, int]  # x1 y1 x2 y2 px of the image, inside it
+    target: tuple[int, int, int, int]  # x1 y1 x2 y2 px of the canvas, inside it
+    flip: bool = False
+    repeat_border: bool = False  # fill the rest of the canvas by repeating the border instead of grey
+
+
+def _overlap(start: float, length: float, source_length: int, canvas_length: int) -> tuple[int, int, int, int]:
+    """One axis: an image axis laid over canvas start..start+length -> (source from, to, target from, to)."""
+    target_from = min(max(round(start), 0), canvas_length - 1)
+    target_to = min(max(round(start + length), target_from + 1), canvas_length)
+    ratio = source_length / length
+    source_from = min(max(round((target_from - start) * ratio), 0), source_length - 1)
+    source_to = min(max(round((target_to - start) * ratio), source_from + 1), source_length)
+    return source_from, source_to, target_from, target_to
+
+
+def _lay(
+    left: float, top: float, new_width: float, new_height: float, width: int, height: int, side: int
+) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
+    sx1, sx2, tx1, tx2 = _overlap(left, new_width, width, side)
+    sy1, sy2, ty1, ty2 = _overlap(top, new_height, height, side)
+    return (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2)
+
+
+def random_placement(width: int, height: int, side: int, config: AugmentConfig, rng: np.random.Generator) -> Placement:
+    jitter = config.jitter
+    flip = bool(rng.random() < config.flip)
+    if config.policy == "crop":
+        left, right = rng.uniform(-jitter, jitter, 2) * width
+        top, bottom = rng.uniform(-jitter, jitter, 2) * height
+        zoom_x, zoom_y = side / (width - left - right), side / (height - top - bottom)
+        laid = _lay(-left * zoom_x, -top * zoom_y, width * zoom_x, height * zoom_y, width, height, side)
+        return Placement(*laid, flip, repeat_border=True)
+    aspect = width * (1 + rng.uniform(-jitter, jitter)) / (height * (1 + rng.uniform(-jitter, jitter)))
+    scale = rng.uniform(config.scale_min, config.scale_max)
+    new_width, new_height = (
+        (scale * side * aspect, scale * side) if aspect < 1 else (scale * side, scale * side / aspect)
+    )
+    left, top = rng.uniform(0, 1, 2) * (side - new_width, side - new_height)
+    return Placement(*_lay(left, top, new_width, new_height, width, height, side), flip)
+
+
+def letterbox(width: int, height: int, side: int) -> Placement:
+    """The whole image, as large as fits, centred on grey."""
+    zoom = side / max(width, height)
+    new_width, new_height = max(1, round(width * zoom)), max(1, round(height * zoom))
+    left, top = (side - new_width) // 2, (side - new_height) // 2
+    return Placement((0, 0, width, height), (left, top, left + new_width, top + new_height))
+
+
+def stretch(width: int, height: int, side: int) -> Placement:
+    return Placement((0, 0, width, height), (0, 0, side, side))
+
+
+def place_image(image: Image, placement: Placement, canvas: Image) -> None:
+    """Writes the [S, S, 3] canvas. One resize, straight into it: three times faster than one warpAffine."""
+    sx1, sy1, sx2, sy2 = placement.source
+    tx1, ty1, tx2, ty2 = placement.target
+    side = canvas.shape[0]
+    if (tx1, ty1, tx2, ty2) != (0, 0, side, side):
+        canvas[:] = GREY
+    inner = canvas[ty1:ty2, tx1:tx2]
+    cv2.resize(image[sy1:sy2, sx1:sx2], (tx2 - tx1, ty2 - ty1), dst=inner, interpolation=cv2.INTER_LINEAR)
+    if placement.repeat_border:
+        border = ty1, side - ty2, tx1, side - tx2
+        cv2.copyMakeBorder(inner.copy(), *border, cv2.BORDER_REPLICATE, dst=canvas)
+    if placement.flip:
+        canvas[:] = canvas[:, ::-1].copy()
+
+
+def place_boxes(boxes_xyxy_px: NDArray[np.float32], placement: Placement, side: int) -> NDArray[np.float32]:
+    """[N, 4] px of the image -> [N, 4] fractions of the canvas, not clipped."""
+    (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
+    zoom = np.array([(tx2 - tx1) / (sx2 - sx1), (ty2 - ty1) / (sy2 - sy1)] * 2, np.float64)
+    boxes = ((boxes_xyxy_px - (sx1, sy1, sx1, sy1)) * zoom + (tx1, ty1, tx1, ty1)) / side
+    if placement.flip:
+        boxes[:, [0, 2]] = 1 - boxes[:, [2, 0]]
+    return boxes.astype(np.float32)
+
+
+def unplace_boxes(boxes_xyxy: NDArray[np.float64], placement: Placement, side: int) -> NDArray[np.float64]:
+    """Inverse of `place_boxes` for an unmirrored placement: fractions of the canvas -> px of the image."""
+    assert not placement.flip
+    (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
+    zoom = np.array([(sx2 - sx1) / (tx2 - tx1), (sy2 - sy1) / (ty2 - ty1)] * 2)
+    moved: NDArray[np.float64] = (boxes_xyxy * side - (tx1, ty1, tx1, ty1)) * zoom + (sx1, sy1, sx1, sy1)
+    return moved
+
+
+def clip_boxes(boxes_xyxy: NDArray[np.float32], min_size: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Clips to the canvas; also which boxes are still at least `min_size` wide and high."""
+    clipped = clip(boxes_xyxy, 1, 1)
+    wide_enough: NDArray[np.bool_] = np.all(clipped[:, 2:] - clipped[:, :2] >= min_size, axis=1)
+    return clipped.astype(np.float32), wide_enough
+
+
+def distort_colour(canvas: Image, config: AugmentConfig, rng: np.random.Generator) -> None:
+    """Hue shift and saturation and exposure factors in HSV, in place; within one grey level of exact arithmetic."""
+    hue = rng.uniform(-config.hue, config.hue)
+    factors = [rng.uniform(1, limit) for limit in (config.saturation, config.exposure)]
+    saturation, exposure = (1 / f if rng.random() < 0.5 else f for f in factors)
+    levels = np.arange(256)
+    table = np.stack(
+        [
+            (levels + round(hue * 256)) % 256,
+            np.clip(np.rint(levels * saturation), 0, 255),
+            np.clip(np.rint(levels * exposure), 0, 255),
+        ],
+        axis=-1,
+    ).astype(np.uint8)
+    hsv = cv2.cvtColor(canvas, cv2.COLOR_RGB2HSV_FULL)
+    cv2.LUT(hsv, table[None], dst=hsv)
+    cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL, dst=canvas)

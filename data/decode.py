@@ -1,0 +1,25 @@
+"""Image file bytes -> RGB array. JPEG through libjpeg-turbo (simplejpeg), anything else through OpenCV."""
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+
+cv2.setNumThreads(0)  # one image per process at a time; the processes are the parallelism
+
+
+def decode(data: bytes | memoryview) -> NDArray[np.uint8]:
+    """[H, W, 3] uint8 RGB of the stored pixels; an EXIF rotation is not applied (annotations refer to stored pixels).
+
+    ValueError with the reason for anything that is not wholly readable: a truncated file is an error, not a half-grey
+    picture.
+    """
+    if len(data) == 0:
+        raise ValueError("the file is empty")
+    if data[:2] == b"\xff\xd8":
+        image: NDArray[np.uint8] = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True)
+        return image
+    other = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    if other is None:
+        raise ValueError(f"neither JPEG nor another known image format (first bytes {bytes(data[:4])!r})")
+    return np.asarray(other, np.uint8)

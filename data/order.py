@@ -1,0 +1,99 @@
+"""Which sample is where in the run: pure functions of integers, no files, no processes.
+
+A run reads one endless stream of samples: the order of epoch 0, then of epoch 1, and so on. Global batch k is positions
+k*B .. (k+1)*B of that stream, rank r takes the r-th equal slice of it. So
+
+- every sample comes exactly once in an epoch; the tail rule is that the last batch of an epoch is filled up with the
+  first samples of the next one: nothing is dropped, nothing is repeated, and all ranks always get equal batches;
+- the stream depends on (seed, shard sizes, window) alone: not on ranks, workers or batch size;
+- the position of a run is one number, the images seen, and any position is reached at the same cost.
+
+Order of an epoch: shards are shuffled, then samples are shuffled inside windows of `window` consecutive shards of that
+order. Reading stays local to a few open shards, and the set itself was shuffled once when it was sharded.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[np.int64]
+
+
+class BatchPlan(NamedTuple):
+    """One local batch, before anything is read. `epochs` says to which epoch's order each sample belongs."""
+
+    samples: Ids  # [B] sample numbers in the shard index
+    epochs: Ids  # [B]
+    side: int  # px
+
+
+def random_bits(count: int, *key: int) -> NDArray[np.uint64]:
+    """`count` random 64-bit words, a pure function of up to three key numbers (Philox: raw words never change)."""
+    seed, major, minor = (*key, 0, 0)[:3]
+    return np.random.Philox(key=[seed, major], counter=[0, 0, minor, 0]).random_raw(count)
+
+
+def epoch_order(shard_sizes: Ids, seed: int, epoch: int, window: int) -> Ids:
+    """[N] all sample numbers (shard by shard, 0..N-1) in the order of this epoch. O(N log N)."""
+    shard_starts = np.concatenate([[0], np.cumsum(shard_sizes)])
+    shards = np.argsort(random_bits(len(shard_sizes), seed, epoch, 0), kind="stable")
+    sizes = shard_sizes[shards]
+    # sample numbers, shard after shard in the shuffled order of shards
+    samples = np.repeat(shard_starts[shards] - np.concatenate([[0], np.cumsum(sizes)])[:-1], sizes)
+    samples += np.arange(len(samples))
+    windows = np.repeat(np.arange(len(shards)) // window, sizes)
+    return samples[np.lexsort((random_bits(len(samples), seed, epoch, 1), windows))]
+
+
+def batch_side(images_seen: int, seed: int, sides: tuple[int, ...], images_per_side: int) -> int:
+    """Side in px of the batch that starts at this position: redrawn uniformly every `images_per_side` images."""
+    block = images_seen // images_per_side
+    return sides[int(random_bits(1, seed, block, 2)[0] % len(sides))]
+
+
+class Order:
+    """The endless stream, by position. Holds at most two epochs' orders (8 bytes a sample each)."""
+
+    def __init__(self, shard_sizes: Ids, seed: int, window: int) -> None:
+        assert len(shard_sizes) and shard_sizes.min() > 0
+        self.shard_sizes, self.seed, self.window = shard_sizes, seed, window
+        self.num_samples = int(shard_sizes.sum())
+        self._epochs: dict[int, Ids] = {}
+
+    def __getitem__(self, positions: slice) -> tuple[Ids, Ids]:
+        """Sample numbers and epochs at positions start..stop of the stream."""
+        where = np.arange(positions.start, positions.stop, dtype=np.int64)
+        epochs = where // self.num_samples
+        samples = np.empty_like(where)
+        for epoch in np.unique(epochs):
+            inside = epochs == epoch
+            samples[inside] = self._epoch(int(epoch))[where[inside] % self.num_samples]
+        return samples, epochs
+
+    def _epoch(self, epoch: int) -> Ids:
+        if epoch not in self._epochs:
+            self._epochs = {e: order for e, order in self._epochs.items() if e == epoch - 1}
+            self._epochs[epoch] = epoch_order(self.shard_sizes, self.seed, epoch, self.window)
+        return self._epochs[epoch]
+
+
+def plan(
+    order: Order,
+    *,
+    start: int,
+    stop: int,
+    batch: int,
+    rank: int,
+    world_size: int,
+    sides: tuple[int, ...],
+    images_per_side: int,
+) -> Iterator[BatchPlan]:
+    """The batches of one rank from position `start` until `stop` images are seen (the last may run over it)."""
+    assert batch % world_size == 0
+    local = batch // world_size
+    for position in range(start, stop, batch):
+        first = position + rank * local
+        samples, epochs = order[first : first + local]
+        yield BatchPlan(samples, epochs, batch_side(position, order.seed, sides, images_per_side))

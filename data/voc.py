@@ -1,0 +1,165 @@
+"""Pascal VOC folders (ImageSets, Annotations, JPEGImages) -> `Annotations`: what the sharder reads.
+
+Corners in the files are 1-based and inclusive: a box over a whole row of 500 px runs from 1 to 500. They
+become continuous 0-based edges here and nowhere else: x1 = xmin - 1, x2 = xmax.
+Differs: darknet's voc_label.py takes (min + max) / 2 - 1 as centre and max - min as size: half a pixel up and
+to the left of this centre, and one pixel smaller.
+"""
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.boxes import clip
+from data.sample import Annotations, Record
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+NUM_LISTED = 10  # an error about many things shows this many of them
+
+
+class Annotation(NamedTuple):
+    """One annotation file: the objects with a box, and a sentence for each object whose box is degenerate."""
+
+    width: int
+    height: int
+    names: list[str]
+    boxes_xyxy_px: NDArray[np.float32]  # [N, 4] continuous edges, clipped to the image
+    difficult: NDArray[np.bool_]  # [N]
+    degenerate: list[str]
+
+
+def read_voc(
+    root: Path, splits: Sequence[str], classes: Sequence[str] | None = None, *, drop_degenerate: bool = False
+) -> Annotations:
+    """A split is "2007:trainval", an image set of root/VOC2007, or "trainval", an image set of root itself.
+
+    Without `classes` they are the sorted names found in these splits (VOC's own order); a set that goes with
+    another one is to be read with the classes of that one.
+    """
+    origin: dict[str, str] = {}  # key -> where it was listed
+    found: list[tuple[str, Path, Path, Annotation]] = []
+    for split in splits:
+        year, _, name = split.rpartition(":")
+        folder = root / f"VOC{year}" if year else root
+        for image_id in _listed(folder, name):
+            key, where = image_id.replace(".", "_"), f"{image_id} of {split}"
+            if key in origin:
+                raise ValueError(
+                    f"{root}: expected each image once, found {origin[key]} and {where} (both would be sample"
+                    f" {key!r}); leave out one of the splits, or take one image off its list"
+                )
+            origin[key] = where
+            xml = _existing(folder / "Annotations", image_id, (".xml",), where)
+            image = _existing(folder / "JPEGImages", image_id, IMAGE_SUFFIXES, where)
+            try:
+                text = xml.read_text(encoding="utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{xml}: expected UTF-8 text, found: {error}; convert the file") from None
+            found.append((key, image, xml, parse_annotation(text, xml)))
+
+    degenerate = [sentence for *_, parsed in found for sentence in parsed.degenerate]
+    if degenerate and not drop_degenerate:
+        raise ValueError(
+            f"{root}: expected boxes with an area inside the image, found {len(degenerate)} without; correct the"
+            " files, or leave out such objects with --drop-degenerate\n  " + "\n  ".join(degenerate[:NUM_LISTED])
+        )
+    if classes is None:
+        classes = sorted({name for *_, parsed in found for name in parsed.names})
+    label_of = {name: label for label, name in enumerate(classes)}
+    records = []
+    for key, image, xml, (width, height, names, boxes_xyxy_px, difficult, _) in found:
+        if unknown := sorted(set(names) - label_of.keys()):
+            raise ValueError(
+                f"{xml}: expected objects of the classes {', '.join(classes)}; found {', '.join(unknown)};"
+                " add it to --classes"
+            )
+        labels, crowd = np.array([label_of[name] for name in names], np.int16), np.zeros(len(names), np.bool_)
+        records.append(Record(key, image, width, height, boxes_xyxy_px, labels, difficult, crowd))
+    source = " ".join(["voc", *(f"VOC{split}" if ":" in split else split for split in splits)])
+    dropped = {"degenerate boxes": len(degenerate)} if degenerate else {}
+    return Annotations(source, tuple(classes), tuple(range(1, len(classes) + 1)), records, dropped)
+
+
+def parse_annotation(text: str, path: Path) -> Annotation:
+    """Objects are direct children of the root: a <part> has a <bndbox> too. `path` is for messages only."""
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can expand to gigabytes
+        raise ValueError(f"{path}: expected plain XML, found a <!DOCTYPE or <!ENTITY declaration; remove it")
+    try:
+        root = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path}: expected XML, found: {error}; fetch or write the file again") from None
+    size = _child(root, "size", f"{path}: the annotation")
+    width, height = (int(_number(size, tag, f"{path}: <size>")) for tag in ("width", "height"))
+    if width <= 0 or height <= 0:
+        raise ValueError(f"{path}: expected the image's size in px, found {width}x{height}; correct it")
+
+    names, boxes, difficult, degenerate = [], [], [], []
+    for number, element in enumerate(root.findall("object"), start=1):
+        name = (_child(element, "name", f"{path}: object {number}").text or "").strip()
+        where = f"{path}: object {number} ({name})"
+        corners = _child(element, "bndbox", where)
+        xmin, ymin, xmax, ymax = (_number(corners, tag, where) for tag in ("xmin", "ymin", "xmax", "ymax"))
+        box_xyxy_px = clip(np.array([xmin - 1, ymin - 1, xmax, ymax], np.float32), width, height)
+        if xmax <= xmin or ymax <= ymin or (box_xyxy_px[2:] <= box_xyxy_px[:2]).any():
+            edges = f"xmin={xmin:g} xmax={xmax:g} ymin={ymin:g} ymax={ymax:g}"
+            degenerate.append(f"{where} has {edges} in {width}x{height}")
+            continue
+        names.append(name)
+        boxes.append(box_xyxy_px)
+        difficult.append(element.find("difficult") is not None and _number(element, "difficult", where) != 0)
+    boxes_xyxy_px = np.array(boxes, np.float32).reshape(-1, 4)
+    return Annotation(width, height, names, boxes_xyxy_px, np.array(difficult, np.bool_), degenerate)
+
+
+def _child(parent: ElementTree.Element, tag: str, where: str) -> ElementTree.Element:
+    child = parent.find(tag)
+    if child is None or (len(child) == 0 and not (child.text or "").strip()):
+        raise ValueError(f"{where}: expected <{tag}>, found none; add it, or take the image off the list")
+    return child
+
+
+def _number(parent: ElementTree.Element, tag: str, where: str) -> float:
+    text = _child(parent, tag, where).text or ""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{where}: expected a finite number in <{tag}>, found {text!r}; correct it")
+    return number
+
+
+def _listed(folder: Path, name: str) -> list[str]:
+    """Image ids. A list for one class says "id flag": 1 has it, 0 only difficult ones, -1 has none."""
+    path = folder / "ImageSets" / "Main" / f"{name}.txt"
+    if not path.is_file():
+        there = sorted((other.stem for other in path.parent.glob("*.txt")), key=len)
+        raise ValueError(
+            f"{path}: expected an image set, found only: {', '.join(there[:NUM_LISTED]) or 'nothing'}; name a"
+            " split 2007:trainval under the folder of VOC2007, or trainval under the folder of ImageSets"
+        )
+    ids = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        match line.split():
+            case [] | [_, "-1"]:
+                pass
+            case [image_id] | [image_id, "0" | "1"]:
+                ids.append(image_id)
+            case _:
+                raise ValueError(f"{path}:{number}: expected ID or ID -1|0|1, found {line!r}; correct it")
+    if not ids:
+        raise ValueError(f"{path}: expected at least one image, found none; leave this split out")
+    return ids
+
+
+def _existing(folder: Path, image_id: str, suffixes: Sequence[str], where: str) -> Path:
+    for suffix in suffixes:
+        if (path := folder / f"{image_id}{suffix}").is_file():
+            return path
+    wanted = f"{image_id} with {' or '.join(suffixes)}"
+    raise ValueError(f"{folder}: expected {wanted}, found no such file; unpack it, or take {where} off its list")

@@ -1,0 +1,189 @@
+"""Average precision as the VOC devkit counts it, from every detection and every truth of a set at once.
+
+Last on the way from shard to score, in numpy: no network, no device, no process group. Boxes have continuous
+edges and start at 0, as everywhere else here: a VOC annotation xmin, ymin, xmax, ymax (pixels counted from 1, the
+last one included) is (xmin - 1, ymin - 1, xmax, ymax). The width x2 - x1 then is the devkit's xmax - xmin + 1: its
+"+1 convention" comes out by itself, and there is no +1 below.
+
+C classes, N detections, M truths, P pairs of a detection and a truth of the same image and class.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+# voc_eval's own arange, not tenths: 3 * 0.1 > 0.3, so that a recall of 3/10 does not reach its fourth threshold.
+RECALLS = np.arange(0.0, 1.1, 0.1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detections:
+    """What the network said about some images, flat. The order matters only within an image."""
+
+    images: NDArray[np.int64]  #: [N] image numbers, any integers
+    labels: NDArray[np.int64]  #: [N]
+    scores: NDArray[np.float64]  #: [N] only their order counts
+    boxes_xyxy_px: NDArray[np.float64]  #: [N, 4]
+
+    def __post_init__(self) -> None:
+        _check_rows(self)
+        if (nan := np.isnan(self.scores)).any():
+            raise ValueError(
+                f"{_where(self, nan)}: score is nan, expected a number; the network has diverged, go back to an "
+                "earlier checkpoint"
+            )
+
+    @classmethod
+    def empty(cls) -> "Detections":
+        numbers = np.zeros(0, np.int64)
+        return cls(numbers, numbers, np.zeros(0), np.zeros((0, 4)))
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Detections"]) -> "Detections":
+        """All parts as one. While each image is in one part only, the order of the parts cannot change a score."""
+        parts = [cls.empty(), *parts]
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Truths:
+    """What there is to find in the same images, flat."""
+
+    images: NDArray[np.int64]  #: [M]
+    labels: NDArray[np.int64]  #: [M]
+    boxes_xyxy_px: NDArray[np.float64]  #: [M, 4]
+    ignored: NDArray[np.bool_]  #: [M] VOC difficult, COCO crowd: finding it is neither right nor wrong
+
+    def __post_init__(self) -> None:
+        _check_rows(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VocScores:
+    """nan marks a class without a truth that counts; the means leave it out."""
+
+    ap_11point: NDArray[np.float64]  #: [C] VOC2007: mean of the best precision at recall >= 0, .1, .. 1
+    ap_area: NDArray[np.float64]  #: [C] VOC2010 on: area under the precision envelope
+    num_truths: NDArray[np.int64]  #: [C] without the ignored ones
+
+    @property
+    def map_11point(self) -> float:
+        return _mean_of_known(self.ap_11point)
+
+    @property
+    def map_area(self) -> float:
+        return _mean_of_known(self.ap_area)
+
+
+def voc_ap(detections: Detections, truths: Truths, num_classes: int, iou_threshold: float = 0.5) -> VocScores:
+    """The devkit's rule, as py-faster-rcnn's `voc_eval` writes it down.
+
+    Each detection goes to the truth of its image and class with the largest IoU, ignored ones included, the first
+    of equals. If the IoU is above the threshold (not at it), an ignored truth takes the detection out of the count;
+    any other makes the first detection that claims it right and the later ones wrong. All else is wrong.
+    First means highest score. Equal scores: lower image number, then earlier in the input, so that the result
+    cannot depend on the order in which the detections of the ranks were put together.
+    """
+    _check_labels(detections, num_classes)
+    _check_labels(truths, num_classes)
+
+    best_N, iou_N = _best_truths(detections, truths, num_classes)
+    found_N = iou_N > iou_threshold
+    taken_out_N = np.zeros(len(found_N), dtype=np.bool_)
+    taken_out_N[found_N] = truths.ignored[best_N[found_N]]
+
+    # Class by class and best score first; lexsort is stable, its last key is the first to decide.
+    order = np.lexsort((detections.images, -detections.scores, detections.labels))
+    order = order[~taken_out_N[order]]
+    claims = np.flatnonzero(found_N[order])
+    _, first_claims = np.unique(best_N[order][claims], return_index=True)
+    right = np.zeros(len(order), dtype=np.bool_)
+    right[claims[first_claims]] = True
+
+    num_truths = np.bincount(truths.labels[~truths.ignored], minlength=num_classes)
+    edges = np.searchsorted(detections.labels[order], np.arange(num_classes + 1))
+    ap = np.full((2, num_classes), np.nan)
+    for label in np.flatnonzero(num_truths):
+        ap[:, label] = _average_precisions(right[edges[label] : edges[label + 1]], num_truths[label])
+    return VocScores(ap_11point=ap[0], ap_area=ap[1], num_truths=num_truths)
+
+
+def _best_truths(
+    detections: Detections, truths: Truths, num_classes: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """[N] the truth of the same image and class with the largest IoU (-1: there is none), [N] that IoU."""
+    group_N = detections.images * num_classes + detections.labels
+    group_M = truths.images * num_classes + truths.labels
+    by_group = np.argsort(group_M, kind="stable")
+    start_N, stop_N = (np.searchsorted(group_M[by_group], group_N, side=side) for side in ("left", "right"))
+    count_N = stop_N - start_N
+
+    best_N, best_iou_N = np.full(len(group_N), -1), np.zeros(len(group_N))
+    rivals = count_N[count_N > 0]  # reduceat cannot do with empty runs
+    if not len(rivals):
+        return best_N, best_iou_N
+    run_starts = np.cumsum(rivals) - rivals
+    place_P = np.arange(rivals.sum()) - np.repeat(run_starts - start_N[count_N > 0], rivals)  # in by_group
+    iou_P = _iou_of_pairs(np.repeat(detections.boxes_xyxy_px, count_N, axis=0), truths.boxes_xyxy_px[by_group[place_P]])
+    best_iou = np.maximum.reduceat(iou_P, run_starts)
+    is_best_P = iou_P == np.repeat(best_iou, rivals)
+    first_best = np.minimum.reduceat(np.where(is_best_P, place_P, len(by_group)), run_starts)
+    best_N[count_N > 0], best_iou_N[count_N > 0] = by_group[first_best], best_iou
+    return best_N, best_iou_N
+
+
+def _iou_of_pairs(a_xyxy: NDArray[np.float64], b_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[P, 4], [P, 4] -> [P], row by row (`data.boxes.iou` is all against all)."""
+    sides = np.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:]) - np.maximum(a_xyxy[:, :2], b_xyxy[:, :2])
+    overlap = np.clip(sides, 0, None).prod(-1)
+    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a_xyxy, b_xyxy))
+    union = area_a + area_b - overlap
+    iou: NDArray[np.float64] = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return iou
+
+
+def _average_precisions(right: NDArray[np.bool_], num_truths: int) -> tuple[float, float]:
+    """11-point and area, from the verdicts of one class in descending score."""
+    hits = np.cumsum(right)
+    precision = hits / np.arange(1, len(right) + 1)
+    envelope = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)  # best precision from here on
+    reached = np.searchsorted(hits / num_truths, RECALLS)  # first row with recall >= t; past the end: never
+    # Recall grows by 1 / num_truths at every hit: sum, then divide once, and a perfect score is exactly 1.0.
+    return float(envelope[reached].mean()), float(envelope[:-1][right].sum() / num_truths)
+
+
+def _mean_of_known(ap: NDArray[np.float64]) -> float:
+    known = ap[~np.isnan(ap)]
+    return float(known.mean()) if len(known) else 0.0
+
+
+def _check_rows(table: Detections | Truths) -> None:
+    for field in fields(table):
+        found = getattr(table, field.name).shape
+        expected = (len(table.images), 4) if field.name == "boxes_xyxy_px" else (len(table.images),)
+        if found != expected:
+            raise ValueError(
+                f"{type(table).__name__}: {field.name} has shape {found}, expected {expected}, a row for each of "
+                f"{len(table.images)} images entries; pass one entry per box in every array"
+            )
+    boxes = table.boxes_xyxy_px
+    if (bad := ~np.all(boxes[:, 2:] >= boxes[:, :2], axis=-1)).any():  # nan is bad too
+        raise ValueError(
+            f"{_where(table, bad)}: box xyxy={boxes[bad.argmax()]}, expected numbers with x1 <= x2 and y1 <= y2; "
+            "pass left, top, right, bottom, not centre and size"
+        )
+
+
+def _check_labels(table: Detections | Truths, num_classes: int) -> None:
+    if (bad := (table.labels < 0) | (table.labels >= num_classes)).any():
+        raise ValueError(
+            f"{_where(table, bad)}: label {table.labels[bad.argmax()]}, expected 0..{num_classes - 1}; use the class "
+            "names that the network was built for, and leave free truth slots (-1) out"
+        )
+
+
+def _where(table: Detections | Truths, bad: NDArray[np.bool_]) -> str:
+    row = bad.argmax()
+    return f"{type(table).__name__} row {row} (image {table.images[row]}; {bad.sum()} of {len(bad)} rows)"

@@ -1,0 +1,201 @@
+"""Darknet-19 and YOLOv2 (arXiv 1612.08242, section 3; darknet cfg/yolov2-voc.cfg). `python -m train.model` prints it.
+
+    B images  C channels  H W grid cells of 32 px  A anchors
+
+Every network here is one `Layers` description: a number is a 3x3 convolution with that many filters, a negative number
+a 1x1 convolution, POOL halves the map. Attributes are created in the order of darknet's cfg, which is also the order
+of its .weights files.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from torch import nn
+
+POOL, POOL_SAME = "pool", "pool, stride 1"
+Layers = Sequence[int | str]
+Variant = Literal["yolov2", "yolov2-2016", "tiny-voc", "tiny-coco"]
+Passthrough = Literal["space_to_depth", "reorg"]
+
+
+class Description(NamedTuple):
+    fine: Layers  #: up to the passthrough tap, stride 16
+    coarse: Layers  #: on to stride 32
+    neck: Layers
+    bottleneck: int | None  #: 1x1 filters before the passthrough (None: no such layer)
+    fused: Layers  #: after the concatenation; () means there is no passthrough at all
+
+
+_FINE = (32, POOL, 64, POOL, 128, -64, 128, POOL, 256, -128, 256, POOL, 512, -256, 512, -256, 512)
+_COARSE = (POOL, 1024, -512, 1024, -512, 1024)
+_TINY = (16, POOL, 32, POOL, 64, POOL, 128, POOL, 256, POOL, 512, POOL_SAME, 1024)
+
+VARIANTS: dict[Variant, Description] = {
+    "yolov2": Description(_FINE, _COARSE, (1024, 1024), 64, (1024,)),
+    "yolov2-2016": Description(_FINE, _COARSE, (1024, 1024), None, (1024,)),  # the network of the paper's numbers
+    "tiny-voc": Description((), _TINY, (1024,), None, ()),
+    "tiny-coco": Description((), _TINY, (512,), None, ()),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    variant: Variant = "yolov2"
+    passthrough: Passthrough = "space_to_depth"  #: "reorg" is darknet's own order, needed for its trained detectors
+    width: float = 1.0  #: factor on every number of filters but the output's
+    bn_momentum: float = 0.01  #: darknet; a run of a few hundred steps wants 0.1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.width <= 4:
+            raise ValueError(f"model.width={self.width}: expected 0 < width <= 4; 1 is the published network")
+
+
+class SpaceToDepth(nn.Module):
+    """[B, C, H, W] -> [B, s*s*C, H/s, W/s], s the block size; channel (dy*s + dx)*C + c is pixel (dy, dx) of a block."""
+
+    def __init__(self, block_size: int) -> None:
+        super().__init__()
+        self.block_size = block_size
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        s = self.block_size
+        return torch.cat([x[:, :, dy::s, dx::s] for dy in range(s) for dx in range(s)], dim=1)
+
+
+class Reorg(nn.Module):
+    """darknet's [reorg] with stride 2 (src/blas.c, reorg_cpu), quirk included: it mixes pixels of far-off blocks.
+
+    [B, C, H, W] -> [B, 4C, H/2, W/2]. No permutation of channels turns it into SpaceToDepth.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, channels, height, width = x.shape
+        blocks = x.contiguous().view(batch, channels // 4, height, 2, width, 2)
+        return blocks.permute(0, 3, 5, 1, 2, 4).reshape(batch, channels * 4, height // 2, width // 2)
+
+
+class ConvBlock(nn.Sequential):
+    """Convolution without bias, batch norm, leaky ReLU of slope .1."""
+
+    def __init__(self, channels_in: int, channels_out: int, kernel: int, bn_momentum: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
+        self.norm = nn.BatchNorm2d(channels_out, eps=1e-5, momentum=bn_momentum)
+        self.act = nn.LeakyReLU(0.1, inplace=True)
+
+
+def _stack(layers: Layers, channels: int, width: float, bn_momentum: float) -> tuple[nn.Sequential, int]:
+    """The modules and their number of output channels."""
+    stack = nn.Sequential()
+    for layer in layers:
+        if layer == POOL:
+            stack.append(nn.MaxPool2d(2))
+        elif layer == POOL_SAME:  # darknet pads one row below and one column on the right
+            stack.append(nn.Sequential(nn.ReplicationPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, stride=1)))
+        else:
+            assert isinstance(layer, int)
+            filters = max(1, round(abs(layer) * width))
+            stack.append(ConvBlock(channels, filters, 3 if layer > 0 else 1, bn_momentum))
+            channels = filters
+    return stack, channels
+
+
+class Darknet19(nn.Module):
+    """The 18 convolutions below the classifier: [B, 3, 32H, 32W] -> ([B, 512, 2H, 2W], [B, 1024, H, W])."""
+
+    def __init__(self, width: float = 1.0, bn_momentum: float = 0.01) -> None:
+        super().__init__()
+        self.fine, self.fine_channels = _stack(_FINE, 3, width, bn_momentum)
+        self.coarse, self.coarse_channels = _stack(_COARSE, self.fine_channels, width, bn_momentum)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        fine = self.fine(images)
+        return fine, self.coarse(fine)
+
+
+class Tiny(nn.Module):
+    """The seven convolutions of the tiny networks: [B, 3, 32H, 32W] -> [B, 1024, H, W], twice (there is no tap)."""
+
+    def __init__(self, width: float = 1.0, bn_momentum: float = 0.01) -> None:
+        super().__init__()
+        self.coarse, self.coarse_channels = _stack(_TINY, 3, width, bn_momentum)
+        self.fine_channels = 0
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        coarse = self.coarse(images)
+        return coarse, coarse
+
+
+class YOLOv2(nn.Module):
+    """[B, 3, 32H, 32W] images, RGB in 0..1 -> [B, A*(5+C), H, W] raw head output, C classes.
+
+    Channel a*(5+C) + e belongs to anchor a; e = x, y, w, h, objectness, classes. `train.head` gives it meaning.
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 20,
+        num_anchors: int = 5,
+        *,
+        variant: Variant = "yolov2",
+        passthrough: Passthrough = "space_to_depth",
+        width: float = 1.0,
+        bn_momentum: float = 0.01,
+    ) -> None:
+        super().__init__()
+        description = VARIANTS[variant]
+        self.num_classes, self.num_anchors = num_classes, num_anchors
+        self.backbone: Darknet19 | Tiny = (Darknet19 if description.fused else Tiny)(width, bn_momentum)
+        self.neck, channels = _stack(description.neck, self.backbone.coarse_channels, width, bn_momentum)
+        self.bottleneck: nn.Module | None = None
+        self.passthrough: nn.Module | None = None
+        if description.fused:
+            tap = self.backbone.fine_channels
+            if description.bottleneck:
+                self.bottleneck, tap = _stack((-description.bottleneck,), tap, width, bn_momentum)
+            self.passthrough = SpaceToDepth(2) if passthrough == "space_to_depth" else Reorg()
+            channels += 4 * tap
+        self.fused, channels = _stack(description.fused, channels, width, bn_momentum)
+        self.output = nn.Conv2d(channels, num_anchors * (5 + num_classes), 1)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """darknet: weights N(0, 2/fan_in), gamma 1, beta and bias 0 (src/convolutional_layer.c, make_...)."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        fine, coarse = self.backbone(images)
+        features = self.neck(coarse)
+        if self.passthrough is not None:
+            tap = fine if self.bottleneck is None else self.bottleneck(fine)
+            features = torch.cat([self.passthrough(tap), features], dim=1)
+        raw: torch.Tensor = self.output(self.fused(features))
+        return raw
+
+
+def build_model(config: ModelConfig, num_classes: int, num_anchors: int) -> YOLOv2:
+    return YOLOv2(
+        num_classes,
+        num_anchors,
+        variant=config.variant,
+        passthrough=config.passthrough,
+        width=config.width,
+        bn_momentum=config.bn_momentum,
+    )
+
+
+def main() -> None:
+    import torchinfo
+
+    with torch.random.fork_rng():  # the summary draws random numbers
+        torchinfo.summary(YOLOv2(), (1, 3, 416, 416), depth=4, verbose=1)
+
+
+if __name__ == "__main__":
+    main()
