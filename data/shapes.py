@@ -1,4 +1,4 @@
-"""Drawn pictures with exact boxes, laid out like a VOCdevkit: `python -m data.shapes ROOT --train 1000 --val 200`.
+"""Drawn pictures with exact boxes, as a VOCdevkit: `python -m data.shapes ROOT --train 1000 --val 200`.
 
 They stand in for photographs wherever a run has to be quick and to need no download. A picture is a function of
 (seed, number, classes) alone, so a set has the same bytes however many processes draw it.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 cv2.setNumThreads(0)  # one picture per process at a time; the processes are the parallelism
 
-Floats = NDArray[np.floating[Any]]
+Floats = NDArray[np.float32]
 
 SUPERSAMPLING = 4
 MIN_SIDE_PX = 4  # of a box
@@ -32,15 +32,14 @@ CONTRAST = 130.0  # between a fill and what lies under it, distance in 0..255 BG
 
 def _around(*radii: float) -> Floats:
     """[N, 2] corners at equal angles around the origin."""
-    angles = np.arange(len(radii)) * (2 * math.pi / len(radii))
-    return np.array(radii)[:, None] * np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    angles = np.arange(len(radii)) * (math.tau / len(radii))
+    return np.stack([np.cos(angles) * radii, np.sin(angles) * radii], axis=1).astype(np.float32)
 
 
-_A, _B = 0.28, 0.96  # half the width and the length of an arm of the cross
-_CROSS = [(_B, -_A), (_B, _A), (_A, _A), (_A, _B), (-_A, _B), (-_A, _A)]
+_CROSS = [(0.96, -0.28), (0.96, 0.28), (0.28, 0.28), (0.28, 0.96), (-0.28, 0.96), (-0.28, 0.28)]
 OUTLINES: dict[str, list[Floats]] = {  # contours in the unit circle, filled by the even-odd rule
     "circle": [_around(*[1.0] * 64)],
-    "cross": [np.array([*_CROSS, *((-x, -y) for x, y in _CROSS)])],
+    "cross": [np.array([*_CROSS, *((-x, -y) for x, y in _CROSS)], np.float32)],
     "ring": [_around(*[1.0] * 64), _around(*[0.55] * 64)],
     "square": [_around(*[1.0] * 4)],
     "star": [_around(*[1.0, 0.42] * 5)],
@@ -50,145 +49,130 @@ CLASSES = tuple(OUTLINES)
 
 
 class Shape(NamedTuple):
-    """One object as it would be drawn."""
+    """One object as it is drawn where nothing covers it."""
 
     name: str
-    alpha: Floats  # [H, W] 0..1, zero outside the box
-    box: tuple[int, int, int, int]  # xmin ymin xmax ymax, 1-based inclusive, of the pixels it covers by half or more
+    box: tuple[int, int, int, int]  # xmin ymin xmax ymax, 1-based inclusive, of the pixels it fills by half or more
+    alpha: Floats  # [ymax - ymin + 1, xmax - xmin + 1] 0..1, what of it lies in the box; outside, nothing is drawn
     inside: float  # fraction of its area inside the picture
     difficult: bool
 
+    @property
+    def window(self) -> tuple[slice, slice]:
+        xmin, ymin, xmax, ymax = self.box
+        return slice(ymin - 1, ymax), slice(xmin - 1, xmax)
 
-def place(name: str, matrix: Floats, centre_px: Floats, size: tuple[int, int], difficult: bool = False) -> Shape | None:
-    """The outline through the 2x2 `matrix` (unit circle -> px) around `centre_px` in a picture of (width, height).
+
+def place(name: str, matrix: Floats, centre_px: Floats, size: tuple[int, int], difficult: bool) -> Shape | None:
+    """The outline through a 2x2 matrix (unit circle -> px), moved to the centre, in a picture of (width, height).
 
     None where its box would be smaller than MIN_SIDE_PX.
     """
-    width, height = size
     contours_px = [outline @ matrix.T + centre_px for outline in OUTLINES[name]]
-    low = np.floor(contours_px[0].min(0)).astype(int) - 1
-    patch_width, patch_height = np.ceil(contours_px[0].max(0)).astype(int) + 1 - low
-    fine = np.zeros((patch_height * SUPERSAMPLING, patch_width * SUPERSAMPLING), np.uint8)
-    # OpenCV counts from pixel centres (-0.5), here in 256ths of a pixel
-    corners = [np.rint(((points - low) * SUPERSAMPLING - 0.5) * 256).astype(np.int32) for points in contours_px]
-    cv2.fillPoly(fine, corners, 255, shift=8)
-    patch = cv2.resize(fine, (int(patch_width), int(patch_height)), interpolation=cv2.INTER_AREA) / 255.0
-
-    left, top = np.maximum(low, 0)
-    right, bottom = min(low[0] + patch_width, width), min(low[1] + patch_height, height)
-    alpha = np.zeros((height, width))
-    if left < right and top < bottom:
-        alpha[top:bottom, left:right] = patch[top - low[1] : bottom - low[1], left - low[0] : right - low[0]]
-    columns, rows = np.flatnonzero((alpha >= 0.5).any(0)), np.flatnonzero((alpha >= 0.5).any(1))
+    left, top = (int(edge) for edge in np.floor(contours_px[0].min(0)) - 1)
+    right, bottom = (int(edge) for edge in np.ceil(contours_px[0].max(0)) + 1)
+    fine = np.zeros(((bottom - top) * SUPERSAMPLING, (right - left) * SUPERSAMPLING), np.uint8)
+    # OpenCV counts from pixel centres (hence -0.5), here in 256ths of a fine pixel
+    fine_px = [(contour - np.float32([left, top])) * SUPERSAMPLING - 0.5 for contour in contours_px]
+    cv2.fillPoly(fine, [np.rint(contour * 256).astype(np.int32) for contour in fine_px], 255, shift=8)
+    patch = cv2.resize(fine, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+    part = patch[max(-top, 0) : max(size[1] - top, 0), max(-left, 0) : max(size[0] - left, 0)]
+    solid = part >= 128
+    columns, rows = np.flatnonzero(solid.any(0)), np.flatnonzero(solid.any(1))
     if len(columns) == 0 or min(np.ptp(columns), np.ptp(rows)) + 1 < MIN_SIDE_PX:
         return None
-    box = (int(columns[0]) + 1, int(rows[0]) + 1, int(columns[-1]) + 1, int(rows[-1]) + 1)
-    inside = float(alpha.sum() / patch.sum())
-    alpha[: box[1] - 1], alpha[box[3] :], alpha[:, : box[0] - 1], alpha[:, box[2] :] = 0, 0, 0, 0
-    return Shape(name, alpha, box, inside, difficult)
+    x, y, x_last, y_last = int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+    x0, y0 = max(left, 0) + 1, max(top, 0) + 1
+    alpha = part[y : y_last + 1, x : x_last + 1].astype(np.float32) / 255
+    inside = int(part.sum()) / int(patch.sum())
+    return Shape(name, (x0 + x, y0 + y, x0 + x_last, y0 + y_last), alpha, inside, difficult)
 
 
 def paint(canvas: Floats, shape: Shape, rng: np.random.Generator) -> None:
-    """Lay the shape over the [H, W, 3] canvas, in a colour unlike what it covers, plain, striped or dotted."""
-    under = np.average(canvas.reshape(-1, 3), axis=0, weights=shape.alpha.ravel())
-    candidates = rng.uniform(0, 255, (64, 3))
-    distance = np.linalg.norm(candidates - under, axis=1)
+    """Lay the shape over the [H, W, 3] canvas, in a colour unlike what it covers; plain, striped or dotted."""
+    under = canvas[shape.window]
+    weight = shape.alpha[..., None]
+    candidates = rng.uniform(0, 255, (64, 3)).astype(np.float32)
+    distance = np.linalg.norm(candidates - (under * weight).sum((0, 1)) / weight.sum(), axis=1)
     fill = candidates[np.argmax(np.minimum(distance, CONTRAST))]  # the first one far enough, else the farthest
-    shade = fill * 0.72 if fill.mean() > 90 else fill * 0.72 + 255 * 0.28
-    wave = math.tau / rng.uniform(7, 16)
-    along, across = _axes(canvas.shape[1], canvas.shape[0], rng.uniform(0, math.pi))
-    texture = [
-        np.zeros_like(along),
-        (np.sin(along * wave) > 0).astype(np.float64),
-        (np.sin(along * wave) * np.sin(across * wave) > 0.45).astype(np.float64),
-    ][rng.integers(3)]
-    colour = fill + texture[..., None] * (shade - fill)
-    canvas += shape.alpha[..., None] * (colour - canvas)
+    height, width = shape.alpha.shape
+    angle, scale, texture = rng.uniform(0, math.pi), math.tau / rng.uniform(7, 16), rng.integers(3)
+    waves = [np.sin(_along(width, height, angle + turn) * scale) for turn in (0, math.pi / 2)]
+    darker = [waves[0] > 2, waves[0] > 0, waves[0] * waves[1] > 0.4][texture]
+    colour = np.where(darker[..., None], fill * 0.72 + 20, fill)
+    canvas[shape.window] += weight * (colour - under)
 
 
-def _axes(width: int, height: int, angle: float) -> tuple[Floats, Floats]:
-    """[H, W] each: px along and across the direction."""
-    y, x = np.mgrid[:height, :width].astype(np.float64)
-    return x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+def _along(width: int, height: int, angle: float) -> Floats:
+    """[H, W] px in the direction of the angle."""
+    x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
+    return np.add.outer(y * math.sin(angle), x * math.cos(angle))
 
 
 def background(width: int, height: int, rng: np.random.Generator) -> Floats:
-    """[H, W, 3] 0..255: clouds, and over them stripes or a gradient."""
-    clouds = rng.normal(0, rng.uniform(5, 22), (*rng.integers(3, 9, 2), 3))
-    canvas = rng.uniform(30, 225, 3) + cv2.resize(clouds, (width, height), interpolation=cv2.INTER_CUBIC)
-    along, _ = _axes(width, height, rng.uniform(0, math.pi))
-    stripes, gradient = np.sin(along * (math.tau / rng.uniform(12, 80))), along / np.abs(along).max()
-    canvas += (stripes if rng.random() < 0.5 else gradient)[..., None] * rng.uniform(-25, 25, 3)
-    return np.asarray(canvas)
+    """[H, W, 3] 0..255 BGR: clouds, and over them stripes or a gradient."""
+    clouds = rng.normal(rng.uniform(30, 225, 3), rng.uniform(5, 22), (*rng.integers(3, 9, 2), 3))
+    canvas = cv2.resize(clouds.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC)
+    along = _along(width, height, rng.uniform(0, math.pi))
+    if rng.random() < 0.5:
+        along = np.sin(along * (math.tau / rng.uniform(12, 80)))
+    pattern = along / np.abs(along).max()
+    return np.asarray(canvas + pattern[..., None] * rng.uniform(-25, 25, 3).astype(np.float32), np.float32)
 
 
 def draw(rng: np.random.Generator, classes: Sequence[str] = CLASSES) -> tuple[NDArray[np.uint8], list[Shape]]:
-    """A picture [H, W, 3] and its objects, later ones over earlier ones."""
+    """A picture [H, W, 3] BGR and its objects, later ones over earlier ones."""
     width, height = (int(side) for side in rng.integers(192, 353, 2))
     canvas = background(width, height, rng)
-    owner = np.full((height, width), -1)  # number of the topmost object at each pixel
+    owner = np.zeros((height, width), np.int64)  # of each pixel: 0, or 1 + number of the topmost object
     shapes: list[Shape] = []
+    area, visible = np.zeros(0), np.zeros(0)  # [len(shapes)] px
     wanted = rng.integers(1, 7)
     for _ in range(40):  # attempts; a crowded picture may stay below `wanted`
-        name = classes[rng.integers(len(classes))]
+        name = classes[int(rng.integers(len(classes)))]
         difficult = bool(rng.random() < P_DIFFICULT)
         diameter = rng.uniform(0.03, 0.06) if difficult else rng.uniform(0.12, 0.6)
         stretch, angle = math.exp(rng.uniform(-0.2, 0.2)), rng.uniform(0, math.tau)
-        rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-        matrix = rotation * np.array([stretch, 1 / stretch]) * (diameter * min(width, height) / 2)
-        shape = place(name, matrix, rng.uniform(0, 1, 2) * (width, height), (width, height), difficult)
+        turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+        matrix = turn * np.array([stretch, 1 / stretch]) * (diameter * min(width, height) / 2)
+        centre_px = rng.uniform(0, 1, 2) * (width, height)
+        shape = place(name, matrix, centre_px, (width, height), difficult)
         if shape is None or shape.inside < MIN_INSIDE:
             continue
-        after = np.where(shape.alpha >= 0.5, len(shapes), owner)
-        if any((after == n).sum() < MIN_VISIBLE * (old.alpha >= 0.5).sum() for n, old in enumerate(shapes)):
+        solid = shape.alpha >= 0.5
+        left_visible = visible - np.bincount(owner[shape.window][solid], minlength=len(shapes) + 1)[1:]
+        if (left_visible < MIN_VISIBLE * area).any():
             continue
-        owner = after
-        paint(canvas, shape, rng)
         shapes.append(shape)
+        owner[shape.window][solid] = len(shapes)
+        area, visible = np.append(area, solid.sum()), np.append(left_visible, solid.sum())
+        paint(canvas, shape, rng)
         if len(shapes) == wanted:
             break
-    canvas += rng.normal(0, rng.uniform(1, 6), canvas.shape)
+    canvas += rng.standard_normal(canvas.shape, np.float32) * np.float32(rng.uniform(1, 6))
     return np.clip(np.rint(canvas), 0, 255).astype(np.uint8), shapes
 
 
 def _write(number: int, folder: Path, seed: int, classes: Sequence[str]) -> None:
     rng = np.random.Generator(np.random.Philox(key=np.array([seed, number], np.uint64)))
     image, shapes = draw(rng, classes)
-    stem = f"{number:06d}"
     encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
-    (folder / "JPEGImages" / f"{stem}.jpg").write_bytes(encoded.tobytes())
-    objects = "".join(
-        f"""\t<object>
-\t\t<name>{shape.name}</name>
-\t\t<pose>Unspecified</pose>
-\t\t<truncated>{int(shape.inside < 1)}</truncated>
-\t\t<difficult>{int(shape.difficult)}</difficult>
-\t\t<bndbox>
-\t\t\t<xmin>{shape.box[0]}</xmin>
-\t\t\t<ymin>{shape.box[1]}</ymin>
-\t\t\t<xmax>{shape.box[2]}</xmax>
-\t\t\t<ymax>{shape.box[3]}</ymax>
-\t\t</bndbox>
-\t</object>
-"""
-        for shape in shapes
-    )
-    height, width = image.shape[:2]
-    xml = f"""<annotation>
-\t<folder>{folder.name}</folder>
-\t<filename>{stem}.jpg</filename>
-\t<source>
-\t\t<database>Drawn shapes, seed {seed}</database>
-\t</source>
-\t<size>
-\t\t<width>{width}</width>
-\t\t<height>{height}</height>
-\t\t<depth>3</depth>
-\t</size>
-\t<segmented>0</segmented>
-{objects}</annotation>
-"""
-    (folder / "Annotations" / f"{stem}.xml").write_text(xml, encoding="utf-8")
+    (folder / "JPEGImages" / f"{number:06d}.jpg").write_bytes(encoded.tobytes())
+    lines = [
+        f"<folder>{folder.name}</folder><filename>{number:06d}.jpg</filename>",
+        f"<source><database>Drawn shapes, seed {seed}</database></source>",
+        f"<size><width>{image.shape[1]}</width><height>{image.shape[0]}</height><depth>3</depth></size>",
+        "<segmented>0</segmented>",
+    ]
+    for shape in shapes:
+        flags = f"<truncated>{int(shape.inside < 1)}</truncated><difficult>{int(shape.difficult)}</difficult>"
+        tags = zip(("xmin", "ymin", "xmax", "ymax"), shape.box, strict=True)
+        corners = "".join(f"<{tag}>{value}</{tag}>" for tag, value in tags)
+        lines.append(
+            f"<object><name>{shape.name}</name><pose>Unspecified</pose>{flags}<bndbox>{corners}</bndbox></object>"
+        )
+    xml = "\n\t".join(["<annotation>", *lines]) + "\n</annotation>\n"
+    (folder / "Annotations" / f"{number:06d}.xml").write_text(xml, encoding="utf-8")
 
 
 def draw_voc(
@@ -200,27 +184,23 @@ def draw_voc(
     classes: Sequence[str] = CLASSES,
     num_workers: int | None = None,
 ) -> None:
-    """root/VOC2007 with the image sets train and val; they are written last, so a set that has them is complete."""
+    """root/VOC2007 with the image sets train and val, written last: a set that has them is complete."""
     if train < 1 or val < 0 or seed < 0:
         raise ValueError(f"expected train >= 1, val >= 0, seed >= 0; found {train}, {val}, {seed}; correct them")
-    if unknown := sorted(set(classes) - set(CLASSES)):
-        raise ValueError(f"expected classes among {', '.join(CLASSES)}; found {', '.join(unknown)}; leave it out")
+    if not classes or (unknown := sorted(set(classes) - set(CLASSES))):
+        shown = ", ".join(unknown) if classes else "none"
+        raise ValueError(f"expected classes among {', '.join(CLASSES)}; found {shown}; choose from these")
     folder = root / "VOC2007"
     sets = folder / "ImageSets" / "Main"
     if sets.exists():
-        raise ValueError(f"{sets}: expected a new folder, found a finished set; remove it or choose another folder")
+        raise ValueError(f"{sets}: expected no finished set, found one; remove it or choose another folder")
     for name in ("JPEGImages", "Annotations"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     numbers = range(1, train + val + 1)
     write = partial(_write, folder=folder, seed=seed, classes=tuple(classes))
     num_workers = num_workers or min(len(os.sched_getaffinity(0)), math.ceil(len(numbers) / 64))
-    if num_workers == 1:
-        for number in numbers:
-            write(number)
-    else:
-        with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-            for _ in pool.map(write, numbers, chunksize=16):
-                pass
+    with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        list(pool.map(write, numbers, chunksize=16))  # the list raises what a process raised
     sets.mkdir(parents=True)
     for name, part in (("train", numbers[:train]), ("val", numbers[train:])):
         (sets / f"{name}.txt").write_text("".join(f"{number:06d}\n" for number in part), encoding="utf-8")

@@ -65,8 +65,8 @@ def read_voc(
     degenerate = [sentence for *_, parsed in found for sentence in parsed.degenerate]
     if degenerate and not drop_degenerate:
         raise ValueError(
-            f"{root}: expected boxes with an area inside the image, found {len(degenerate)} without; correct the"
-            " files, or leave out such objects with --drop-degenerate\n  " + "\n  ".join(degenerate[:NUM_LISTED])
+            f"{root}: expected boxes with an area inside the image, found {len(degenerate)} others; correct"
+            " the files, or leave out such objects with --drop-degenerate\n  " + "\n  ".join(degenerate[:NUM_LISTED])
         )
     if classes is None:
         classes = sorted({name for *_, parsed in found for name in parsed.names})

@@ -1,9 +1,9 @@
 """Average precision as the VOC devkit counts it, from every detection and every truth of a set at once.
 
 Last on the way from shard to score, in numpy: no network, no device, no process group. Boxes have continuous
-edges and start at 0, as everywhere else here: a VOC annotation xmin, ymin, xmax, ymax (pixels counted from 1, the
-last one included) is (xmin - 1, ymin - 1, xmax, ymax). The width x2 - x1 then is the devkit's xmax - xmin + 1: its
-"+1 convention" comes out by itself, and there is no +1 below.
+edges and start at 0: a VOC annotation xmin, ymin, xmax, ymax (pixels counted from 1, the last one included) is
+(xmin - 1, ymin - 1, xmax, ymax). The width x2 - x1 then is the devkit's xmax - xmin + 1: its "+1 convention"
+comes out by itself, and there is no +1 below.
 
 C classes, N detections, M truths, P pairs of a detection and a truth of the same image and class.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-# voc_eval's own arange, not tenths: 3 * 0.1 > 0.3, so that a recall of 3/10 does not reach its fourth threshold.
+# voc_eval's own arange, not tenths: 3 * 0.1 > 0.3, so that a recall of 3/10 misses the fourth threshold.
 RECALLS = np.arange(0.0, 1.1, 0.1)
 
 
@@ -31,8 +31,8 @@ class Detections:
         _check_rows(self)
         if (nan := np.isnan(self.scores)).any():
             raise ValueError(
-                f"{_where(self, nan)}: score is nan, expected a number; the network has diverged, go back to an "
-                "earlier checkpoint"
+                f"{_where(self, nan)}: score is nan, expected a number; the network has diverged, start again from "
+                "an earlier checkpoint"
             )
 
     @classmethod
@@ -42,7 +42,7 @@ class Detections:
 
     @classmethod
     def concatenate(cls, parts: Sequence["Detections"]) -> "Detections":
-        """All parts as one. While each image is in one part only, the order of the parts cannot change a score."""
+        """All parts as one. If each image is in one part only, the order of the parts changes no score."""
         parts = [cls.empty(), *parts]
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
@@ -80,9 +80,9 @@ class VocScores:
 def voc_ap(detections: Detections, truths: Truths, num_classes: int, iou_threshold: float = 0.5) -> VocScores:
     """The devkit's rule, as py-faster-rcnn's `voc_eval` writes it down.
 
-    Each detection goes to the truth of its image and class with the largest IoU, ignored ones included, the first
-    of equals. If the IoU is above the threshold (not at it), an ignored truth takes the detection out of the count;
-    any other makes the first detection that claims it right and the later ones wrong. All else is wrong.
+    Each detection goes to the truth of its image and class with the largest IoU, ignored ones included, the
+    first of equals. If the IoU is above the threshold (not at it), an ignored truth takes the detection out of the
+    count; any other makes the first detection that claims it right, later ones wrong. All else is wrong.
     First means highest score. Equal scores: lower image number, then earlier in the input, so that the result
     cannot depend on the order in which the detections of the ranks were put together.
     """
@@ -119,18 +119,19 @@ def _best_truths(
     by_group = np.argsort(group_M, kind="stable")
     start_N, stop_N = (np.searchsorted(group_M[by_group], group_N, side=side) for side in ("left", "right"))
     count_N = stop_N - start_N
+    some_N = count_N > 0  # reduceat cannot do with empty runs
+    runs, firsts = count_N[some_N], start_N[some_N]
+
+    run_starts = np.cumsum(runs) - runs
+    place_P = np.arange(runs.sum()) + np.repeat(firsts - run_starts, runs)  # in by_group
+    detection_boxes_P4 = np.repeat(detections.boxes_xyxy_px, count_N, axis=0)
+    iou_P = _iou_of_pairs(detection_boxes_P4, truths.boxes_xyxy_px[by_group[place_P]])
+    best_iou = np.maximum.reduceat(iou_P, run_starts)
+    is_best_P = iou_P == np.repeat(best_iou, runs)
+    first_best = np.minimum.reduceat(np.where(is_best_P, place_P, len(by_group)), run_starts)
 
     best_N, best_iou_N = np.full(len(group_N), -1), np.zeros(len(group_N))
-    rivals = count_N[count_N > 0]  # reduceat cannot do with empty runs
-    if not len(rivals):
-        return best_N, best_iou_N
-    run_starts = np.cumsum(rivals) - rivals
-    place_P = np.arange(rivals.sum()) - np.repeat(run_starts - start_N[count_N > 0], rivals)  # in by_group
-    iou_P = _iou_of_pairs(np.repeat(detections.boxes_xyxy_px, count_N, axis=0), truths.boxes_xyxy_px[by_group[place_P]])
-    best_iou = np.maximum.reduceat(iou_P, run_starts)
-    is_best_P = iou_P == np.repeat(best_iou, rivals)
-    first_best = np.minimum.reduceat(np.where(is_best_P, place_P, len(by_group)), run_starts)
-    best_N[count_N > 0], best_iou_N[count_N > 0] = by_group[first_best], best_iou
+    best_N[some_N], best_iou_N[some_N] = by_group[first_best], best_iou
     return best_N, best_iou_N
 
 
@@ -165,13 +166,13 @@ def _check_rows(table: Detections | Truths) -> None:
         expected = (len(table.images), 4) if field.name == "boxes_xyxy_px" else (len(table.images),)
         if found != expected:
             raise ValueError(
-                f"{type(table).__name__}: {field.name} has shape {found}, expected {expected}, a row for each of "
-                f"{len(table.images)} images entries; pass one entry per box in every array"
+                f"{type(table).__name__}: {field.name} has shape {found}, expected {expected} to go with "
+                f"{len(table.images)} images; pass one entry per box in every array"
             )
-    boxes = table.boxes_xyxy_px
-    if (bad := ~np.all(boxes[:, 2:] >= boxes[:, :2], axis=-1)).any():  # nan is bad too
+    low, high = table.boxes_xyxy_px[:, :2], table.boxes_xyxy_px[:, 2:]
+    if (bad := ~np.all(high >= low, axis=-1)).any():  # nan is bad too
         raise ValueError(
-            f"{_where(table, bad)}: box xyxy={boxes[bad.argmax()]}, expected numbers with x1 <= x2 and y1 <= y2; "
+            f"{_where(table, bad)}: box xyxy={table.boxes_xyxy_px[bad.argmax()]}, expected x1 <= x2 and y1 <= y2; "
             "pass left, top, right, bottom, not centre and size"
         )
 
@@ -179,8 +180,8 @@ def _check_rows(table: Detections | Truths) -> None:
 def _check_labels(table: Detections | Truths, num_classes: int) -> None:
     if (bad := (table.labels < 0) | (table.labels >= num_classes)).any():
         raise ValueError(
-            f"{_where(table, bad)}: label {table.labels[bad.argmax()]}, expected 0..{num_classes - 1}; use the class "
-            "names that the network was built for, and leave free truth slots (-1) out"
+            f"{_where(table, bad)}: label {table.labels[bad.argmax()]}, expected 0..{num_classes - 1}; use the "
+            "classes that the network was built for, and leave free truth slots (-1) out"
         )
 
 

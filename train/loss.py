@@ -1,0 +1,205 @@
+"""The region loss: closed form of the gradients darknet writes down (src/region_layer.c, forward_region_layer).
+
+    B images  T truth slots  A anchors  H W grid cells  C classes  N = A*H*W
+
+Per image, with sigma_xy the place in the cell, t_wh the raw log size, o the objectness, best the largest IoU of a decoded
+box with any truth of the image:
+
+    1/2 coord   sum_responsible (2 - wh) [(sigma_xy - x)^2 + (t_wh - log(wh / anchor))^2]
+    1/2 object  sum_responsible (o - IoU)^2                   the IoU is a constant here (rescore=1)
+    1/2 noobj   sum_others, best <= .6  o^2
+        class   sum_responsible cross-entropy
+    1/2 prior   sum_others [(sigma_xy - 1/2)^2 + t_wh^2]      for the first 12,800 images
+
+The loss is the mean over images, never divided by objects or cells: gradients do not depend on how a batch is spread
+over processes or accumulated.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from train.head import Head, read_head
+from train.targets import Targets, assign, from_dense
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossConfig:
+    """Defaults: [region] of yolov2-voc.cfg."""
+
+    coord: float = 1.0
+    object: float = 5.0
+    noobject: float = 1.0
+    classes: float = 1.0
+    ignore_iou: float = 0.6  #: a box that overlaps a truth more than this is not pushed to "no object" (thresh)
+    prior: float = 0.01  #: pull of all boxes towards their anchors at the start
+    prior_images: int = 12_800  #: how long, in images seen
+
+
+class Losses(NamedTuple):
+    """Means over the images of a batch. The first six are the terms of the loss, the rest are statistics."""
+
+    xy: torch.Tensor
+    wh: torch.Tensor
+    objectness: torch.Tensor
+    no_objectness: torch.Tensor
+    classes: torch.Tensor
+    prior: torch.Tensor
+    truths: torch.Tensor  #: number of responsible anchors
+    iou: torch.Tensor  #: sum of their IoU: iou / truths is darknet's "Avg IOU"
+    recall: torch.Tensor  #: number of them with IoU > .5
+
+    @property
+    def total(self) -> torch.Tensor:
+        return self.xy + self.wh + self.objectness + self.no_objectness + self.classes + self.prior
+
+
+class YOLOv2Loss(nn.Module):
+    """`loss(predictions, target)`; predictions (B, A*(5+C), H, W) raw, any H, W.
+
+    `target` is either dense, (B, H, W, A, 5+C) = cx cy w h as fractions, objectness, one-hot class (`train.targets`
+    makes it), or the truths themselves, (B, T, 5) = cx cy w h class with class -1 for free slots. A dense target holds
+    one truth for each anchor and cell; only the truths hold all of them, which the ignore test wants.
+
+    anchors: A pairs w, h in grid cells of 32 px of network input, so that they stay right at every input size.
+    img_size: the nominal input side in px; only used to refuse anchors that are pixels. The weights' defaults are
+    YOLOv1's 5 and .5; `LossConfig` holds the ones of YOLOv2, which training uses.
+    """
+
+    def __init__(
+        self,
+        anchors: list[tuple[float, float]],
+        num_classes: int,
+        img_size: int = 416,
+        lambda_coord: float = 5,
+        lambda_noobj: float = 0.5,
+        *,
+        lambda_obj: float = 1,
+        lambda_class: float = 1,
+        ignore_iou: float = 0.6,
+        lambda_prior: float = 0,
+        prior_images: int = 12_800,
+    ) -> None:
+        super().__init__()
+        anchors_cells = torch.tensor(anchors, dtype=torch.float32)
+        if anchors_cells.ndim != 2 or anchors_cells.shape[1] != 2 or not (anchors_cells > 0).all():
+            raise ValueError(f"anchors={anchors}: expected pairs of positive w, h in grid cells of 32 px")
+        if anchors_cells.max() > 2 * img_size / 32:
+            raise ValueError(
+                f"anchors={anchors} reach {anchors_cells.max():g} grid cells on an input of {img_size // 32} cells; "
+                "these look like pixels: divide them by 32"
+            )
+        self.anchors_cells: torch.Tensor
+        self.register_buffer("anchors_cells", anchors_cells, persistent=False)
+        self.num_classes = num_classes
+        self.coord, self.noobject, self.object, self.classes = lambda_coord, lambda_noobj, lambda_obj, lambda_class
+        self.ignore_iou, self.prior, self.prior_images = ignore_iou, lambda_prior, prior_images
+
+    def forward(
+        self, predictions: torch.Tensor, target: torch.Tensor, images_seen: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Mean over the images. `images_seen`: a number on the device; without it the prior term is off."""
+        return self.terms(predictions, target, images_seen).total
+
+    def terms(self, predictions: torch.Tensor, target: torch.Tensor, images_seen: torch.Tensor | None = None) -> Losses:
+        expected = self.anchors_cells.shape[0] * (5 + self.num_classes)
+        if predictions.ndim != 4 or predictions.shape[1] != expected:
+            raise ValueError(
+                f"predictions {tuple(predictions.shape)}: expected (B, {expected}, H, W), {expected} = "
+                f"{self.anchors_cells.shape[0]} anchors x (5 + {self.num_classes} classes)"
+            )
+        head = read_head(predictions, self.anchors_cells)
+        height, width = predictions.shape[2:]
+        if target.ndim == 3:
+            truths, targets = target[..., :5].float(), assign(target.float(), self.anchors_cells, height, width)
+        else:
+            targets = from_dense(target.float())
+            truths = _truths(targets)
+        with torch.no_grad():
+            best_BAHW = _best_iou(head, truths)
+            iou_BAHW = _iou(head.boxes_cxcywh_BAHW4, targets.boxes_cxcywh_BAHW4)
+        return self._sum_up(head, targets, best_BAHW, iou_BAHW, images_seen)
+
+    def _sum_up(
+        self,
+        head: Head,
+        targets: Targets,
+        best_BAHW: torch.Tensor,
+        iou_BAHW: torch.Tensor,
+        images_seen: torch.Tensor | None,
+    ) -> Losses:
+        batch, _, height, width = iou_BAHW.shape
+        mine = targets.responsible_BAHW
+        one = mine.float()
+        goal_xy, goal_wh = _goals(targets, self.anchors_cells, height, width)
+        small_BAHW = one * (2 - targets.boxes_cxcywh_BAHW4[..., 2:].prod(-1))  # small boxes weigh up to twice
+        background = (~mine & (best_BAHW <= self.ignore_iou)).float()
+        crossed = functional.cross_entropy(
+            head.class_logits_BAHWC.flatten(0, 3), targets.labels_BAHW.flatten(), reduction="none"
+        )
+        prior_BAHW = ((head.xy_BAHW2 - 0.5) ** 2 + head.wh_BAHW2**2).sum(-1)
+        prior = self.prior if images_seen is not None else 0.0
+        early = 1.0 if images_seen is None else (images_seen < self.prior_images).float()
+        return Losses(
+            xy=0.5 * self.coord * (small_BAHW * ((head.xy_BAHW2 - goal_xy) ** 2).sum(-1)).sum() / batch,
+            wh=0.5 * self.coord * (small_BAHW * ((head.wh_BAHW2 - goal_wh) ** 2).sum(-1)).sum() / batch,
+            objectness=0.5 * self.object * (one * (head.objectness_BAHW - iou_BAHW) ** 2).sum() / batch,
+            no_objectness=0.5 * self.noobject * (background * head.objectness_BAHW**2).sum() / batch,
+            classes=self.classes * (one.flatten() * crossed).sum() / batch,
+            prior=0.5 * prior * early * ((1 - one) * prior_BAHW).sum() / batch,
+            truths=one.sum() / batch,
+            iou=(one * iou_BAHW).sum() / batch,
+            recall=(one * (iou_BAHW > 0.5)).sum() / batch,
+        )
+
+
+def build_loss(config: LossConfig, anchors: list[tuple[float, float]], num_classes: int) -> YOLOv2Loss:
+    return YOLOv2Loss(
+        anchors,
+        num_classes,
+        lambda_coord=config.coord,
+        lambda_noobj=config.noobject,
+        lambda_obj=config.object,
+        lambda_class=config.classes,
+        ignore_iou=config.ignore_iou,
+        lambda_prior=config.prior,
+        prior_images=config.prior_images,
+    )
+
+
+def _goals(targets: Targets, anchors_cells: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """What sigma(xy) and wh should be, [B, A, H, W, 2] each; 0 where no truth belongs (no log of 0)."""
+    boxes = targets.boxes_cxcywh_BAHW4
+    columns = torch.arange(width, device=boxes.device).expand(height, width)
+    rows = torch.arange(height, device=boxes.device)[:, None].expand(height, width)
+    grid = boxes.new_tensor([width, height])
+    goal_xy = boxes[..., :2] * grid - torch.stack([columns, rows], -1)
+    ratio = boxes[..., 2:] * grid / anchors_cells[:, None, None, :]
+    return goal_xy, torch.where(targets.responsible_BAHW[..., None] & (ratio > 0), ratio, 1).log()
+
+
+def _truths(targets: Targets, most: int = 128) -> torch.Tensor:
+    """The boxes of a dense target as [B, T, 5] slots, up to `most` of an image: T is a constant, as compiling wants."""
+    present_BN = targets.responsible_BAHW.flatten(1).float()
+    found_BT, place_BT = present_BN.topk(min(most, present_BN.shape[1]), dim=1)
+    boxes_BT4 = targets.boxes_cxcywh_BAHW4.flatten(1, 3).gather(1, place_BT[..., None].expand(-1, -1, 4))
+    return torch.cat([boxes_BT4, (found_BT - 1)[..., None]], -1)
+
+
+def _iou(a_cxcywh: torch.Tensor, b_cxcywh: torch.Tensor) -> torch.Tensor:
+    """Of boxes in pairs, broadcasting; 0 where both are empty."""
+    low = torch.maximum(a_cxcywh[..., :2] - a_cxcywh[..., 2:] / 2, b_cxcywh[..., :2] - b_cxcywh[..., 2:] / 2)
+    high = torch.minimum(a_cxcywh[..., :2] + a_cxcywh[..., 2:] / 2, b_cxcywh[..., :2] + b_cxcywh[..., 2:] / 2)
+    overlap = (high - low).clamp(min=0).prod(-1)
+    union = a_cxcywh[..., 2:].prod(-1) + b_cxcywh[..., 2:].prod(-1) - overlap
+    return overlap / union.clamp(min=1e-12)
+
+
+def _best_iou(head: Head, truths_BT5: torch.Tensor) -> torch.Tensor:
+    """[B, A, H, W] largest IoU of every decoded box with any truth of its image, 0 without truths."""
+    iou_BNT = _iou(head.boxes_cxcywh_BAHW4.flatten(1, 3)[:, :, None], truths_BT5[:, None, :, :4])
+    best_BN = torch.where(truths_BT5[:, None, :, 4] >= 0, iou_BNT, 0).amax(-1)
+    return best_BN.view_as(head.objectness_BAHW)

@@ -1,0 +1,179 @@
+"""One optimizer step: forward, loss, backward, update. Owns precision, compilation, DDP and the optimizer.
+
+Nothing here waits for the device.
+"""
+
+import contextlib
+import inspect
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from data.sample import Batch
+from launch.environment import Environment
+from train.loss import Losses, YOLOv2Loss
+from train.model import YOLOv2
+from train.schedule import ScheduleConfig, learning_rate
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepConfig:
+    precision: Literal["fp32", "bf16", "fp16"] = "bf16"
+    compile: Literal["auto", "yes", "no"] = "auto"  #: auto: on CUDA; inductor on the CPU is no faster than eager
+    accumulate: int = 1  #: parts into which each process cuts its share of the batch
+    momentum: float = 0.9
+    decay: float = 5e-4  #: L2, on convolution weights only (darknet update_convolutional_layer)
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise ValueError(f"step.accumulate={self.accumulate}: expected at least 1")
+
+
+class Objective(nn.Module):
+    """Model and loss as one module, so that DDP and the compiler see both."""
+
+    def __init__(self, model: YOLOv2, loss: YOLOv2Loss, autocast: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.loss, self.autocast = model, loss, autocast
+
+    def forward(
+        self, images_BSS3: torch.Tensor, truths_BT5: torch.Tensor, images_seen: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """uint8 RGB -> the loss, and all of `Losses` as one detached vector."""
+        raw = predict(self.model, images_BSS3, self.autocast)
+        losses = self.loss.terms(raw, truths_BT5, images_seen)  # float32: outside autocast
+        return losses.total, torch.stack(list(losses)).detach()
+
+
+def predict(model: YOLOv2, images_BSS3: torch.Tensor, autocast: torch.dtype) -> torch.Tensor:
+    """uint8 RGB images [B, S, S, 3] -> raw head output. The permuted view of NHWC bytes already is channels_last."""
+    with torch.autocast(images_BSS3.device.type, autocast, enabled=autocast != torch.float32):
+        raw: torch.Tensor = model(images_BSS3.permute(0, 3, 1, 2).float() / 255)
+    return raw
+
+
+class Step:
+    """`step(batch, images_seen)` trains on one batch and returns its `Losses`, on the device."""
+
+    def __init__(
+        self, config: StepConfig, schedule: ScheduleConfig, model: YOLOv2, loss: YOLOv2Loss, env: Environment
+    ) -> None:
+        self.config, self.schedule, self.env = config, schedule, env
+        self.dtype = DTYPES[config.precision]
+        self.model = model.to(env.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.loss = loss.to(env.device)
+        objective = Objective(self.model, self.loss, self.dtype)
+        self.compiled = config.compile == "yes" or (config.compile == "auto" and env.device.type == "cuda")
+        if self.compiled:
+            objective.compile(fullgraph=True, dynamic=False, recompile_limit=64)
+        self.objective: nn.Module = objective if env.world_size == 1 else _distributed(objective, env)
+        self.optimizer = torch.optim.SGD(
+            [
+                {"params": [p for p in model.parameters() if p.ndim == 4], "weight_decay": config.decay},
+                {"params": [p for p in model.parameters() if p.ndim != 4], "weight_decay": 0.0},
+            ],
+            lr=0.0,
+            momentum=config.momentum,
+            fused=True,
+        )
+        self.scaler = torch.amp.GradScaler(env.device.type, enabled=config.precision == "fp16")
+        self.statistics = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+
+    def __call__(self, batch: Batch, images_seen: int) -> Losses:
+        """`images_seen`: before this batch."""
+        local = batch.images.shape[0]
+        seen = images_seen + local * self.env.world_size
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(seen, self.schedule)
+        summed = self._accumulate(batch, images_seen)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._average_statistics()
+        return Losses(*summed.unbind())
+
+    def _accumulate(self, batch: Batch, images_seen: int) -> torch.Tensor:
+        """Gradients of the mean over the local batch, exchanged between processes with the last part."""
+        device, parts = self.env.device, self.config.accumulate
+        images = batch.images.to(device, non_blocking=True)
+        truths = batch.truths.to(device, non_blocking=True)
+        position = torch.tensor(images_seen, device=device)
+        summed = torch.zeros(len(Losses._fields), device=device)
+        for number, (part_images, part_truths) in enumerate(zip(images.chunk(parts), truths.chunk(parts), strict=True)):
+            share = part_images.shape[0] / images.shape[0]
+            with self._no_exchange() if number < parts - 1 else contextlib.nullcontext():
+                total, losses = self.objective(part_images, part_truths, position)
+                self.scaler.scale(total * share).backward()
+            summed += losses * share
+        return summed
+
+    def _no_exchange(self) -> contextlib.AbstractContextManager[None]:
+        if isinstance(self.objective, DistributedDataParallel):
+            return self.objective.no_sync()
+        return contextlib.nullcontext()
+
+    @torch.no_grad()
+    def _average_statistics(self) -> None:
+        """Batch-norm statistics: the mean over processes, after every step.
+
+        They are linear in what each process saw, so this is their exact mean; and with the same numbers everywhere a
+        checkpoint of one process is the state of all.
+        """
+        if self.env.world_size == 1:
+            return
+        flat = self.env.mean(torch.cat(self.statistics))
+        for statistic, mean in zip(self.statistics, flat.split([s.numel() for s in self.statistics]), strict=True):
+            statistic.copy_(mean)
+
+    @torch.inference_mode()
+    def predict(self, images_BSS3: torch.Tensor) -> torch.Tensor:
+        self.model.eval()
+        raw = predict(self.model, images_BSS3.to(self.env.device, non_blocking=True), self.dtype)
+        self.model.train()
+        return raw
+
+    def warm_up(self, sides: list[int], local_batch: int, truth_slots: int) -> None:
+        """Throw-away passes before the first step of a fresh or resumed run alike: largest side first.
+
+        Compiles every side, finds out now whether memory suffices, and makes DDP settle its buckets: they are rebuilt
+        after the first backward, which changes the order of summation, so that without it a resumed run of three or
+        more processes would not repeat bit for bit. Leaves weights, statistics and random state as they were.
+        """
+        kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
+        for side in sorted(set(sides), reverse=True) if self.compiled else [max(sides)]:
+            images = torch.zeros(local_batch, side, side, 3, dtype=torch.uint8)
+            truths = torch.zeros(local_batch, truth_slots, 5)
+            truths[..., 4] = -1
+            for _ in range(2):
+                self._accumulate(Batch(images, truths, torch.zeros(local_batch, dtype=torch.int64), []), 0)
+                self.optimizer.zero_grad(set_to_none=True)
+        for name, buffer in self.model.named_buffers():
+            buffer.copy_(kept[name])
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+
+
+def _distributed(objective: nn.Module, env: Environment) -> DistributedDataParallel:
+    options: dict[str, Any] = {"gradient_as_bucket_view": True}
+    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters  # torch 2.13
+    options["forward_sync_buffers" if renamed else "broadcast_buffers"] = False  # `_average_statistics` does better
+    if env.device.type == "cuda":
+        options["device_ids"] = [env.local_rank]
+    assert dist.is_initialized()
+    return DistributedDataParallel(objective, **options)

@@ -1,0 +1,58 @@
+"""Which anchor of which cell answers for which truth (darknet src/region_layer.c, forward_region_layer).
+
+    B images  T truth slots  A anchors  H W grid cells  C classes  N = A*H*W
+
+A truth belongs to the cell that holds its centre and to the anchor whose shape alone overlaps it most (the first one
+on a tie). Two truths of one anchor and cell: the later one wins entirely, as in darknet.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional
+
+
+class Targets(NamedTuple):
+    responsible_BAHW: torch.Tensor  # bool: a truth belongs here
+    boxes_cxcywh_BAHW4: torch.Tensor  # that truth, fractions; arbitrary where not responsible
+    labels_BAHW: torch.Tensor  # int64; arbitrary but valid where not responsible
+
+
+def assign(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int) -> Targets:
+    """No loop over objects, no shape that depends on how many there are, no wait for the device."""
+    batch, num_slots, _ = truths_BT5.shape
+    num_anchors = anchors_cells.shape[0]
+    num_places = num_anchors * height * width
+    size_BT2 = truths_BT5[..., 2:4] * truths_BT5.new_tensor([width, height])
+    overlap_BTA = torch.minimum(size_BT2[:, :, None], anchors_cells).prod(-1)
+    union_BTA = size_BT2.prod(-1, keepdim=True) + anchors_cells.prod(-1) - overlap_BTA
+    anchor_BT = (overlap_BTA / union_BTA).argmax(-1)
+    column_BT = (truths_BT5[..., 0] * width).floor().long().clamp(0, width - 1)
+    row_BT = (truths_BT5[..., 1] * height).floor().long().clamp(0, height - 1)
+    place_BT = (anchor_BT * height + row_BT) * width + column_BT
+    place_BT = torch.where(truths_BT5[..., 4] >= 0, place_BT, num_places)  # free slots go to a place of their own
+    slot_BT = torch.arange(num_slots, device=truths_BT5.device).expand(batch, num_slots)
+    winner_BN = torch.full((batch, num_places + 1), -1, device=truths_BT5.device)
+    winner_BN = winner_BN.scatter_reduce(1, place_BT, slot_BT, "amax")[:, :num_places]
+    won_BN5 = truths_BT5.gather(1, winner_BN.clamp(min=0)[..., None].expand(-1, -1, 5))
+    shape = (batch, num_anchors, height, width)
+    return Targets(
+        (winner_BN >= 0).view(shape),
+        won_BN5[..., :4].view(*shape, 4),
+        won_BN5[..., 4].long().clamp(min=0).view(shape),
+    )
+
+
+def dense_target(targets: Targets, num_classes: int) -> torch.Tensor:
+    """The same as one (B, H, W, A, 5+C) tensor: cx cy w h, objectness, one-hot class; zeros where no truth belongs."""
+    present = targets.responsible_BAHW[..., None].float()
+    one_hot = functional.one_hot(targets.labels_BAHW, num_classes).float()
+    return (torch.cat([targets.boxes_cxcywh_BAHW4, torch.ones_like(present), one_hot], -1) * present).permute(
+        0, 2, 3, 1, 4
+    )
+
+
+def from_dense(target: torch.Tensor) -> Targets:
+    """Inverse of `dense_target`."""
+    target_BAHWK = target.permute(0, 3, 1, 2, 4)
+    return Targets(target_BAHWK[..., 4] > 0.5, target_BAHWK[..., :4], target_BAHWK[..., 5:].argmax(-1))
