@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 cv2.setNumThreads(0)  # one picture per process at a time; the processes are the parallelism
 
-Floats = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 SUPERSAMPLING = 4
 MIN_SIDE_PX = 4  # of a box
@@ -73,7 +73,7 @@ def place(name: str, matrix: Floats, centre_px: Floats, size: tuple[int, int], d
     right, bottom = (int(edge) for edge in np.ceil(contours_px[0].max(0)) + 1)
     fine = np.zeros(((bottom - top) * SUPERSAMPLING, (right - left) * SUPERSAMPLING), np.uint8)
     # OpenCV counts from pixel centres (hence -0.5), here in 256ths of a fine pixel
-    fine_px = [(contour - np.float32([left, top])) * SUPERSAMPLING - 0.5 for contour in contours_px]
+    fine_px = [(contour - np.array([left, top])) * SUPERSAMPLING - 0.5 for contour in contours_px]
     cv2.fillPoly(fine, [np.rint(contour * 256).astype(np.int32) for contour in fine_px], 255, shift=8)
     patch = cv2.resize(fine, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
     part = patch[max(-top, 0) : max(size[1] - top, 0), max(-left, 0) : max(size[0] - left, 0)]
@@ -106,7 +106,7 @@ def paint(canvas: Floats, shape: Shape, rng: np.random.Generator) -> None:
 def _along(width: int, height: int, angle: float) -> Floats:
     """[H, W] px in the direction of the angle."""
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
-    return np.add.outer(y * math.sin(angle), x * math.cos(angle))
+    return (y * math.sin(angle))[:, None] + x * math.cos(angle)
 
 
 def background(width: int, height: int, rng: np.random.Generator) -> Floats:

@@ -29,11 +29,8 @@ class Detections:
 
     def __post_init__(self) -> None:
         _check_rows(self)
-        if (nan := np.isnan(self.scores)).any():
-            raise ValueError(
-                f"{_where(self, nan)}: score is nan, expected a number; the network has diverged, start again from "
-                "an earlier checkpoint"
-            )
+        problem = "expected a number; the network has diverged, start again from an earlier checkpoint"
+        _refuse(self, np.isnan(self.scores), "scores", problem)
 
     @classmethod
     def empty(cls) -> "Detections":
@@ -86,8 +83,9 @@ def voc_ap(detections: Detections, truths: Truths, num_classes: int, iou_thresho
     First means highest score. Equal scores: lower image number, then earlier in the input, so that the result
     cannot depend on the order in which the detections of the ranks were put together.
     """
-    _check_labels(detections, num_classes)
-    _check_labels(truths, num_classes)
+    for table in (detections, truths):
+        problem = f"expected 0..{num_classes - 1}; use the network's own classes, leave free truth slots (-1) out"
+        _refuse(table, (table.labels < 0) | (table.labels >= num_classes), "labels", problem)
 
     best_N, iou_N = _best_truths(detections, truths, num_classes)
     found_N = iou_N > iou_threshold
@@ -169,22 +167,15 @@ def _check_rows(table: Detections | Truths) -> None:
                 f"{type(table).__name__}: {field.name} has shape {found}, expected {expected} to go with "
                 f"{len(table.images)} images; pass one entry per box in every array"
             )
-    low, high = table.boxes_xyxy_px[:, :2], table.boxes_xyxy_px[:, 2:]
-    if (bad := ~np.all(high >= low, axis=-1)).any():  # nan is bad too
+    bad = ~(table.boxes_xyxy_px[:, 2:] >= table.boxes_xyxy_px[:, :2]).all(axis=-1)  # nan is bad too
+    problem = "expected x1 <= x2 and y1 <= y2; pass left, top, right, bottom, not centre and size"
+    _refuse(table, np.asarray(bad), "boxes_xyxy_px", problem)
+
+
+def _refuse(table: Detections | Truths, bad: NDArray[np.bool_], column: str, problem: str) -> None:
+    if bad.any():
+        row = int(bad.argmax())
         raise ValueError(
-            f"{_where(table, bad)}: box xyxy={table.boxes_xyxy_px[bad.argmax()]}, expected x1 <= x2 and y1 <= y2; "
-            "pass left, top, right, bottom, not centre and size"
+            f"{type(table).__name__} row {row} (image {table.images[row]}; {bad.sum()} of {len(bad)} rows are like "
+            f"it): {column} {getattr(table, column)[row]}, {problem}"
         )
-
-
-def _check_labels(table: Detections | Truths, num_classes: int) -> None:
-    if (bad := (table.labels < 0) | (table.labels >= num_classes)).any():
-        raise ValueError(
-            f"{_where(table, bad)}: label {table.labels[bad.argmax()]}, expected 0..{num_classes - 1}; use the "
-            "classes that the network was built for, and leave free truth slots (-1) out"
-        )
-
-
-def _where(table: Detections | Truths, bad: NDArray[np.bool_]) -> str:
-    row = bad.argmax()
-    return f"{type(table).__name__} row {row} (image {table.images[row]}; {bad.sum()} of {len(bad)} rows)"

@@ -1,0 +1,292 @@
+import json
+import tarfile
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from train.metrics import Detections, Truths, voc_ap
+
+SHARED = Path(__file__).resolve().parents[3] / "shared"
+BOX = (10.0, 10.0, 50.0, 50.0)
+FAR = (60.0, 60.0, 90.0, 90.0)
+
+
+def detections(*rows):
+    """Rows: image, label, score, box."""
+    images, labels, scores, boxes = zip(*rows, strict=True)
+    return Detections(np.array(images), np.array(labels), np.array(scores, dtype=float), np.array(boxes, dtype=float))
+
+
+def truths(*rows):
+    """Rows: image, label, box, ignored."""
+    images, labels, boxes, ignored = zip(*rows, strict=True)
+    return Truths(np.array(images), np.array(labels), np.array(boxes, dtype=float), np.array(ignored, dtype=bool))
+
+
+def assert_ap(scores, label, ap_11point, ap_area):
+    assert (scores.ap_11point[label], scores.ap_area[label]) == pytest.approx((ap_11point, ap_area), nan_ok=True)
+
+
+def rows_of(table, order):
+    return type(table)(*(getattr(table, name)[order] for name in table.__slots__))
+
+
+# --- by hand ---
+
+
+def test_the_second_detection_of_an_object_is_wrong():
+    found = detections((0, 0, 0.9, BOX), (0, 0, 0.8, BOX), (1, 0, 0.7, BOX))
+    scores = voc_ap(found, truths((0, 0, BOX, 0), (1, 0, BOX, 0)), 1)
+    # right wrong right: precision 1 up to recall 1/2, then 2/3 up to 1
+    assert_ap(scores, 0, (6 * 1 + 5 * 2 / 3) / 11, (1 + 2 / 3) / 2)
+
+
+def test_an_ignored_truth_neither_helps_nor_hurts():
+    truth = truths((0, 0, BOX, 1), (0, 0, FAR, 0))
+    found = detections((0, 0, 0.9, BOX), (0, 0, 0.8, BOX), (0, 0, 0.7, FAR))
+    scores = voc_ap(found, truth, 1)
+    assert scores.num_truths.tolist() == [1]
+    assert scores.map_11point == scores.map_area == 1.0
+
+
+def test_an_ignored_truth_takes_a_detection_that_overlaps_it_most():
+    truth = truths((0, 0, (0, 0, 10, 10), 0), (0, 0, (0, 0, 10, 9), 1))
+    assert voc_ap(detections((0, 0, 0.9, (0, 0, 10, 9))), truth, 1).map_area == 0.0
+    assert voc_ap(detections((0, 0, 0.9, (0, 0, 10, 10))), truth, 1).map_area == 1.0
+
+
+def test_a_claimed_truth_is_not_exchanged_for_the_next_best():
+    truth = truths((0, 0, (0, 0, 10, 10), 0), (0, 0, (0, 0, 10, 8), 0))
+    found = detections((0, 0, 0.9, (0, 0, 10, 10)), (0, 0, 0.8, (0, 0, 10, 9.5)))
+    assert_ap(voc_ap(found, truth, 1), 0, 6 / 11, 0.5)
+
+
+def test_of_equally_overlapping_truths_the_first_is_taken():
+    found = detections((0, 0, 0.9, BOX))
+    assert voc_ap(found, truths((0, 0, BOX, 0), (0, 0, BOX, 1)), 1).map_area == 1.0
+    assert voc_ap(found, truths((0, 0, BOX, 1), (0, 0, BOX, 0)), 1).map_area == 0.0
+
+
+def test_the_threshold_itself_is_not_enough():
+    found, truth = detections((0, 0, 0.9, (0, 0, 10, 5))), truths((0, 0, (0, 0, 10, 10), 0))
+    assert voc_ap(found, truth, 1, 0.5).map_area == 0.0
+    assert voc_ap(found, truth, 1, 0.499).map_area == 1.0
+
+
+def test_images_and_classes_are_kept_apart():
+    truth = truths((0, 1, BOX, 0), (1, 0, BOX, 0))
+    scores = voc_ap(detections((0, 0, 0.9, BOX), (1, 1, 0.8, BOX)), truth, 2)
+    assert scores.ap_area.tolist() == [0.0, 0.0]
+
+
+def test_what_is_found_exactly_scores_exactly_one():
+    rng = np.random.default_rng(0)
+    for count in (1, 3, 7, 49, 1000):
+        corner = rng.uniform(0, 300, (count, 2))
+        boxes = np.concatenate([corner, corner + rng.uniform(1, 200, (count, 2))], axis=-1)
+        images, labels = np.arange(count) // 3, rng.integers(0, 4, count)
+        found = Detections(images, labels, rng.uniform(size=count), boxes)
+        scores = voc_ap(found, Truths(images, labels, boxes, np.zeros(count, dtype=bool)), 4)
+        assert scores.map_11point == 1.0 and scores.map_area == 1.0
+
+
+def test_classes_without_truths_are_unknown_and_outside_the_mean():
+    scores = voc_ap(detections((0, 0, 0.9, BOX), (0, 2, 0.9, BOX)), truths((0, 0, BOX, 0), (0, 2, BOX, 1)), 4)
+    np.testing.assert_array_equal(scores.ap_area, [1, np.nan, np.nan, np.nan])
+    np.testing.assert_array_equal(scores.ap_11point, scores.ap_area)
+    assert scores.num_truths.tolist() == [1, 0, 0, 0] and scores.map_area == scores.map_11point == 1.0
+
+
+def test_no_detections_and_no_truths():
+    none = Truths(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0, bool))
+    scores = voc_ap(Detections.empty(), truths((0, 1, BOX, 0)), 2)
+    np.testing.assert_array_equal(scores.ap_area, [np.nan, 0.0])
+    assert scores.map_11point == scores.map_area == 0.0
+    for found in (Detections.empty(), detections((0, 1, 0.9, BOX))):
+        scores = voc_ap(found, none, 2)
+        assert np.isnan(scores.ap_area).all() and scores.map_11point == scores.map_area == 0.0
+
+
+def test_boxes_without_area_match_nothing():
+    point = (5.0, 5.0, 5.0, 5.0)
+    assert voc_ap(detections((0, 0, 0.9, point)), truths((0, 0, point, 0)), 1).map_area == 0.0
+
+
+# --- messages ---
+
+
+def test_messages_name_the_place_and_the_remedy():
+    ok = detections((7, 0, 0.5, BOX), (8, 1, 0.5, BOX))
+    truth = truths((7, 0, BOX, 0), (9, -1, BOX, 0))
+    with pytest.raises(ValueError, match=r"Detections row 1 \(image 8; 1 of 2 .*labels 1, expected 0\.\.0; use"):
+        voc_ap(ok, truths((7, 0, BOX, 0)), 1)
+    with pytest.raises(ValueError, match=r"Truths row 1 \(image 9; .*labels -1, expected 0\.\.1; .*free truth slots"):
+        voc_ap(ok, truth, 2)
+    with pytest.raises(ValueError, match=r"row 1 \(image 8; 1 of 2 .*scores nan, expected a number; .*checkpoint"):
+        detections((7, 0, 0.5, BOX), (8, 0, np.nan, BOX))
+    for bad in ((50, 10, 10, 50), (10, 50, 50, 10), (10, 10, np.nan, 50)):
+        with pytest.raises(ValueError, match=r"Detections row 0 \(image 7; .*boxes_xyxy_px .*expected x1 <= x2 and"):
+            detections((7, 0, 0.5, bad))
+        with pytest.raises(ValueError, match=r"Truths row 1 \(image 8; .*pass left, top, right, bottom"):
+            truths((7, 0, BOX, 0), (8, 0, bad, 0))
+
+
+@pytest.mark.parametrize("column", ["labels", "scores", "boxes_xyxy_px"])
+def test_arrays_of_different_lengths(column):
+    arrays = {"images": np.arange(3), "labels": np.arange(3), "scores": np.ones(3), "boxes_xyxy_px": np.ones((3, 4))}
+    arrays[column] = arrays[column][:2]
+    with pytest.raises(ValueError, match=rf"Detections: {column} has shape \(2,.*expected \(3,.*one entry per box"):
+        Detections(**arrays)
+    with pytest.raises(ValueError, match=r"Truths: ignored has shape \(1,\), expected \(3,\)"):
+        Truths(np.arange(3), np.arange(3), np.ones((3, 4)), np.ones(1, bool))
+
+
+# --- against a slow transcription ---
+
+
+def slow_voc_eval(found, truth, label, threshold):
+    """py-faster-rcnn's voc_eval, one class; returns (11-point, area). Corners go back to counted from 1."""
+    from_one = np.array([1, 1, 0, 0])
+    boxes_of, ignored_of, npos = {}, {}, 0
+    for image in sorted({*truth.images.tolist(), *found.images.tolist()}):
+        mine = (truth.images == image) & (truth.labels == label)
+        boxes_of[image], ignored_of[image] = truth.boxes_xyxy_px[mine] + from_one, truth.ignored[mine]
+        npos += int((~truth.ignored[mine]).sum())
+    taken = {image: [False] * len(boxes) for image, boxes in boxes_of.items()}
+
+    lines = [i for i in range(len(found.images)) if found.labels[i] == label]
+    lines.sort(key=lambda i: found.images[i])
+    lines.sort(key=lambda i: -found.scores[i])
+    tp, fp = np.zeros(len(lines)), np.zeros(len(lines))
+    for d, line in enumerate(lines):
+        image, bb = found.images[line], found.boxes_xyxy_px[line] + from_one
+        ovmax, jmax = -np.inf, None
+        for j, gt in enumerate(boxes_of[image]):
+            iw = max(min(gt[2], bb[2]) - max(gt[0], bb[0]) + 1.0, 0.0)
+            ih = max(min(gt[3], bb[3]) - max(gt[1], bb[1]) + 1.0, 0.0)
+            area_bb, area_gt = (bb[2] - bb[0] + 1) * (bb[3] - bb[1] + 1), (gt[2] - gt[0] + 1) * (gt[3] - gt[1] + 1)
+            overlap = iw * ih / (area_bb + area_gt - iw * ih)
+            if overlap > ovmax:
+                ovmax, jmax = overlap, j
+        if ovmax > threshold:
+            if not ignored_of[image][jmax]:
+                if not taken[image][jmax]:
+                    tp[d], taken[image][jmax] = 1, True
+                else:
+                    fp[d] = 1
+        else:
+            fp[d] = 1
+
+    if npos == 0:
+        return np.nan, np.nan
+    fp, tp = np.cumsum(fp), np.cumsum(tp)
+    rec, prec = tp / npos, tp / np.maximum(tp + fp, np.finfo(np.float64).eps)
+    points = sum(np.max(prec[rec >= t]) / 11 if (rec >= t).any() else 0.0 for t in np.arange(0.0, 1.1, 0.1))
+    mrec, mpre = np.concatenate(([0.0], rec, [1.0])), np.concatenate(([0.0], prec, [0.0]))
+    for i in range(mpre.size - 1, 0, -1):
+        mpre[i - 1] = np.maximum(mpre[i - 1], mpre[i])
+    i = np.where(mrec[1:] != mrec[:-1])[0]
+    return points, np.sum((mrec[i + 1] - mrec[i]) * mpre[i + 1])
+
+
+def random_case(rng):
+    """Few images, classes and score values, corners on a coarse grid: ties of every kind."""
+
+    def boxes(count):
+        corner = rng.integers(0, 6, (count, 2)) * 4.0
+        return np.concatenate([corner, corner + rng.integers(1, 6, (count, 2)) * 4.0], axis=-1)
+
+    num_truths, num_found = rng.integers(0, 40), rng.integers(0, 120)
+    truth = Truths(
+        rng.integers(0, 5, num_truths), rng.integers(0, 3, num_truths), boxes(num_truths), rng.random(num_truths) < 0.2
+    )
+    images, labels = rng.integers(0, 6, num_found), rng.integers(0, 3, num_found)
+    box = boxes(num_found)
+    for i in range(num_found if num_truths else 0):  # most detections lie on some truth of theirs
+        j = rng.integers(num_truths)
+        if rng.random() < 0.7:
+            images[i], labels[i] = truth.images[j], truth.labels[j]
+            box[i] = truth.boxes_xyxy_px[j] + rng.integers(0, 3, 4) * [-2, -2, 2, 2]
+    return Detections(images, labels, rng.integers(0, 10, num_found) / 10, box), truth
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_equals_the_transcription(seed):
+    rng = np.random.default_rng(seed)
+    found, truth = random_case(rng)
+    for threshold in (0.3, 0.5, 0.75):
+        scores = voc_ap(found, truth, 4, threshold)
+        for label in range(4):
+            assert_ap(scores, label, *slow_voc_eval(found, truth, label, threshold))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_order_in_which_the_ranks_are_merged_changes_no_bit(seed):
+    rng = np.random.default_rng(seed)
+    found, truth = random_case(rng)
+    parts = [rows_of(found, found.images % 3 == rank) for rank in range(3)]
+    one, other = (voc_ap(Detections.concatenate(p), truth, 3) for p in (parts, [parts[2], parts[0], parts[1]]))
+    whole = voc_ap(found, truth, 3)
+    for name in ("ap_11point", "ap_area", "num_truths"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        np.testing.assert_array_equal(getattr(one, name), getattr(whole, name))
+
+
+def test_equal_scores_are_broken_by_image_then_by_input():
+    truth = truths((1, 0, BOX, 0), (2, 0, BOX, 0))
+    scores = voc_ap(detections((2, 0, 0.5, FAR), (1, 0, 0.5, BOX)), truth, 1)
+    assert scores.map_area == 0.5  # image 1 first: right, wrong
+    scores = voc_ap(detections((1, 0, 0.5, FAR), (1, 0, 0.5, BOX)), truth, 1)
+    assert scores.map_area == 0.25  # as given: wrong, right
+
+
+def test_concatenate_of_nothing_is_empty():
+    assert len(Detections.concatenate([]).images) == 0
+    assert Detections.concatenate([]).boxes_xyxy_px.shape == (0, 4)
+
+
+# --- against published detections ---
+
+NEEDED = [SHARED / "golden/voc_ap/expected.json", SHARED / "data/voc2007_annotations.tar.xz"]
+missing = [str(path) for path in NEEDED if not path.exists()]
+
+
+@pytest.fixture(scope="module")
+def voc2007_test():
+    """(class names, truths) of VOC2007 test with official annotations."""
+    classes = sorted(json.loads(NEEDED[0].read_text())["yolov2"]["AP07"])
+    rows = []
+    with tarfile.open(NEEDED[1]) as tar:
+        texts = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
+    for image in texts["VOC2007/ImageSets/Main/test.txt"].split():
+        root = ElementTree.fromstring(texts[f"VOC2007/Annotations/{image.decode()}.xml"])
+        for thing in root.findall("object"):
+            corners = [float(thing.find("bndbox").find(edge).text) for edge in ("xmin", "ymin", "xmax", "ymax")]
+            box = np.array(corners) - [1, 1, 0, 0]
+            rows.append((int(image), classes.index(thing.find("name").text), box, int(thing.find("difficult").text)))
+    return classes, truths(*rows)
+
+
+@pytest.mark.skipif(bool(missing), reason=f"reference values are not there: {', '.join(missing)}")
+@pytest.mark.parametrize("network", ["yolov2", "caffe"])
+def test_published_detections_score_as_the_devkit_says(network, voc2007_test):
+    classes, truth = voc2007_test
+    expected = json.loads(NEEDED[0].read_text())[network]
+    parts = []
+    with tarfile.open(SHARED / "golden/voc_ap/detections.tar.xz") as tar:
+        for member in tar:
+            if member.isfile() and member.name.startswith(f"{network}/"):
+                label = classes.index(Path(member.name).stem.removeprefix("comp4_det_test_"))
+                table = np.array(tar.extractfile(member).read().split(), dtype=np.float64).reshape(-1, 6)
+                images = table[:, 0].astype(np.int64)
+                boxes = table[:, 2:] - [1, 1, 0, 0]
+                parts.append(Detections(images, np.full_like(images, label), table[:, 1], boxes))
+    assert len(parts) == len(classes) == 20
+
+    scores = voc_ap(Detections.concatenate(parts), truth, len(classes))
+    assert dict(zip(classes, scores.ap_11point, strict=True)) == pytest.approx(expected["AP07"], abs=1e-6, rel=0)
+    assert dict(zip(classes, scores.ap_area, strict=True)) == pytest.approx(expected["AParea"], abs=1e-6, rel=0)
+    assert scores.map_11point == pytest.approx(expected["mAP07"], abs=1e-6, rel=0)
+    assert scores.map_area == pytest.approx(expected["mAParea"], abs=1e-6, rel=0)

@@ -1,0 +1,176 @@
+"""What a person sees of a run: one line on the console, TensorBoard under RUN/board. Rank 0 shows, others take part.
+
+The x axis is images seen, so that runs of different batch sizes lie over each other. A resumed run purges what an
+interrupted one had written beyond the position it resumes from: one value per point.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from data.sample import Batch
+from launch.environment import Environment
+from train.evaluate import Evaluation
+from train.loss import Losses
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardConfig:
+    every_batches: int = 10  #: between two log lines; also how often processes ask each other whether to stop
+
+    def __post_init__(self) -> None:
+        if self.every_batches < 1:
+            raise ValueError(f"board.every_batches={self.every_batches}: expected at least 1")
+
+
+class Board:
+    """Use as a context; `waiting` wraps the loader, `add` takes each step's losses, `log` shows their mean."""
+
+    def __init__(
+        self, folder: Path, config: BoardConfig, env: Environment, *, start: int, stop: int, settings: dict[str, Any]
+    ) -> None:
+        """start, stop: images seen now and at the end. settings: flat, for TensorBoard's hparams."""
+        self.folder, self.config, self.env, self.stop, self.settings = folder, config, env, stop, settings
+        self.images = self._logged_images = start
+        self._losses: list[torch.Tensor] = []
+        self._waited = 0.0
+        self._since = time.perf_counter()
+        self._start = start
+
+    def __enter__(self) -> "Board":
+        self._writer = self._console = None
+        if self.env.rank == 0:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self.folder), purge_step=self._start)
+            self._console = _Console(self._start, self.stop)
+            _write_settings(self._writer, self.settings)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        if self._console is not None:
+            self._console.close()
+
+    def waiting(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The same batches; how long the training process waits for them is what the loader costs."""
+        while True:
+            asked = time.perf_counter()
+            batch = next(batches, None)
+            self._waited += time.perf_counter() - asked
+            if batch is None:
+                return
+            yield batch
+
+    def add(self, losses: Losses, images: int) -> bool:
+        """Keeps the losses on the device; whether a log line is due."""
+        self._losses.append(torch.stack(list(losses)))
+        self.images = images
+        return len(self._losses) == self.config.every_batches
+
+    def log(self, rate: float, side: int) -> None:
+        """Means over the batches since the last line and over all processes. The one place where training waits."""
+        own = torch.stack(self._losses).mean(0)
+        mean = self.env.mean(own.clone())
+        bad = [name for name, value in zip(Losses._fields, own.tolist(), strict=True) if not np.isfinite(value)]
+        who = [(rank, names) for rank, names in enumerate(self.env.broadcast(self.env.gather(bad))) if names]
+        if who:
+            raise FloatingPointError(
+                f"loss terms became nan or infinite between images {self._logged_images} and {self.images}: "
+                + "; ".join(f"{', '.join(names)} on rank {rank}" for rank, names in who)
+                + "; nothing was saved since, start again with a lower schedule.rate or a longer burn-in"
+            )
+        elapsed = time.perf_counter() - self._since
+        speed = (self.images - self._logged_images) / elapsed
+        share = self._waited / elapsed
+        if self._writer is not None and self._console is not None:
+            losses = Losses(*mean.cpu().unbind())
+            truths = max(float(losses.truths), 1e-9)
+            values = {f"loss/{name}": float(getattr(losses, name)) for name in Losses._fields[:6]}
+            values["loss/total"] = float(losses.total)
+            values["boxes/iou"] = float(losses.iou) / truths
+            values["boxes/recall"] = float(losses.recall) / truths
+            values |= {"train/rate": rate, "train/side": side}
+            values |= {"speed/images_per_s": speed, "speed/data_wait_share": share}
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, self.images)
+            self._console.line(
+                self.images,
+                f"loss {float(losses.total):8.3f}  iou {values['boxes/iou']:.2f}  rate {rate:.1e}  side {side}  "
+                f"{speed:6.1f} images/s  waits {share:4.0%}",
+            )
+        self._losses = []
+        self._waited = 0.0
+        self._since, self._logged_images = time.perf_counter(), self.images
+
+    def log_evaluation(self, evaluation: Evaluation, classes: tuple[str, ...], epoch: int) -> None:
+        if self._writer is None or self._console is None:
+            return
+        scores = evaluation.scores
+        self._writer.add_scalar("mAP/voc_area", scores.map_area, self.images)
+        self._writer.add_scalar("mAP/voc_11point", scores.map_11point, self.images)
+        for name, value in zip(classes, scores.ap_area, strict=True):
+            if np.isfinite(value):
+                self._writer.add_scalar(f"AP/{name}", value, self.images)
+        for number, picture in enumerate(evaluation.pictures):
+            self._writer.add_image(f"validation/{number}", picture, self.images, dataformats="HWC")
+        self._writer.flush()
+        self._console.line(
+            self.images,
+            f"epoch {epoch}: mAP@.5 {scores.map_area:.4f} (11-point {scores.map_11point:.4f})  "
+            + "  ".join(f"{name} {value:.2f}" for name, value in zip(classes, scores.ap_area, strict=True)),
+            keep=True,
+        )
+
+    def resume_clock(self) -> None:
+        """Call after a pause (warm-up, evaluation) that is not training time."""
+        self._since, self._logged_images, self._waited = time.perf_counter(), self.images, 0.0
+        self._losses = []
+
+
+class _Console:
+    """A live bar on a terminal; elsewhere plain lines, as a batch job's log file wants them."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        self.stop = stop
+        self.began, self.start = time.perf_counter(), start
+        self.bar: Progress | None = None
+        if sys.stdout.isatty():
+            columns = (BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.description}"))
+            self.bar = Progress(*columns, TimeRemainingColumn(), console=Console())
+            self.task: TaskID = self.bar.add_task("", total=stop, completed=start)
+            self.bar.start()
+
+    def line(self, images: int, text: str, keep: bool = False) -> None:
+        if self.bar is not None:
+            if keep:
+                self.bar.console.print(text)
+            else:
+                self.bar.update(self.task, completed=images, description=text)
+            return
+        left = (time.perf_counter() - self.began) / max(images - self.start, 1) * (self.stop - images)
+        print(f"{images:>9}/{self.stop} images  {text}  left {max(left, 0) / 60:.1f} min", flush=True)
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+
+def _write_settings(writer: Any, settings: dict[str, Any]) -> None:
+    """The hparams of the run, in its own event file (SummaryWriter.add_hparams would open a second run beside it)."""
+    from torch.utils.tensorboard.summary import hparams
+
+    plain = {
+        name: value if isinstance(value, int | float | str | bool) else str(value) for name, value in settings.items()
+    }
+    for summary in hparams(plain, {"mAP/voc_area": 0.0}):
+        writer.file_writer.add_summary(summary)

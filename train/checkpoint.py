@@ -1,0 +1,175 @@
+"""Checkpoints that are whole or not there.
+
+    RUN/checkpoints/000012800-3f9ac1d2b4e5f607.pt     images seen, first 16 digits of the file's SHA-256
+    RUN/checkpoints/best-000012800-3f9a...pt          the one with the highest mAP
+
+A file is written under a temporary name, synced, and renamed to a name that holds its digest: a name that matches its
+bytes is a verified checkpoint. The newest verified one wins. Files are loaded with weights_only: they cannot run code.
+"""
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from launch.environment import Environment
+
+DIGITS = 16
+
+
+class Part(Protocol):
+    """Something that a checkpoint holds."""
+
+    def state_dict(self) -> Mapping[str, Any]: ...
+
+    def load_state_dict(self, state: Any) -> object: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    every_images: int = 64_000  #: besides one at the end of every epoch
+    keep: int = 2  #: newest ones; the best one is kept apart
+
+    def __post_init__(self) -> None:
+        if self.keep < 2:
+            raise ValueError(f"checkpoint.keep={self.keep}: expected at least 2, the newest may turn out damaged")
+
+
+class Checkpoint:
+    """Saves and restores named parts. Every process calls its methods; rank 0 alone writes."""
+
+    def __init__(
+        self, folder: Path, config: CheckpointConfig, env: Environment, network: Mapping[str, Any], **parts: Part
+    ) -> None:
+        """`network`: what a file must agree on to fit, plain values."""
+        self.folder, self.config, self.env, self.network, self.parts = folder, config, env, dict(network), parts
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._writing: Future[None] | None = None
+
+    def save(self, images: int, *, best: bool = False) -> None:
+        """Copies the state now, writes it in the background. Raises what went wrong with the save before."""
+        self.wait()
+        if self.env.rank == 0:
+            state = {name: _copy(part.state_dict()) for name, part in self.parts.items()}
+            state["network"] = self.network
+            self._writing = self._writer.submit(self._write, state, images, best)
+
+    def wait(self) -> None:
+        """Until the last save is on disk."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            try:
+                writing.result()
+            except OSError as error:
+                raise OSError(
+                    f"{self.folder}: the checkpoint could not be written ({error}); earlier ones are untouched. Make room "
+                    "or correct the rights and start the run again: it goes on from the newest"
+                ) from error
+
+    def restore(self) -> int | None:
+        """Loads the newest verified checkpoint into the parts. The images seen, or None where there is none."""
+        path = self.env.broadcast(newest(self.folder) if self.env.rank == 0 else None)
+        if path is None:
+            return None
+        state = read(path)
+        differing = {
+            name: (state["network"].get(name), value)
+            for name, value in self.network.items()
+            if state["network"].get(name) != value
+        }
+        if differing:
+            listing = "; ".join(
+                f"{name} was {was!r}, the config says {now!r}" for name, (was, now) in differing.items()
+            )
+            raise ValueError(f"{path} holds another network: {listing}; choose another `run` or correct the config")
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        return int(path.name.split("-")[0])
+
+    def _write(self, state: dict[str, Any], images: int, best: bool) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f"{images:09d}.part"
+        with part.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        path = self.folder / f"{images:09d}-{_digest(part)}.pt"
+        if best:
+            marked = self.folder / f"best-{path.name}"
+            link = part.with_suffix(".link")
+            link.unlink(missing_ok=True)
+            os.link(part, link)
+            link.replace(marked)
+            _remove(old for old in self.folder.glob("best-*.pt") if old != marked)
+        part.replace(path)
+        _sync_folder(self.folder)
+        _remove(_newest_first(self.folder)[self.config.keep :])
+
+
+def newest(folder: Path) -> Path | None:
+    """The newest checkpoint whose bytes match its name; says which newer ones it passes over."""
+    for path in _newest_first(folder):
+        if verified(path):
+            return path
+        print(
+            f"checkpoint {path} is damaged (its SHA-256 does not match its name); trying an older one", file=sys.stderr
+        )
+    return None
+
+
+def best(folder: Path) -> Path | None:
+    """The best one where a run has been evaluated, else the newest."""
+    return next((path for path in folder.glob("best-*.pt") if verified(path)), None) or newest(folder)
+
+
+def verified(path: Path) -> bool:
+    return _digest(path) == path.stem.rsplit("-", 1)[-1]
+
+
+def read(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen unrelated types for files that are not checkpoints
+        raise ValueError(f"{path} is not a checkpoint of this program: {error}") from error
+    if not isinstance(state, dict) or "network" not in state:
+        raise ValueError(f"{path} is not a checkpoint of this program: it says nothing of its network")
+    return state
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"[0-9]*-{'[0-9a-f]' * DIGITS}.pt"), reverse=True)
+
+
+def _remove(paths: Any) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _copy(value: Any, to: Callable[[torch.Tensor], torch.Tensor] = lambda t: t.detach().to("cpu", copy=True)) -> Any:
+    """A nested state with every tensor copied to the host."""
+    if isinstance(value, torch.Tensor):
+        return to(value)
+    if isinstance(value, Mapping):
+        return {key: _copy(item, to) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_copy(item, to) for item in value)
+    return value

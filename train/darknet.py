@@ -1,0 +1,87 @@
+"""darknet's .weights files (src/parser.c, load_weights_upto and save_weights_upto).
+
+Little-endian: int32 major, minor, revision; images seen, 8 bytes from version 0.2 on, 4 bytes before; then float32 for
+each convolution in the order of the cfg: bias (beta), and with batch norm gamma, running mean, running variance, then
+the kernel (out, in, height, width).
+"""
+
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from train.model import ConvBlock, YOLOv2
+
+
+class Header(NamedTuple):
+    major: int
+    minor: int
+    revision: int
+    seen: int  #: images
+
+    @property
+    def wide(self) -> bool:
+        """Whether `seen` has 8 bytes."""
+        return self.major * 10 + self.minor >= 2 and self.major < 1000 and self.minor < 1000
+
+
+def load_weights(model: YOLOv2, path: Path, *, partial: bool = False) -> Header:
+    """Fills the model. `partial`: the file may end after any whole convolution (darknet19_448.conv.23 holds 18).
+
+    ValueError with both counts for a file that does not fit; the model is then untouched.
+    """
+    data = path.read_bytes()
+    if len(data) < 16:
+        raise ValueError(f"{path}: {len(data)} bytes are too few for the header of a .weights file")
+    header = Header(*struct.unpack("<iiii", data[:16]))
+    size = 16
+    if header.wide:
+        size = 20
+        header = header._replace(seen=struct.unpack("<q", data[12:20])[0] if len(data) >= 20 else 0)
+    numbers = np.frombuffer(data, "<f4", offset=size, count=(len(data) - size) // 4)
+    groups = [tensors for tensors in _convolutions(model)]
+    ends = np.cumsum([sum(tensor.numel() for tensor in group) for group in groups])
+    fitting = np.flatnonzero(ends == len(numbers))
+    if (len(data) - size) % 4 or not len(fitting) or (not partial and fitting[0] != len(groups) - 1):
+        raise ValueError(
+            f"{path} holds {len(numbers)} numbers, this network of {len(groups)} convolutions takes {ends[-1]}"
+            + (f", its first ones {', '.join(map(str, ends[:-1]))}" if partial else "")
+            + "; it was trained with another cfg: check variant, width, classes and anchors"
+        )
+    at = 0
+    with torch.no_grad():
+        for tensor in (tensor for group in groups[: fitting[0] + 1] for tensor in group):
+            values = torch.from_numpy(numbers[at : at + tensor.numel()].astype(np.float32))
+            tensor.copy_(values.view(tensor.shape))
+            at += tensor.numel()
+    return header
+
+
+def save_weights(
+    model: YOLOv2, path: Path, *, seen: int = 0, convolutions: int | None = None, wide: bool = True
+) -> None:
+    """Writes the first `convolutions` of the model (default: all), as version 0.2, or 0.1 where not `wide`."""
+    header = struct.pack("<iiiq", 0, 2, 0, seen) if wide else struct.pack("<iiii", 0, 1, 0, seen)
+    parts: list[NDArray[np.float32]] = [
+        tensor.detach().cpu().contiguous().numpy().astype("<f4").ravel()
+        for group in _convolutions(model)[:convolutions]
+        for tensor in group
+    ]
+    path.write_bytes(header + b"".join(part.tobytes() for part in parts))
+
+
+def _convolutions(model: YOLOv2) -> list[list[torch.Tensor]]:
+    """The tensors of each convolution in darknet's order: modules are created in the order of the cfg."""
+    groups: list[list[torch.Tensor]] = []
+    for module in model.modules():
+        if isinstance(module, ConvBlock):
+            norm = module.norm
+            assert norm.running_mean is not None and norm.running_var is not None
+            groups.append([norm.bias, norm.weight, norm.running_mean, norm.running_var, module.conv.weight])
+        elif isinstance(module, nn.Conv2d) and module.bias is not None:
+            groups.append([module.bias, module.weight])
+    return groups

@@ -1,0 +1,83 @@
+"""The page: how a run goes."""
+
+from pathlib import Path
+
+import torch
+
+from data.demo import draw_shards
+from data.loader import Loader, open_shards
+from launch.environment import Environment
+from launch.stop import StopSignal
+from train.board import Board
+from train.checkpoint import Checkpoint
+from train.config import Config, flat, save
+from train.darknet import load_weights
+from train.evaluate import Evaluator
+from train.loss import build_loss
+from train.model import build_model
+from train.progress import Progress
+from train.schedule import learning_rate
+from train.step import Step
+
+
+def train(config: Config, env: Environment) -> Progress:
+    """Train until the last epoch, or until the scheduler asks us to stop; either way leave a checkpoint."""
+    run = Path(config.run)
+    if env.rank == 0:
+        save(config, run / "config.yaml")
+        if config.drawn:
+            draw_shards(config.drawn, config.data.train, config.data.val)
+    env.barrier()
+    loader, val_loader = (
+        Loader(
+            open_shards(folder, config.data.classes),
+            config.data,
+            seed=config.seed,
+            rank=env.rank,
+            world_size=env.world_size,
+            pin_memory=env.device.type == "cuda",
+        )
+        for folder in (config.data.train, config.data.val)
+    )
+    classes, per_epoch = loader.index.classes, loader.index.num_samples
+    torch.manual_seed(config.seed)  # the same weights on every process; the data has its own randomness
+    model = build_model(config.model, len(classes), len(config.anchor_pairs))
+    if config.weights:
+        load_weights(model, Path(config.weights), partial=True)
+    step = Step(config.step, config.schedule, model, build_loss(config.loss, config.anchor_pairs, len(classes)), env)
+    evaluator = Evaluator(config.evaluate, val_loader, env)
+    progress = Progress()
+    checkpoint = Checkpoint(
+        run / "checkpoints", config.checkpoint, env, config.network(classes), step=step, progress=progress
+    )
+    checkpoint.restore()
+    last = config.epochs * per_epoch
+    with (
+        StopSignal() as stop,
+        Board(run / "board", config.board, env, start=progress.images, stop=last, settings=flat(config)) as board,
+    ):
+        step.warm_up(config.data.sides, config.data.batch // env.world_size, config.data.truth_slots)
+        batches = board.waiting(loader.batches(progress.images, last))
+        while True:
+            if progress.evaluation_due(per_epoch):
+                evaluation = evaluator(step)
+                progress.epochs_evaluated = progress.images // per_epoch
+                best = evaluation.scores.map_area > progress.best_map
+                progress.best_map = max(progress.best_map, evaluation.scores.map_area)
+                board.log_evaluation(evaluation, classes, progress.epochs_evaluated)
+                checkpoint.save(progress.images, best=best)
+                board.resume_clock()
+            batch = next(batches, None)
+            if batch is None:
+                break
+            losses = step(batch, progress.images)
+            progress.images += config.data.batch
+            if board.add(losses, progress.images):
+                board.log(learning_rate(progress.images, config.schedule), batch.images.shape[1])
+                if env.any(stop.requested):
+                    checkpoint.save(progress.images)
+                    break
+            if progress.images % config.checkpoint.every_images < config.data.batch:
+                checkpoint.save(progress.images)
+    checkpoint.wait()
+    return progress

@@ -1,0 +1,23 @@
+"""torchrun [--nproc-per-node N] train/main.py [CONFIG.yaml] [key=value ...]"""
+
+import sys
+
+from launch.environment import connect
+from train.config import load
+from train.loop import train
+
+
+def main(*arguments: str) -> None:
+    path, overrides = "configs/demo.yaml", list(arguments)
+    if arguments and "=" not in arguments[0]:
+        path, overrides = arguments[0], list(arguments[1:])
+    try:
+        config = load(path, overrides)
+        with connect() as env:
+            train(config, env)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
