@@ -176,13 +176,7 @@ def _write(number: int, folder: Path, seed: int, classes: Sequence[str]) -> None
 
 
 def draw_voc(
-    root: Path,
-    *,
-    train: int,
-    val: int,
-    seed: int = 0,
-    classes: Sequence[str] = CLASSES,
-    num_workers: int | None = None,
+    root: Path, *, train: int, val: int, seed: int = 0, classes: Sequence[str] = CLASSES, num_workers: int | None = None
 ) -> None:
     """root/VOC2007 with the image sets train and val, written last: a set that has them is complete."""
     if train < 1 or val < 0 or seed < 0:

@@ -1,9 +1,9 @@
 """Pascal VOC folders (ImageSets, Annotations, JPEGImages) -> `Annotations`: what the sharder reads.
 
-Corners in the files are 1-based and inclusive: a box over a whole row of 500 px runs from 1 to 500. They
-become continuous 0-based edges here and nowhere else: x1 = xmin - 1, x2 = xmax.
-Differs: darknet's voc_label.py takes (min + max) / 2 - 1 as centre and max - min as size: half a pixel up and
-to the left of this centre, and one pixel smaller.
+Corners in the files are 1-based and inclusive: a box over a whole row of 500 px runs from 1 to 500. They become
+continuous 0-based edges here and nowhere else: x1 = xmin - 1, x2 = xmax.
+Differs: darknet's voc_label.py has the centre at (min + max) / 2 - 1 and the size max - min: half a pixel up and left
+of this centre, one pixel smaller.
 """
 
 import math
@@ -50,8 +50,8 @@ def read_voc(
             key, where = image_id.replace(".", "_"), f"{image_id} of {split}"
             if key in origin:
                 raise ValueError(
-                    f"{root}: expected each image once, found {origin[key]} and {where} (both would be sample"
-                    f" {key!r}); leave out one of the splits, or take one image off its list"
+                    f"{root}: expected each image once, found {origin[key]} and {where} (both would be sample {key!r});"
+                    " leave out one of the splits, or take one image off its list"
                 )
             origin[key] = where
             xml = _existing(folder / "Annotations", image_id, (".xml",), where)
@@ -74,10 +74,8 @@ def read_voc(
     records = []
     for key, image, xml, (width, height, names, boxes_xyxy_px, difficult, _) in found:
         if unknown := sorted(set(names) - label_of.keys()):
-            raise ValueError(
-                f"{xml}: expected objects of the classes {', '.join(classes)}; found {', '.join(unknown)};"
-                " add it to --classes"
-            )
+            known, strange = ", ".join(classes), ", ".join(unknown)
+            raise ValueError(f"{xml}: expected objects of the classes {known}; found {strange}; add it to --classes")
         labels, crowd = np.array([label_of[name] for name in names], np.int16), np.zeros(len(names), np.bool_)
         records.append(Record(key, image, width, height, boxes_xyxy_px, labels, difficult, crowd))
     source = " ".join(["voc", *(f"VOC{split}" if ":" in split else split for split in splits)])
@@ -138,20 +136,18 @@ def _listed(folder: Path, name: str) -> list[str]:
     """Image ids. A list for one class says "id flag": 1 has it, 0 only difficult ones, -1 has none."""
     path = folder / "ImageSets" / "Main" / f"{name}.txt"
     if not path.is_file():
-        there = sorted((other.stem for other in path.parent.glob("*.txt")), key=len)
+        there = ", ".join(sorted((other.stem for other in path.parent.glob("*.txt")), key=len)[:NUM_LISTED])
         raise ValueError(
-            f"{path}: expected an image set, found only: {', '.join(there[:NUM_LISTED]) or 'nothing'}; name a"
-            " split 2007:trainval under the folder of VOC2007, or trainval under the folder of ImageSets"
+            f"{path}: expected an image set, found only: {there or 'nothing'}; name a split 2007:trainval under the"
+            " folder of VOC2007, or trainval under the folder of ImageSets"
         )
     ids = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        match line.split():
-            case [] | [_, "-1"]:
-                pass
-            case [image_id] | [image_id, "0" | "1"]:
-                ids.append(image_id)
-            case _:
-                raise ValueError(f"{path}:{number}: expected ID or ID -1|0|1, found {line!r}; correct it")
+        image_id, *flags = line.split() or [""]
+        if flags not in ([], ["-1"], ["0"], ["1"]):
+            raise ValueError(f"{path}:{number}: expected ID or ID -1|0|1, found {line!r}; correct it")
+        if image_id and flags != ["-1"]:
+            ids.append(image_id)
     if not ids:
         raise ValueError(f"{path}: expected at least one image, found none; leave this split out")
     return ids

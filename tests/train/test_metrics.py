@@ -249,16 +249,24 @@ def test_concatenate_of_nothing_is_empty():
 
 # --- against published detections ---
 
-NEEDED = [SHARED / "golden/voc_ap/expected.json", SHARED / "data/voc2007_annotations.tar.xz"]
-missing = [str(path) for path in NEEDED if not path.exists()]
+# voc_eval sorts with numpy's default argsort. Which of two equal scores comes first then differs between CPUs (AVX512,
+# AVX2, neither), and with it the reference itself, by 2e-6. These are the values, of 84, where that exceeds 1e-6.
+MOVED_BY_TIES = {
+    "yolov2": set(),
+    "caffe": {("AP07", "cow"), ("AP07", "sheep"), ("AP07", "train"), ("AParea", "car")},
+}
+EXPECTED = SHARED / "golden/voc_ap/expected.json"
+DETECTIONS = SHARED / "golden/voc_ap/detections.tar.xz"
+ANNOTATIONS = SHARED / "data/voc2007_annotations.tar.xz"
+missing = [str(path) for path in (EXPECTED, DETECTIONS, ANNOTATIONS) if not path.exists()]
 
 
 @pytest.fixture(scope="module")
 def voc2007_test():
     """(class names, truths) of VOC2007 test with official annotations."""
-    classes = sorted(json.loads(NEEDED[0].read_text())["yolov2"]["AP07"])
+    classes = sorted(json.loads(EXPECTED.read_text())["yolov2"]["AP07"])
     rows = []
-    with tarfile.open(NEEDED[1]) as tar:
+    with tarfile.open(ANNOTATIONS) as tar:
         texts = {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}
     for image in texts["VOC2007/ImageSets/Main/test.txt"].split():
         root = ElementTree.fromstring(texts[f"VOC2007/Annotations/{image.decode()}.xml"])
@@ -269,13 +277,20 @@ def voc2007_test():
     return classes, truths(*rows)
 
 
+def shuffle_ties(found, rng):
+    """The same ranking with equal scores in random order: scores become -rank."""
+    scores = np.empty(len(found.scores))
+    scores[np.lexsort((rng.random(len(scores)), -found.scores))] = -np.arange(len(scores))
+    return Detections(found.images, found.labels, scores, found.boxes_xyxy_px)
+
+
 @pytest.mark.skipif(bool(missing), reason=f"reference values are not there: {', '.join(missing)}")
 @pytest.mark.parametrize("network", ["yolov2", "caffe"])
 def test_published_detections_score_as_the_devkit_says(network, voc2007_test):
     classes, truth = voc2007_test
-    expected = json.loads(NEEDED[0].read_text())[network]
+    expected = json.loads(EXPECTED.read_text())[network]
     parts = []
-    with tarfile.open(SHARED / "golden/voc_ap/detections.tar.xz") as tar:
+    with tarfile.open(DETECTIONS) as tar:
         for member in tar:
             if member.isfile() and member.name.startswith(f"{network}/"):
                 label = classes.index(Path(member.name).stem.removeprefix("comp4_det_test_"))
@@ -285,8 +300,22 @@ def test_published_detections_score_as_the_devkit_says(network, voc2007_test):
                 parts.append(Detections(images, np.full_like(images, label), table[:, 1], boxes))
     assert len(parts) == len(classes) == 20
 
-    scores = voc_ap(Detections.concatenate(parts), truth, len(classes))
-    assert dict(zip(classes, scores.ap_11point, strict=True)) == pytest.approx(expected["AP07"], abs=1e-6, rel=0)
-    assert dict(zip(classes, scores.ap_area, strict=True)) == pytest.approx(expected["AParea"], abs=1e-6, rel=0)
+    found = Detections.concatenate(parts)
+    scores = voc_ap(found, truth, len(classes))
     assert scores.map_11point == pytest.approx(expected["mAP07"], abs=1e-6, rel=0)
     assert scores.map_area == pytest.approx(expected["mAParea"], abs=1e-6, rel=0)
+    ours = {"AP07": scores.ap_11point, "AParea": scores.ap_area}
+    pairs = [(metric, name) for metric in ours for name in classes]
+    off = {(m, name): abs(ours[m][classes.index(name)] - expected[m][name]) for m, name in pairs}
+    assert {pair for pair in pairs if not off[pair] <= 1e-6} == MOVED_BY_TIES[network]
+    assert max(off.values()) < 3e-6
+
+    # For those, nothing but the order of equal scores: some orders give the expected value or lie on its other side.
+    rng = np.random.default_rng(0)
+    found = rows_of(found, np.isin(found.labels, [classes.index(name) for _, name in MOVED_BY_TIES[network]]))
+    orders = [shuffle_ties(found, rng) for _ in range(20)] if len(found.images) else []
+    shuffled = [voc_ap(order, truth, len(classes)) for order in orders]
+    for metric, name in MOVED_BY_TIES[network]:
+        column = {"AP07": "ap_11point", "AParea": "ap_area"}[metric]
+        values = [getattr(scores, column)[classes.index(name)] for scores in shuffled]
+        assert min(values) - 1e-12 <= expected[metric][name] <= max(values) + 1e-12

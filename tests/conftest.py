@@ -1,0 +1,68 @@
+"""Shared fixtures: reference values where they are at hand, a small sharded set, a way to start runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data.shapes import draw_voc
+from data.shards import ShardIndex, write_shards
+from data.voc import read_voc
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        for item in items:
+            if "gpu" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Reference values and real images that are not part of the project."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no reference values at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A VOCdevkit of 53 + 21 drawn pictures."""
+    root = tmp_path_factory.mktemp("drawn")
+    draw_voc(root, train=53, val=21, seed=1)
+    return root
+
+
+@pytest.fixture(scope="session")
+def shards(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders `train` (several uneven shards) and `val` of the drawn pictures."""
+    out = tmp_path_factory.mktemp("shards")
+    for split in ("train", "val"):
+        write_shards(read_voc(drawn, [f"2007:{split}"]), out / split, shard_mb=0.15)
+    return out
+
+
+@pytest.fixture(scope="session")
+def index(shards: Path) -> ShardIndex:
+    return ShardIndex.load(shards / "train")
+
+
+def launch(*arguments: str, processes: int = 1, check: bool = True, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+    """train/main.py as a user starts it: plain for one process, torchrun for more."""
+    script = str(ROOT / "train" / "main.py")
+    start = [sys.executable, script]
+    if processes > 1:
+        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), script]
+    done = subprocess.run(
+        [*start, *arguments], cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=timeout
+    )
+    if check and done.returncode:
+        raise AssertionError(f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}")
+    return done

@@ -1,0 +1,216 @@
+"""The stream of samples: every sample once an epoch, the same stream for any number of ranks, from any position."""
+
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+import data.order
+from data.order import BatchPlan, Order, batch_side, epoch_order, plan, random_bits
+
+GRID = [[1], [7], [1, 1, 1], [5, 9, 1, 12, 3], [40, 2, 2, 2, 2, 2, 2, 2, 2, 2], [13] * 17]
+SIDES = (320, 352, 384, 416, 448, 480, 512, 544, 576, 608)
+
+
+def sizes(*numbers: int) -> NDArray[np.int64]:
+    return np.array(numbers, np.int64)
+
+
+def plans(
+    order: Order, start: int, stop: int, batch: int, rank: int = 0, world_size: int = 1, images_per_side: int = 120
+) -> list[BatchPlan]:
+    return list(
+        plan(
+            order,
+            start=start,
+            stop=stop,
+            batch=batch,
+            rank=rank,
+            world_size=world_size,
+            sides=SIDES,
+            images_per_side=images_per_side,
+        )
+    )
+
+
+def stream(found: list[BatchPlan]) -> list[tuple[int, int]]:
+    """(epoch, sample) at every position."""
+    return [
+        (epoch, sample)
+        for each in found
+        for epoch, sample in zip(each.epochs.tolist(), each.samples.tolist(), strict=True)
+    ]
+
+
+@pytest.mark.parametrize("shard_sizes", GRID, ids=str)
+@pytest.mark.parametrize("window", [1, 3, 8])
+@pytest.mark.parametrize("epoch", [0, 1, 1000])
+def test_every_sample_comes_exactly_once_in_an_epoch(shard_sizes: list[int], window: int, epoch: int) -> None:
+    order = epoch_order(sizes(*shard_sizes), 3, epoch, window)
+    np.testing.assert_array_equal(np.sort(order), np.arange(sum(shard_sizes)))
+
+
+@given(
+    shard_sizes=st.lists(st.integers(1, 40), min_size=1, max_size=30),
+    seed=st.integers(0, 2**63),
+    epoch=st.integers(0, 2**40),
+    window=st.integers(1, 40),
+)
+def test_an_epoch_is_a_permutation(shard_sizes: list[int], seed: int, epoch: int, window: int) -> None:
+    order = epoch_order(sizes(*shard_sizes), seed, epoch, window)
+    np.testing.assert_array_equal(np.sort(order), np.arange(sum(shard_sizes)))
+
+
+def test_epochs_and_seeds_differ_and_the_same_ones_are_equal() -> None:
+    shard_sizes = sizes(5, 9, 1, 12, 3)
+    orders = {(seed, epoch): epoch_order(shard_sizes, seed, epoch, 2).tolist() for seed in (0, 1) for epoch in range(4)}
+    assert len({tuple(order) for order in orders.values()}) == len(orders)
+    for (seed, epoch), order in orders.items():
+        assert epoch_order(shard_sizes, seed, epoch, 2).tolist() == order
+
+
+def test_the_order_is_pinned() -> None:
+    """A run that is resumed under another version must go on with the same stream."""
+    assert epoch_order(sizes(3, 4, 2), 0, 0, 2).tolist() == PINNED
+
+
+def test_samples_of_one_window_of_shards_stay_together() -> None:
+    shard_sizes = sizes(*[6, 2, 9, 4, 1, 5, 7, 3, 8, 2, 4])
+    shard_of = np.repeat(np.arange(len(shard_sizes)), shard_sizes)
+    window = 3
+    seen: list[int] = []
+    order = epoch_order(shard_sizes, 1, 5, window).tolist()
+    while order:
+        group: list[int] = []  # the next shards, as many as a window has
+        count = 0
+        while count < len(order) and len(group) <= window:
+            shard = int(shard_of[order[count]])
+            if shard not in group:
+                if len(group) == window:
+                    break
+                group.append(shard)
+            count += 1
+        assert count == int(shard_sizes[group].sum())
+        assert not set(group) & set(seen)
+        seen += group
+        order = order[count:]
+    assert sorted(seen) == list(range(len(shard_sizes)))
+
+
+def test_samples_are_mixed_inside_a_window() -> None:
+    shard_of = np.repeat(np.arange(4), 50)
+    order = epoch_order(sizes(50, 50, 50, 50), 0, 0, 4)
+    changes = int((np.diff(shard_of[order]) != 0).sum())
+    assert changes > 120  # 149 expected; 3 if the shards followed each other
+
+
+@pytest.mark.parametrize(("world_size", "batch"), [(1, 8), (2, 8), (4, 8), (3, 12), (4, 12)])
+@pytest.mark.parametrize("shard_sizes", [[5, 9, 1, 12, 3], [1], [3]], ids=str)
+def test_ranks_together_have_the_stream_of_one_process(
+    shard_sizes: list[int], world_size: int, batch: int
+) -> None:
+    stop = batch * 9
+    alone = plans(Order(sizes(*shard_sizes), 4, 2), 0, stop, batch)
+    ranks = [
+        plans(Order(sizes(*shard_sizes), 4, 2), 0, stop, batch, rank, world_size) for rank in range(world_size)
+    ]
+    assert {len(found) for found in ranks} == {len(alone)}
+    for step, expected in enumerate(alone):
+        assert {len(found[step].samples) for found in ranks} == {batch // world_size}
+        assert {found[step].side for found in ranks} == {expected.side}
+        np.testing.assert_array_equal(np.concatenate([found[step].samples for found in ranks]), expected.samples)
+        np.testing.assert_array_equal(np.concatenate([found[step].epochs for found in ranks]), expected.epochs)
+
+
+def test_the_stream_does_not_depend_on_the_batch_size() -> None:
+    streams = [stream(plans(Order(sizes(5, 9, 1, 12, 3), 0, 2), 0, 240, batch)) for batch in (1, 4, 16, 60, 120)]
+    assert all(len(found) == 240 and found == streams[0] for found in streams)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 7, 31, 64])
+@pytest.mark.parametrize("shard_sizes", GRID, ids=str)
+def test_the_end_of_an_epoch_is_filled_from_the_next_one(shard_sizes: list[int], batch: int) -> None:
+    num_samples, epochs = sum(shard_sizes), 3
+    found = stream(plans(Order(sizes(*shard_sizes), 2, 2), 0, epochs * num_samples, batch))
+    assert epochs * num_samples <= len(found) < epochs * num_samples + batch
+    for epoch in range(epochs):
+        part = found[epoch * num_samples : (epoch + 1) * num_samples]
+        assert {number for number, _ in part} == {epoch}
+        assert sorted(sample for _, sample in part) == list(range(num_samples))
+    assert set(Counter(sample for _, sample in found[: epochs * num_samples]).values()) == {epochs}
+
+
+@pytest.mark.parametrize("steps", [1, 3, 4, 11])
+def test_starting_at_a_position_gives_the_same_as_skipping(steps: int) -> None:
+    batch, stop = 8, 8 * 20
+    whole = plans(Order(sizes(5, 9, 1, 12, 3), 4, 2), 0, stop, batch)
+    later = plans(Order(sizes(5, 9, 1, 12, 3), 4, 2), steps * batch, stop, batch)
+    assert stream(later) == stream(whole[steps:])
+    assert [each.side for each in later] == [each.side for each in whole[steps:]]
+
+
+def test_starting_late_costs_no_more_than_starting_at_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    def counted(shard_sizes: NDArray[np.int64], seed: int, epoch: int, window: int) -> NDArray[np.int64]:
+        made.append(epoch)
+        return epoch_order(shard_sizes, seed, epoch, window)
+
+    monkeypatch.setattr(data.order, "epoch_order", counted)
+    for epoch in (0, 1000):
+        made.clear()
+        start = epoch * 30
+        steps = plan(
+            Order(sizes(5, 9, 1, 12, 3), 0, 2),
+            start=start,
+            stop=start + 10**12,
+            batch=6,
+            rank=0,
+            world_size=1,
+            sides=SIDES,
+            images_per_side=60,
+        )
+        first = next(steps)
+        assert made == [epoch] and set(first.epochs.tolist()) == {epoch}
+        list(islice(steps, 14))
+        assert made == [epoch, epoch + 1, epoch + 2]  # each epoch's order is made once
+
+
+def test_no_more_than_two_epochs_are_held() -> None:
+    order = Order(sizes(5, 9, 1, 12, 3), 0, 2)
+    for each in range(0, 300, 7):
+        _ = order[each : each + 7]
+        assert len(order._epochs) <= 2
+
+
+def test_all_sides_are_reached_and_change_every_10_batches() -> None:
+    batch, seed = 8, 5
+    found = [each.side for each in plans(Order(sizes(11, 4), seed, 2), 0, 8 * 4000, batch, images_per_side=80)]
+    blocks = [set(found[first : first + 10]) for first in range(0, 4000, 10)]
+    assert all(len(block) == 1 for block in blocks)
+    counts = Counter(side for block in blocks for side in block)
+    assert set(counts) == set(SIDES)
+    assert min(counts.values()) > 20 and max(counts.values()) < 65  # 40 each expected
+    changes = sum(before != after for before, after in zip(blocks, blocks[1:], strict=False))
+    assert changes > 330  # 9 of 10 expected
+
+
+def test_a_side_is_a_function_of_position_and_seed() -> None:
+    assert [batch_side(p, 1, SIDES, 80) for p in range(0, 8000, 8)] == [
+        batch_side(p, 1, SIDES, 80) for p in range(0, 8000, 8)
+    ]
+    assert [batch_side(p, 1, SIDES, 80) for p in range(0, 8000, 80)] != [
+        batch_side(p, 2, SIDES, 80) for p in range(0, 8000, 80)
+    ]
+    assert batch_side(123456, 9, (416,), 640) == 416
+
+
+def test_random_words_are_a_function_of_their_key() -> None:
+    words = {key: tuple(random_bits(4, *key).tolist()) for key in [(0,), (1,), (0, 1), (0, 0, 1), (0, 1, 1), (2**63,)]}
+    assert len(set(words.values())) == len(words)
+    assert tuple(random_bits(9, 0, 1)[:4].tolist()) == words[0, 1]  # more of them: the same ones first
+    assert random_bits(2, 0).tolist() == random_bits(2, 0, 0, 0).tolist()
