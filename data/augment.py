@@ -4,8 +4,8 @@ Geometry is defined by integers: the pixels `source` of the image become the pix
 the canvas may be mirrored. Boxes go through the same integers, so they move exactly with their pixels.
 
 Two training policies, both darknet's (src/data.c, load_data_detection):
-- `place` (darknet since August 2018): the aspect ratio is jittered, the whole image is scaled by `scale` (1 = as large as
-  fits) and put at a random place of a grey canvas; what hangs over is cut;
+- `place` (darknet since August 2018): the aspect ratio is jittered, the whole image is scaled by `scale` (1 = as
+  large as fits) and put at a random place of a grey canvas; what hangs over is cut;
 - `crop` (darknet of November 2016, the paper's numbers): each side moves in or out by up to `jitter`, the crop is
   stretched to the square, outside pixels repeat the border.
 """
@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.boxes import clip
+from data.boxes import Floats, clip
 
 Image = NDArray[np.uint8]
 GREY = 128  # darknet fills with .5
@@ -37,14 +37,14 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.jitter < 0.5:
-            raise ValueError(f"augment.jitter={self.jitter}: expected 0 <= jitter < 0.5, a fraction of the image side")
+            raise ValueError(f"data.augment.jitter={self.jitter}: expected 0 <= jitter < 0.5, of the side")
         if not 0 < self.scale_min <= self.scale_max:
             raise ValueError(
-                f"augment.scale_min={self.scale_min}, scale_max={self.scale_max}: expected 0 < scale_min <= scale_max"
+                f"data.augment.scale_min={self.scale_min}, scale_max={self.scale_max}: expected 0 < min <= max"
             )
         if self.saturation < 1 or self.exposure < 1:
             raise ValueError(
-                f"augment.saturation={self.saturation}, exposure={self.exposure}: expected factors >= 1; 1 = unchanged"
+                f"data.augment.saturation={self.saturation}, exposure={self.exposure}: expected factors >= 1"
             )
 
 
@@ -129,13 +129,13 @@ def place_boxes(boxes_xyxy_px: NDArray[np.float32], placement: Placement, side: 
     return boxes.astype(np.float32)
 
 
-def unplace_boxes(boxes_xyxy: NDArray[np.float64], placement: Placement, side: int) -> NDArray[np.float64]:
+def unplace_boxes(boxes_xyxy: Floats, placement: Placement, side: int) -> NDArray[np.float64]:
     """Inverse of `place_boxes` for an unmirrored placement: fractions of the canvas -> px of the image."""
     assert not placement.flip
     (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
     zoom = np.array([(sx2 - sx1) / (tx2 - tx1), (sy2 - sy1) / (ty2 - ty1)] * 2)
-    moved: NDArray[np.float64] = (boxes_xyxy * side - (tx1, ty1, tx1, ty1)) * zoom + (sx1, sy1, sx1, sy1)
-    return moved
+    moved: Floats = (boxes_xyxy * side - (tx1, ty1, tx1, ty1)) * zoom + (sx1, sy1, sx1, sy1)
+    return moved.astype(np.float64)
 
 
 def clip_boxes(boxes_xyxy: NDArray[np.float32], min_size: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -146,14 +146,14 @@ def clip_boxes(boxes_xyxy: NDArray[np.float32], min_size: float) -> tuple[NDArra
 
 
 def distort_colour(canvas: Image, config: AugmentConfig, rng: np.random.Generator) -> None:
-    """Hue shift and saturation and exposure factors in HSV, in place; within one grey level of exact arithmetic."""
+    """Hue shift, saturation and exposure factors in HSV, in place; on average half a grey level from exact."""
     hue = rng.uniform(-config.hue, config.hue)
     factors = [rng.uniform(1, limit) for limit in (config.saturation, config.exposure)]
     saturation, exposure = (1 / f if rng.random() < 0.5 else f for f in factors)
     levels = np.arange(256)
     table = np.stack(
         [
-            (levels + round(hue * 256)) % 256,
+            np.rint((levels / 256 + hue) % 1 * 255),  # OpenCV has 256 steps a circle on the way there, 255 back
             np.clip(np.rint(levels * saturation), 0, 255),
             np.clip(np.rint(levels * exposure), 0, 255),
         ],

@@ -38,4 +38,5 @@ def iou(a_xyxy: Floats, b_xyxy: Floats) -> Floats:
     area_a = (a_xyxy[:, 2:] - a_xyxy[:, :2]).prod(-1)
     area_b = (b_xyxy[:, 2:] - b_xyxy[:, :2]).prod(-1)
     union = area_a[:, None] + area_b[None, :] - overlap
-    return np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    shared: Floats = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
+    return shared

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.shapes import draw_voc
+from data.shapes import CLASSES, draw_voc
 from data.shards import write_shards
 from data.voc import read_voc
 
@@ -26,4 +26,4 @@ def draw_shards(config: DrawnConfig, train: str, val: str) -> None:
         root = Path(config.pictures)
         if not (root / "VOC2007" / "ImageSets" / "Main" / "val.txt").exists():
             draw_voc(root, train=config.train, val=config.val, seed=config.seed)
-        write_shards(read_voc(root, [f"2007:{split}"]), out, shard_mb=config.shard_mb)
+        write_shards(read_voc(root, [f"2007:{split}"], CLASSES), out, shard_mb=config.shard_mb)

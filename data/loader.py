@@ -63,8 +63,8 @@ def open_shards(folder: str, classes: list[str] | None) -> ShardIndex:
     index = ShardIndex.load(Path(folder))
     if classes is not None and tuple(classes) != index.classes:
         raise ValueError(
-            f"data.classes of the config are {', '.join(classes)}; the shards at {folder} hold "
-            f"{', '.join(index.classes)}: correct the config, or make shards with --classes in the order you want"
+            f"the shards at {folder} hold the classes {', '.join(index.classes)}; expected {', '.join(classes)}, as "
+            "data.classes or the training shards say: correct the config, or make the shards with --classes in that order"
         )
     return index
 

@@ -49,7 +49,7 @@ class Batch(NamedTuple):
 
 
 def truth_slots(boxes_xyxy: NDArray[np.floating], labels: NDArray[np.integer], num_slots: int) -> NDArray[np.float32]:
-    """[N, 4] fractions, [N] -> [num_slots, 5]. More than `num_slots` objects: the first ones are kept, as in darknet."""
+    """[N, 4] fractions, [N] -> [num_slots, 5]. Of more than `num_slots` objects the first are kept, as in darknet."""
     slots = np.zeros((num_slots, 5), dtype=np.float32)
     slots[:, 4] = -1
     count = min(len(labels), num_slots)

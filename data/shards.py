@@ -147,12 +147,11 @@ def write_shards(
     out.mkdir(parents=True, exist_ok=True)
     groups = _group(annotations.records, int(shard_mb * 1e6))
     jobs = [(out, number, group, annotations.classes) for number, group in enumerate(groups)]
-    faults: list[str] = []
-    for found in _in_parallel(_write_shard, jobs, workers, "writing shards"):
-        faults += found
+    left_out = list(_in_parallel(_write_shard, jobs, workers, "writing shards"))
+    faults = [fault for found in left_out for fault in found]
     dropped = dict(annotations.dropped)
     if faults:
-        if not drop_corrupt:
+        if not drop_corrupt or len(faults) == len(annotations.records):
             for path in out.glob("shard-*.tar"):
                 path.unlink()
             listing = "\n  ".join([*faults[:10], *(["..."] if len(faults) > 10 else [])])
@@ -161,8 +160,20 @@ def write_shards(
                 "repair them, or leave them out with --drop-corrupt"
             )
         dropped["corrupt images"] = len(faults)
-    _write_index(out, annotations, dropped, [f"shard-{number:06d}.tar" for number in range(len(groups))], workers)
+    names: list[str] = []
+    for number, (group, found) in enumerate(zip(groups, left_out, strict=True)):
+        path = out / _shard_name(number)
+        if len(found) == len(group):  # nothing is left in it
+            path.unlink()
+            continue
+        path.replace(out / _shard_name(len(names)))
+        names.append(_shard_name(len(names)))
+    _write_index(out, annotations, dropped, names, workers)
     return ShardIndex.load(out)
+
+
+def _shard_name(number: int) -> str:
+    return f"shard-{number:06d}.tar"
 
 
 def _group(records: Sequence[Record], target_bytes: int) -> list[list[Record]]:
@@ -184,7 +195,7 @@ def _group(records: Sequence[Record], target_bytes: int) -> list[list[Record]]:
 def _write_shard(out: Path, number: int, records: list[Record], classes: tuple[str, ...]) -> list[str]:
     """Writes one tar under a temporary name, syncs and renames it. Returns one sentence for each image left out."""
     faults = []
-    path = out / f"shard-{number:06d}.tar"
+    path = out / _shard_name(number)
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
@@ -314,7 +325,7 @@ def _scan_shard(path: Path, classes: tuple[str, ...]) -> tuple[str, tuple[dict[s
 
 
 def verify(folder: Path, workers: int = 0) -> ShardIndex:
-    """Reads everything back: digests, tar structure against the index, every image decoded. ValueError lists all faults."""
+    """Reads everything back: digests, tars against the index, every image decoded. ValueError lists all faults."""
     index = ShardIndex.load(folder)
     header = _parse_header((folder / "index.json").read_bytes(), folder / "index.json")
     jobs = [(index, number, header["shards"][number]["sha256"]) for number in range(len(index.shard_names))]
@@ -355,7 +366,7 @@ def _verify_shard(index: ShardIndex, number: int, sha256: str) -> list[str]:
 
 
 class ShardReader:
-    """Image bytes by sample number. Opens each shard once per process; copies of it in other processes open their own."""
+    """Image bytes by sample number. Opens each shard once; a copy of it in another process opens its own."""
 
     def __init__(self, index: ShardIndex) -> None:
         self.index = index

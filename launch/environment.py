@@ -7,22 +7,23 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
 T = TypeVar("T")
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """One process of a run. The collective methods are no-ops' equals in a run of one process."""
+    """One process of a run. In a run of one process the collective methods return what they are given."""
 
     rank: int = 0
     world_size: int = 1
     local_rank: int = 0
-    device: torch.device = torch.device("cpu")
+    device: torch.device = CPU
     launcher: str = "single"
 
     def __str__(self) -> str:
@@ -50,7 +51,7 @@ class Environment:
             return [value]
         values: list[T | None] | None = [None] * self.world_size if self.rank == 0 else None
         dist.gather_object(value, values)
-        return [value for value in values if value is not None] if values else []
+        return cast(list[T], values or [])
 
     def broadcast(self, value: T) -> T:
         """Rank 0's value on every rank."""
@@ -69,14 +70,14 @@ def detect(environ: Mapping[str, str], cuda: bool) -> Environment:
     """What the launcher says; `cuda`: whether this machine has such devices. Pure."""
     if "RANK" in environ and "WORLD_SIZE" in environ:
         local_rank = int(environ.get("LOCAL_RANK", "0"))
-        device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+        device = torch.device("cuda", local_rank) if cuda else CPU
         return Environment(int(environ["RANK"]), int(environ["WORLD_SIZE"]), local_rank, device, "torchrun")
     if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
         raise ValueError(
-            f"srun started {environ['SLURM_STEP_NUM_TASKS']} tasks of a program that is not connected by torchrun: each "
-            "would train alone; run one task per node: srun --ntasks-per-node=1 torchrun ... train/main.py"
+            f"srun started {environ['SLURM_STEP_NUM_TASKS']} tasks that no torchrun connects: each would train alone; "
+            "run one task per node: srun --ntasks-per-node=1 torchrun ... train/main.py"
         )
-    return Environment(device=torch.device("cuda", 0) if cuda else torch.device("cpu"))
+    return Environment(device=torch.device("cuda", 0) if cuda else CPU)
 
 
 @contextmanager

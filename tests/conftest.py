@@ -54,12 +54,22 @@ def index(shards: Path) -> ShardIndex:
     return ShardIndex.load(shards / "train")
 
 
-def launch(*arguments: str, processes: int = 1, check: bool = True, timeout: float = 240) -> subprocess.CompletedProcess[str]:
+def launch(
+    *arguments: str, processes: int = 1, check: bool = True, timeout: float = 240
+) -> subprocess.CompletedProcess[str]:
     """train/main.py as a user starts it: plain for one process, torchrun for more."""
     script = str(ROOT / "train" / "main.py")
     start = [sys.executable, script]
     if processes > 1:
-        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes), script]
+        start = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            str(processes),
+            script,
+        ]
     done = subprocess.run(
         [*start, *arguments], cwd=ROOT, env=dict(os.environ), capture_output=True, text=True, timeout=timeout
     )

@@ -50,7 +50,8 @@ class Board:
         if self.env.rank == 0:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(self.folder), purge_step=self._start)
+            # What is at `start` was written before the checkpoint there, which is not evaluated again.
+            self._writer = SummaryWriter(str(self.folder), purge_step=self._start + 1 if self._start else 0)
             self._console = _Console(self._start, self.stop)
             _write_settings(self._writer, self.settings)
         return self
@@ -75,11 +76,11 @@ class Board:
         """Keeps the losses on the device; whether a log line is due."""
         self._losses.append(torch.stack(list(losses)))
         self.images = images
-        return len(self._losses) == self.config.every_batches
+        return len(self._losses) >= self.config.every_batches
 
     def log(self, rate: float, side: int) -> None:
         """Means over the batches since the last line and over all processes. The one place where training waits."""
-        own = torch.stack(self._losses).mean(0)
+        own = torch.stack(self._losses).mean(0).cpu()
         mean = self.env.mean(own.clone())
         bad = [name for name, value in zip(Losses._fields, own.tolist(), strict=True) if not np.isfinite(value)]
         who = [(rank, names) for rank, names in enumerate(self.env.broadcast(self.env.gather(bad))) if names]
@@ -87,13 +88,14 @@ class Board:
             raise FloatingPointError(
                 f"loss terms became nan or infinite between images {self._logged_images} and {self.images}: "
                 + "; ".join(f"{', '.join(names)} on rank {rank}" for rank, names in who)
-                + "; nothing was saved since, start again with a lower schedule.rate or a longer burn-in"
+                + "; nothing was saved since. Start again: the run goes on from the newest checkpoint; a lower "
+                "schedule.rate or a longer schedule.burn_in_images keeps it from happening again"
             )
         elapsed = time.perf_counter() - self._since
         speed = (self.images - self._logged_images) / elapsed
         share = self._waited / elapsed
         if self._writer is not None and self._console is not None:
-            losses = Losses(*mean.cpu().unbind())
+            losses = Losses(*mean.unbind())
             truths = max(float(losses.truths), 1e-9)
             values = {f"loss/{name}": float(getattr(losses, name)) for name in Losses._fields[:6]}
             values["loss/total"] = float(losses.total)

@@ -37,6 +37,8 @@ class CheckpointConfig:
     keep: int = 2  #: newest ones; the best one is kept apart
 
     def __post_init__(self) -> None:
+        if self.every_images < 1:
+            raise ValueError(f"checkpoint.every_images={self.every_images}: expected at least 1")
         if self.keep < 2:
             raise ValueError(f"checkpoint.keep={self.keep}: expected at least 2, the newest may turn out damaged")
 
@@ -51,10 +53,15 @@ class Checkpoint:
         self.folder, self.config, self.env, self.network, self.parts = folder, config, env, dict(network), parts
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
+        self._last = 0
+
+    def due(self, images: int) -> bool:
+        return images - self._last >= self.config.every_images
 
     def save(self, images: int, *, best: bool = False) -> None:
         """Copies the state now, writes it in the background. Raises what went wrong with the save before."""
         self.wait()
+        self._last = images
         if self.env.rank == 0:
             state = {name: _copy(part.state_dict()) for name, part in self.parts.items()}
             state["network"] = self.network
@@ -66,10 +73,11 @@ class Checkpoint:
             writing, self._writing = self._writing, None
             try:
                 writing.result()
-            except OSError as error:
+            except (OSError, RuntimeError) as error:  # torch.save hides a full disk behind a RuntimeError of its own
+                reason = error if isinstance(error, OSError) else error.__context__ or error
                 raise OSError(
-                    f"{self.folder}: the checkpoint could not be written ({error}); earlier ones are untouched. Make room "
-                    "or correct the rights and start the run again: it goes on from the newest"
+                    f"{self.folder}: the checkpoint could not be written ({reason}); earlier ones are untouched. Make "
+                    "room or correct the rights and start the run again: it goes on from the newest"
                 ) from error
 
     def restore(self) -> int | None:
@@ -90,10 +98,12 @@ class Checkpoint:
             raise ValueError(f"{path} holds another network: {listing}; choose another `run` or correct the config")
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
-        return int(path.name.split("-")[0])
+        self._last = _images(path)
+        return self._last
 
     def _write(self, state: dict[str, Any], images: int, best: bool) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        _remove(self.folder.glob("*.part"))  # what a killed process or a full disk left
         part = self.folder / f"{images:09d}.part"
         with part.open("wb") as file:
             torch.save(state, file)
@@ -109,7 +119,9 @@ class Checkpoint:
             _remove(old for old in self.folder.glob("best-*.pt") if old != marked)
         part.replace(path)
         _sync_folder(self.folder)
-        _remove(_newest_first(self.folder)[self.config.keep :])
+        _remove(old for old in self.folder.glob(f"{images:09d}-*.pt") if old != path)  # saved before its evaluation
+        past = [old for old in _newest_first(self.folder) if _images(old) <= images]  # what lies beyond is damaged
+        _remove(past[self.config.keep :])
 
 
 def newest(folder: Path) -> Path | None:
@@ -144,6 +156,10 @@ def read(path: Path) -> dict[str, Any]:
 
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"[0-9]*-{'[0-9a-f]' * DIGITS}.pt"), reverse=True)
+
+
+def _images(path: Path) -> int:
+    return int(path.name.split("-")[0])
 
 
 def _remove(paths: Any) -> None:

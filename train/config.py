@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -71,10 +71,15 @@ def load(path: str | Path, overrides: list[str]) -> Config:
         if "=" not in override:
             raise ValueError(f"{override!r}: expected key=value, such as data.batch=32")
     try:
-        tree = OmegaConf.merge(OmegaConf.structured(Config), OmegaConf.load(path), OmegaConf.from_dotlist(overrides))
+        written = OmegaConf.load(path)
+        if not isinstance(written, DictConfig):
+            raise ValueError(f"{path}: expected `key: value` lines, such as those of configs/demo.yaml")
+        tree = OmegaConf.merge(OmegaConf.structured(Config), written, OmegaConf.from_dotlist(overrides))
         config = OmegaConf.to_object(tree)
+    except (OSError, UnicodeDecodeError) as error:  # OmegaConf's OSError: the file is a mere number
+        raise ValueError(f"{path}: expected YAML in UTF-8 ({error})") from None
     except (OmegaConfBaseException, YAMLError) as error:
-        raise ValueError(f"{path} {' '.join(overrides)}: {_first_lines(error)}") from None
+        raise ValueError(f"{' '.join([str(path), *overrides])}: {_first_lines(error)}") from None
     assert isinstance(config, Config)
     return config
 

@@ -43,7 +43,7 @@ def load_weights(model: YOLOv2, path: Path, *, partial: bool = False) -> Header:
         size = 20
         header = header._replace(seen=struct.unpack("<q", data[12:20])[0] if len(data) >= 20 else 0)
     numbers = np.frombuffer(data, "<f4", offset=size, count=(len(data) - size) // 4)
-    groups = [tensors for tensors in _convolutions(model)]
+    groups = _convolutions(model)
     ends = np.cumsum([sum(tensor.numel() for tensor in group) for group in groups])
     fitting = np.flatnonzero(ends == len(numbers))
     if (len(data) - size) % 4 or not len(fitting) or (not partial and fitting[0] != len(groups) - 1):

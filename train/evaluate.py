@@ -1,4 +1,4 @@
-"""A whole set through the network: every process predicts its own, unpadded share; the scores are the same everywhere."""
+"""A whole set through the network: every process predicts its own, unpadded share; all get the same scores."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -27,8 +27,10 @@ class EvaluateConfig:
     picture_threshold: float = 0.3  #: detections below this score are not drawn
 
     def __post_init__(self) -> None:
-        if self.side % 32:
+        if self.side % 32 or self.side < 32:
             raise ValueError(f"evaluate.side={self.side}: expected a multiple of 32 px, the stride of the network")
+        if self.batch < 1:
+            raise ValueError(f"evaluate.batch={self.batch}: expected at least 1")
 
 
 class Evaluation(NamedTuple):
@@ -101,7 +103,12 @@ def to_pixels(found: Found, sample: int, placement: Placement, index: ShardIndex
     """Detections of one image, in pixels of the original image and clipped to it."""
     width, height = index.size_px(sample)
     boxes = clip(unplace_boxes(found.boxes_xyxy, placement, side), width, height)
-    return Detections(np.full(len(found.labels), sample, np.int64), found.labels, found.scores, boxes)
+    return Detections(
+        np.full(len(found.labels), sample, np.int64),
+        found.labels,
+        found.scores.astype(np.float64),
+        boxes.astype(np.float64),
+    )
 
 
 def truths_of(index: ShardIndex) -> Truths:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.boxes import iou, xyxy_from_cxcywh
+from data.boxes import Floats, iou, xyxy_from_cxcywh
 
 
 class Head(NamedTuple):
@@ -25,10 +25,10 @@ class Head(NamedTuple):
 
 
 def read_head(raw: torch.Tensor, anchors_cells: torch.Tensor) -> Head:
-    """Section 2, "Direct location prediction". In float32 whatever the input: exp and softmax overflow in half precision."""
-    batch, _, height, width = raw.shape
+    """Section 2, "Direct location prediction". In float32 whatever the input: exp overflows in half precision."""
+    batch, channels, height, width = raw.shape
     num_anchors = anchors_cells.shape[0]
-    raw_BAHWK = raw.float().unflatten(1, (num_anchors, -1)).permute(0, 1, 3, 4, 2)
+    raw_BAHWK = raw.float().view(batch, num_anchors, channels // num_anchors, height, width).permute(0, 1, 3, 4, 2)
     xy_BAHW2 = raw_BAHWK[..., 0:2].sigmoid()
     wh_BAHW2 = raw_BAHWK[..., 2:4]
     columns, rows = torch.arange(width, device=raw.device), torch.arange(height, device=raw.device)
@@ -48,9 +48,9 @@ def read_head(raw: torch.Tensor, anchors_cells: torch.Tensor) -> Head:
 class Found(NamedTuple):
     """Detections of one image, best first."""
 
-    boxes_xyxy: NDArray[np.float64]  # [D, 4] fractions of the network input
+    boxes_xyxy: Floats  # [D, 4] fractions of the network input
     labels: NDArray[np.int64]  # [D]
-    scores: NDArray[np.float64]  # [D] objectness * class probability
+    scores: Floats  # [D] objectness * class probability
 
 
 def candidates(raw: torch.Tensor, anchors_cells: torch.Tensor, score_threshold: float) -> list[Found]:
@@ -72,7 +72,7 @@ def candidates(raw: torch.Tensor, anchors_cells: torch.Tensor, score_threshold: 
 
 
 def suppress(found: Found, iou_threshold: float) -> Found:
-    """Greedy non-maximum suppression in each class: a box goes where a better one overlaps it by more than the threshold."""
+    """Greedy non-maximum suppression in each class: a box goes where a better one overlaps it by more than this."""
     kept = np.zeros(len(found.labels), bool)
     for label in np.unique(found.labels):
         mine = np.flatnonzero(found.labels == label)  # best first
@@ -83,7 +83,7 @@ def suppress(found: Found, iou_threshold: float) -> Found:
                 overlaps = iou(boxes[first : first + 1], boxes[first + 1 :])[0]
                 alive[first + 1 :] &= overlaps <= iou_threshold
         kept[mine[alive]] = True
-    return Found(*(column[kept] for column in found))
+    return Found(found.boxes_xyxy[kept], found.labels[kept], found.scores[kept])
 
 
 def detections(

@@ -1,5 +1,6 @@
 """The page: how a run goes."""
 
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,18 +29,13 @@ def train(config: Config, env: Environment) -> Progress:
         if config.drawn:
             draw_shards(config.drawn, config.data.train, config.data.val)
     env.barrier()
-    loader, val_loader = (
-        Loader(
-            open_shards(folder, config.data.classes),
-            config.data,
-            seed=config.seed,
-            rank=env.rank,
-            world_size=env.world_size,
-            pin_memory=env.device.type == "cuda",
-        )
-        for folder in (config.data.train, config.data.val)
+    pin = env.device.type == "cuda"
+    share = partial(
+        Loader, config=config.data, seed=config.seed, rank=env.rank, world_size=env.world_size, pin_memory=pin
     )
+    loader = share(open_shards(config.data.train, config.data.classes))
     classes, per_epoch = loader.index.classes, loader.index.num_samples
+    val_loader = share(open_shards(config.data.val, list(classes)))
     torch.manual_seed(config.seed)  # the same weights on every process; the data has its own randomness
     model = build_model(config.model, len(classes), len(config.anchor_pairs))
     if config.weights:
@@ -72,12 +68,12 @@ def train(config: Config, env: Environment) -> Progress:
                 break
             losses = step(batch, progress.images)
             progress.images += config.data.batch
-            if board.add(losses, progress.images):
+            if board.add(losses, progress.images) or progress.evaluation_due(per_epoch):
                 board.log(learning_rate(progress.images, config.schedule), batch.images.shape[1])
-                if env.any(stop.requested):
+                stopping = env.any(stop.requested)
+                if stopping or checkpoint.due(progress.images):
                     checkpoint.save(progress.images)
+                if stopping:
                     break
-            if progress.images % config.checkpoint.every_images < config.data.batch:
-                checkpoint.save(progress.images)
     checkpoint.wait()
     return progress

@@ -2,8 +2,8 @@
 
     B images  T truth slots  A anchors  H W grid cells  C classes  N = A*H*W
 
-Per image, with sigma_xy the place in the cell, t_wh the raw log size, o the objectness, best the largest IoU of a decoded
-box with any truth of the image:
+Per image, with sigma_xy the place in the cell, t_wh the raw log size, o the objectness, best the largest IoU of a
+decoded box with any truth of the image:
 
     1/2 coord   sum_responsible (2 - wh) [(sigma_xy - x)^2 + (t_wh - log(wh / anchor))^2]
     1/2 object  sum_responsible (o - IoU)^2                   the IoU is a constant here (rescore=1)

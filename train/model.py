@@ -53,7 +53,7 @@ class ModelConfig:
 
 
 class SpaceToDepth(nn.Module):
-    """[B, C, H, W] -> [B, s*s*C, H/s, W/s], s the block size; channel (dy*s + dx)*C + c is pixel (dy, dx) of a block."""
+    """[B, C, H, W] -> [B, s*s*C, H/s, W/s], s the block size. Channel (dy*s + dx)*C + c: pixel (dy, dx) of a block."""
 
     def __init__(self, block_size: int) -> None:
         super().__init__()

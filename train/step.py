@@ -82,6 +82,9 @@ class Step:
             momentum=config.momentum,
             fused=True,
         )
+        for parameter in model.parameters():
+            # torch leaves the buffers of a fused SGD unwritten when fp16 scaling skips the very first step
+            self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self.scaler = torch.amp.GradScaler(env.device.type, enabled=config.precision == "fp16")
         self.statistics = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
 
@@ -128,7 +131,9 @@ class Step:
         if self.env.world_size == 1:
             return
         flat = self.env.mean(torch.cat(self.statistics))
-        for statistic, mean in zip(self.statistics, flat.split([s.numel() for s in self.statistics]), strict=True):
+        for statistic, mean in zip(
+            self.statistics, torch.split(flat, [s.numel() for s in self.statistics]), strict=True
+        ):
             statistic.copy_(mean)
 
     @torch.inference_mode()

@@ -75,7 +75,7 @@ def test_epochs_and_seeds_differ_and_the_same_ones_are_equal() -> None:
 
 def test_the_order_is_pinned() -> None:
     """A run that is resumed under another version must go on with the same stream."""
-    assert epoch_order(sizes(3, 4, 2), 0, 0, 2).tolist() == PINNED
+    assert epoch_order(sizes(3, 4, 2), 0, 0, 2).tolist() == [1, 2, 7, 0, 8, 6, 3, 5, 4]
 
 
 def test_samples_of_one_window_of_shards_stay_together() -> None:
@@ -110,14 +110,10 @@ def test_samples_are_mixed_inside_a_window() -> None:
 
 @pytest.mark.parametrize(("world_size", "batch"), [(1, 8), (2, 8), (4, 8), (3, 12), (4, 12)])
 @pytest.mark.parametrize("shard_sizes", [[5, 9, 1, 12, 3], [1], [3]], ids=str)
-def test_ranks_together_have_the_stream_of_one_process(
-    shard_sizes: list[int], world_size: int, batch: int
-) -> None:
+def test_ranks_together_have_the_stream_of_one_process(shard_sizes: list[int], world_size: int, batch: int) -> None:
     stop = batch * 9
     alone = plans(Order(sizes(*shard_sizes), 4, 2), 0, stop, batch)
-    ranks = [
-        plans(Order(sizes(*shard_sizes), 4, 2), 0, stop, batch, rank, world_size) for rank in range(world_size)
-    ]
+    ranks = [plans(Order(sizes(*shard_sizes), 4, 2), 0, stop, batch, rank, world_size) for rank in range(world_size)]
     assert {len(found) for found in ranks} == {len(alone)}
     for step, expected in enumerate(alone):
         assert {len(found[step].samples) for found in ranks} == {batch // world_size}

@@ -115,7 +115,9 @@ def test_compiles_into_one_graph() -> None:
     loss = darknet_loss(ANCHORS, 3)
     compiled = torch.compile(loss.terms, fullgraph=True, backend="aot_eager")
     raw, truths = torch.randn(2, 5 * 8, 7, 7, requires_grad=True), random_truths(2, 6, 3, 7)
-    torch.testing.assert_close(list(compiled(raw, truths, torch.tensor(0))), list(loss.terms(raw, truths, torch.tensor(0))))
+    torch.testing.assert_close(
+        list(compiled(raw, truths, torch.tensor(0))), list(loss.terms(raw, truths, torch.tensor(0)))
+    )
 
 
 def test_pixel_anchors_are_refused() -> None:

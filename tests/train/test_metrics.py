@@ -67,6 +67,8 @@ def test_of_equally_overlapping_truths_the_first_is_taken():
     found = detections((0, 0, 0.9, BOX))
     assert voc_ap(found, truths((0, 0, BOX, 0), (0, 0, BOX, 1)), 1).map_area == 1.0
     assert voc_ap(found, truths((0, 0, BOX, 1), (0, 0, BOX, 0)), 1).map_area == 0.0
+    many = [(image, 0, BOX, ignored) for ignored in (0, 1) for image in range(500)]  # enough for an unstable sort
+    assert voc_ap(detections(*((image, 0, 0.9, BOX) for image in range(500))), truths(*many), 1).map_area == 1.0
 
 
 def test_the_threshold_itself_is_not_enough():

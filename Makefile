@@ -1,0 +1,34 @@
+# make demo    install, draw pictures, shard them, train with two processes on the CPU, draw detections
+# make test    install, run the tests
+# make check   what CI runs: format, lint, types, import layers, tests
+PYTHON ?= python3
+BIN = .venv/bin
+TORCH = $(shell grep '^torch==' constraints.txt)
+
+.PHONY: install demo test check clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: install
+	$(BIN)/torchrun --standalone --nproc-per-node 2 train/main.py configs/demo.yaml
+	$(BIN)/python -m train.detect runs/demo datasets/shapes/VOC2007/JPEGImages/00200[1-8].jpg
+	@echo "pictures with detections: runs/demo/detections; curves: $(BIN)/tensorboard --logdir runs"
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv runs/demo datasets/shapes datasets/shapes-shards

@@ -1,0 +1,324 @@
+"""Batches: a function of the plan, the seed and the shards; faults replaced, counted, named."""
+
+import dataclasses
+import shutil
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from data.augment import AugmentConfig, letterbox, place_image, stretch
+from data.decode import decode
+from data.loader import BatchReader, DataConfig, Loader, open_shards
+from data.order import BatchPlan, plan
+from data.sample import Batch
+from data.shards import ShardIndex, ShardReader
+
+SIDES = [64, 96, 128]
+
+
+def config_of(**changes: Any) -> DataConfig:
+    fields = {"train": "", "val": "", "batch": 8, "sides": SIDES, "truth_slots": 12, "workers": 0, "window": 2}
+    return DataConfig(**(fields | changes))
+
+
+def loader_of(index: ShardIndex, rank: int = 0, world_size: int = 1, seed: int = 3, **changes: Any) -> Loader:
+    return Loader(index, config_of(**changes), seed=seed, rank=rank, world_size=world_size, pin_memory=False)
+
+
+def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert torch.equal(one.images, other.images)
+        assert torch.equal(one.truths, other.truths)
+        assert torch.equal(one.samples, other.samples)
+        assert one.faults == other.faults
+
+
+@pytest.fixture(scope="module")
+def middle(index: ShardIndex) -> list[Batch]:
+    """Batches from the middle of epoch 1 into epoch 2."""
+    return list(loader_of(index).batches(80, 80 + 8 * 5))
+
+
+@pytest.fixture
+def spoilt(shards: Path, index: ShardIndex, tmp_path: Path) -> tuple[ShardIndex, list[int]]:
+    """A copy with two images that do not decode: the first, and the last, whose neighbour is the first."""
+    folder = shutil.copytree(shards / "train", tmp_path / "spoilt")
+    samples = [0, index.num_samples - 1]
+    for sample in samples:
+        path = folder / index.shard_names[int(index.arrays["shards"][sample])]
+        data = bytearray(path.read_bytes())
+        start = int(index.arrays["image_offsets"][sample])
+        data[start : start + int(index.arrays["image_bytes"][sample])] = bytes(int(index.arrays["image_bytes"][sample]))
+        path.write_bytes(data)
+    return ShardIndex.load(folder), samples
+
+
+# --------------------------------------------------------------------------------------------- the same everywhere
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_batches_do_not_depend_on_the_number_of_workers(index: ShardIndex, middle: list[Batch], workers: int) -> None:
+    assert_equal(list(loader_of(index, workers=workers).batches(80, 80 + 8 * 5)), middle)
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_ranks_together_have_the_batches_of_one_process(
+    index: ShardIndex, middle: list[Batch], world_size: int
+) -> None:
+    ranks = [list(loader_of(index, rank, world_size).batches(80, 80 + 8 * 5)) for rank in range(world_size)]
+    assert {len(found) for found in ranks} == {len(middle)}
+    for step, expected in enumerate(middle):
+        parts = [found[step] for found in ranks]
+        assert torch.equal(torch.cat([part.images for part in parts]), expected.images)
+        assert torch.equal(torch.cat([part.truths for part in parts]), expected.truths)
+        assert torch.equal(torch.cat([part.samples for part in parts]), expected.samples)
+
+
+def test_starting_at_a_position_gives_the_same_as_skipping(index: ShardIndex, middle: list[Batch]) -> None:
+    from_0 = loader_of(index).batches(0, 10**9)
+    assert_equal(list(islice(from_0, 10, 15)), middle)
+    assert_equal(list(loader_of(index).batches(96, 120)), middle[2:])
+
+
+def test_another_seed_gives_other_batches(index: ShardIndex, middle: list[Batch]) -> None:
+    other = next(loader_of(index, seed=4).batches(80, 88))
+    assert not torch.equal(other.samples, middle[0].samples)
+
+
+def test_every_sample_comes_once_in_an_epoch(index: ShardIndex) -> None:
+    batches = list(loader_of(index, sides=[32]).batches(0, 3 * index.num_samples))
+    samples = torch.cat([batch.samples for batch in batches])
+    assert {len(batch.samples) for batch in batches} == {8}
+    for epoch in range(3):
+        part = samples[epoch * index.num_samples : (epoch + 1) * index.num_samples]
+        assert sorted(part.tolist()) == list(range(index.num_samples))
+
+
+def test_the_side_of_every_batch_is_that_of_the_plan(index: ShardIndex) -> None:
+    loader = loader_of(index, batches_per_side=2)
+    sides = [batch.images.shape for batch in loader.batches(0, 8 * 20)]
+    plans = plan(loader.order, start=0, stop=160, batch=8, rank=0, world_size=1, sides=tuple(SIDES), images_per_side=16)
+    assert sides == [(8, each.side, each.side, 3) for each in plans]
+    assert len({shape[1] for shape in sides}) == 3
+
+
+def test_pinned_and_global_random_state_play_no_part(index: ShardIndex, middle: list[Batch]) -> None:
+    torch.manual_seed(99)
+    np.random.seed(99)  # noqa: NPY002
+    assert_equal(list(loader_of(index).batches(80, 120)), middle)
+
+
+# -------------------------------------------------------------------------------------------- what is on a batch
+
+
+def read(index: ShardIndex, samples: list[int], epoch: int, **changes: Any) -> Batch:
+    numbers = np.array(samples, np.int64)
+    return BatchReader(index, config_of(**changes), seed=3)[BatchPlan(numbers, np.full_like(numbers, epoch), 96)]
+
+
+def test_a_sample_is_augmented_in_another_way_in_every_epoch(index: ShardIndex) -> None:
+    epochs = [read(index, [5], epoch).images.numpy().tobytes() for epoch in range(6)]
+    assert len(set(epochs)) == 6
+    assert read(index, [5], 2).images.numpy().tobytes() == epochs[2]
+
+
+def test_a_sample_does_not_depend_on_its_neighbours_in_the_batch(index: ShardIndex) -> None:
+    alone, together = read(index, [5], 1), read(index, [9, 2, 5], 1)
+    assert torch.equal(alone.images[0], together.images[2]) and torch.equal(alone.truths[0], together.truths[2])
+
+
+def test_types_and_shapes(middle: list[Batch]) -> None:
+    for batch in middle:
+        assert batch.images.dtype == torch.uint8 and batch.truths.dtype == torch.float32
+        assert batch.samples.dtype == torch.int64 and batch.faults == []
+        assert batch.truths.shape == (8, 12, 5) and batch.images.is_contiguous()
+
+
+def test_truths_are_inside_the_canvas_and_free_slots_come_last(index: ShardIndex) -> None:
+    augment = AugmentConfig(scale_min=0.25, scale_max=2)
+    labels: set[int] = set()
+    for batch in loader_of(index, augment=augment).batches(0, 8 * 14):
+        used = batch.truths[..., 4] >= 0
+        assert not (used[:, 1:] & ~used[:, :-1]).any()
+        assert (batch.truths[~used] == torch.tensor([0, 0, 0, 0, -1.0])).all()
+        centre, size = batch.truths[used][:, :2], batch.truths[used][:, 2:4]
+        assert (size >= 0.0009).all() and (centre - size / 2 >= -1e-6).all() and (centre + size / 2 <= 1 + 1e-6).all()
+        labels |= set(batch.truths[used][:, 4].int().tolist())
+    assert labels == set(range(len(index.classes)))
+
+
+@pytest.mark.parametrize("column", ["difficult", "crowd"])
+def test_difficult_and_crowd_objects_are_never_trained_on(index: ShardIndex, column: str) -> None:
+    none = np.zeros_like(index.arrays["difficult"])
+    marked = none.copy()
+    marked[::2] = True
+    plain = {"difficult": none, "crowd": none}
+    everything = read(dataclasses.replace(index, arrays=index.arrays | plain), list(range(20)), 0, truth_slots=40)
+    some = read(
+        dataclasses.replace(index, arrays=index.arrays | plain | {column: marked}), list(range(20)), 0, truth_slots=40
+    )
+    for row in range(20):
+        objects = index.objects(row)
+        kept = sorted(index.arrays["labels"][objects][~marked[objects]].tolist())
+        labels = some.truths[row, :, 4]
+        assert sorted(labels[labels >= 0].int().tolist()) == kept
+        boxes = {tuple(truth) for truth in everything.truths[row].tolist()}
+        assert {tuple(truth) for truth in some.truths[row].tolist()} <= boxes | {(0.0, 0.0, 0.0, 0.0, -1.0)}
+    assert int((everything.truths[..., 4] >= 0).sum()) > int((some.truths[..., 4] >= 0).sum()) > 0
+
+
+def test_which_objects_fill_too_few_slots_changes_by_epoch(index: ShardIndex) -> None:
+    sample = int(np.argmax(np.diff(index.arrays["object_starts"])))
+    first = {read(index, [sample], epoch, truth_slots=1).truths[0, 0, 4].item() for epoch in range(30)}
+    assert len(first) > 1
+
+
+def test_the_boxes_fit_the_pixels(index: ShardIndex) -> None:
+    """Without any chance a batch is the resized image and its boxes."""
+    still = AugmentConfig(jitter=0, flip=0, hue=0, saturation=1, exposure=1, policy="crop")
+    batch = read(index, [4], 0, augment=still)
+    with ShardReader(index) as reader:
+        image = decode(reader.image(4))
+    canvas = np.empty((96, 96, 3), np.uint8)
+    place_image(image, stretch(image.shape[1], image.shape[0], 96), canvas)
+    assert np.abs(batch.images[0].numpy().astype(int) - canvas).mean() < 0.5  # there and back through HSV
+    objects = index.objects(4)
+    trained = ~index.arrays["difficult"][objects]
+    width, height = index.size_px(4)
+    expected = index.arrays["boxes_xyxy_px"][objects][trained] / [width, height, width, height]
+    truths = batch.truths[0][batch.truths[0, :, 4] >= 0].numpy()
+    found = np.concatenate([truths[:, :2] - truths[:, 2:4] / 2, truths[:, :2] + truths[:, 2:4] / 2], 1)
+    np.testing.assert_allclose(sorted(found.tolist()), sorted(expected.tolist()), atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------- evaluation
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 4])
+def test_evaluation_shows_each_image_once(index: ShardIndex, world_size: int) -> None:
+    found: list[int] = []
+    for rank in range(world_size):
+        share = list(loader_of(index, rank, world_size, batch=12).evaluation_batches(64, 5))
+        lengths = [len(batch.samples) for batch in share]
+        assert all(length == 5 for length in lengths[:-1]) and 0 < lengths[-1] <= 5
+        assert all(batch.images.shape[1:] == (64, 64, 3) for batch in share)
+        found += torch.cat([batch.samples for batch in share]).tolist()
+    assert sorted(found) == list(range(53))
+
+
+def test_evaluation_may_have_more_ranks_than_images(shards: Path) -> None:
+    index = ShardIndex.load(shards / "val")
+    shares = [list(loader_of(index, rank, 24, batch=24).evaluation_batches(32, 4)) for rank in range(24)]
+    assert [len(share) for share in shares] == [1] * 21 + [0] * 3
+    assert [share[0].samples.tolist() for share in shares[:21]] == [[rank] for rank in range(21)]
+
+
+@pytest.mark.parametrize(("resize", "placement"), [("letterbox", letterbox), ("stretch", stretch)])
+def test_evaluation_resizes_and_does_nothing_else(index: ShardIndex, resize: str, placement: Any) -> None:
+    batch = next(loader_of(index, resize=resize).evaluation_batches(96, 4))
+    with ShardReader(index) as reader:
+        for row, sample in enumerate(batch.samples.tolist()):
+            image, canvas = decode(reader.image(sample)), np.empty((96, 96, 3), np.uint8)
+            place_image(image, placement(image.shape[1], image.shape[0], 96), canvas)
+            np.testing.assert_array_equal(batch.images[row].numpy(), canvas)
+
+
+# ----------------------------------------------------------------------------------------------------------- faults
+
+
+def test_an_unreadable_image_is_replaced_by_the_next_one_and_named(
+    spoilt: tuple[ShardIndex, list[int]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    index, samples = spoilt
+    loader = loader_of(index)
+    found = list(loader.batches(0, 53 * 2))
+    again = loader_of(index)
+    assert_equal(list(again.batches(0, 53 * 2)), found)  # always by the same image
+    printed = capsys.readouterr().err
+    name = f"{index.shard_names[0]}/{index.key(0)}: neither JPEG nor another known image format"
+    assert f"replaced an unreadable image: {name}" in printed
+    faults = [fault for batch in found for fault in batch.faults]
+    times = torch.cat([batch.samples for batch in found]).tolist()
+    # the last one is replaced by the first one, which is replaced by the second one: two faults
+    expected = times.count(samples[0]) + 2 * times.count(samples[1])
+    assert loader.faults == again.faults == len(faults) == expected >= 6
+
+
+def test_in_place_of_an_unreadable_image_stands_a_whole_one_with_its_own_objects(
+    spoilt: tuple[ShardIndex, list[int]],
+) -> None:
+    index, samples = spoilt
+    still = AugmentConfig(jitter=0, flip=0, policy="crop")
+    batch, instead = read(index, samples, 0, augment=still), read(index, [1], 0, augment=still)
+    count = int((instead.truths[0, :, 4] >= 0).sum())
+    for row in range(2):
+        assert sorted(batch.truths[row].tolist()) == sorted(instead.truths[0].tolist())
+    assert batch.samples.tolist() == samples and len(batch.faults) == 3 and count > 0
+
+
+def test_too_many_unreadable_images_end_the_run(spoilt: tuple[ShardIndex, list[int]]) -> None:
+    index, _ = spoilt
+    message = rf"4 unreadable images, more than data\.max_faults=3; last: shard-.*`python -m data\.shards verify {index.folder}`"
+    with pytest.raises(ValueError, match=message):
+        list(loader_of(index, max_faults=3, batch=1).batches(0, 53 * 10))
+    with pytest.raises(ValueError, match=r"more than data\.max_faults=0"):
+        list(loader_of(index, max_faults=0).batches(0, 53))
+
+
+def test_an_unreadable_image_is_not_evaluated(spoilt: tuple[ShardIndex, list[int]]) -> None:
+    index, _ = spoilt
+    with pytest.raises(ValueError, match=rf"cannot evaluate: .*/{index.key(0)}: .*`python -m data\.shards verify`"):
+        list(loader_of(index).evaluation_batches(64, 8))
+
+
+def test_the_fault_of_a_worker_keeps_its_reason(spoilt: tuple[ShardIndex, list[int]]) -> None:
+    index, _ = spoilt
+    with pytest.raises(ValueError, match=rf"cannot evaluate: .*/{index.key(0)}"):
+        next(loader_of(index, workers=1).evaluation_batches(64, 8))
+
+
+def test_shards_without_any_readable_image_are_refused(spoilt: tuple[ShardIndex, list[int]]) -> None:
+    index, _ = spoilt
+    for name in index.shard_names:
+        path = index.folder / name
+        path.write_bytes(bytes(path.stat().st_size))
+    with pytest.raises(ValueError, match=r"no image in .* can be decoded; run `python -m data\.shards verify`"):
+        read(index, [7], 0)
+
+
+# --------------------------------------------------------------------------------------------------------- settings
+
+
+def test_a_batch_that_the_processes_cannot_share_is_refused(index: ShardIndex) -> None:
+    with pytest.raises(ValueError, match=r"data\.batch=8 over 3 processes leaves a remainder; use a multiple of 3"):
+        loader_of(index, 0, 3)
+
+
+def test_classes_of_the_config_must_be_those_of_the_shards(shards: Path, index: ShardIndex) -> None:
+    folder = str(shards / "train")
+    assert open_shards(folder, None).digest == open_shards(folder, list(index.classes)).digest == index.digest
+    for classes in (["cat", "dog"], list(index.classes[::-1]), list(index.classes[:-1])):
+        with pytest.raises(ValueError, match=rf"config are {', '.join(classes)}; the shards at .* hold circle, cross"):
+            open_shards(folder, classes)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sides": []}, r"data\.sides=\[\]: expected multiples of 32 px"),
+        ({"sides": [416, 400]}, r"data\.sides=\[416, 400\]: expected multiples of 32 px"),
+        ({"sides": [0]}, r"data\.sides=\[0\]"),
+        ({"batch": 0}, r"data\.batch=0: expected at least 1"),
+        ({"batches_per_side": 0}, r"data\.batches_per_side=0: expected at least 1"),
+        ({"truth_slots": 0}, r"data\.truth_slots=0: expected at least 1"),
+        ({"window": 0}, r"data\.window=0: expected at least 1"),
+    ],
+)
+def test_impossible_settings_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        config_of(**options)

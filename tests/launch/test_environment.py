@@ -1,0 +1,127 @@
+"""Who a process is, from its variables; what the collective methods do alone and between two real processes."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from launch.environment import Environment, connect, detect
+
+ROOT = Path(__file__).resolve().parents[2]
+TORCHRUN = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}
+CPU, CUDA_0, CUDA_1 = torch.device("cpu"), torch.device("cuda", 0), torch.device("cuda", 1)
+
+TWO_PROCESSES = """
+import json, sys, time
+from pathlib import Path
+import torch
+from launch.environment import connect
+
+folder = Path(sys.argv[1])
+with connect() as env:
+    values = torch.tensor([1.0, 10.0]) * (env.rank + 1)
+    found = {
+        "who": [env.rank, env.world_size, env.launcher, str(env.device)],
+        "mean": env.mean(values).tolist(),
+        "in place": values.tolist(),
+        "any of one": env.any(env.rank == 1),
+        "any of none": env.any(False),
+        "gather": env.gather(["from", env.rank]),
+        "broadcast": env.broadcast({"rank": env.rank}),
+        "broadcast nothing": env.broadcast(None),
+    }
+    if env.rank == 1:
+        time.sleep(0.3)
+        (folder / "late").touch()
+    env.barrier()
+    found["waited"] = (folder / "late").exists()
+(folder / f"{env.rank}.json").write_text(json.dumps(found))
+"""
+
+
+@pytest.mark.parametrize(
+    ("environ", "cuda", "expected"),
+    [
+        ({}, False, Environment(0, 1, 0, CPU, "single")),
+        ({}, True, Environment(0, 1, 0, CUDA_0, "single")),
+        (TORCHRUN, False, Environment(5, 8, 1, CPU, "torchrun")),
+        (TORCHRUN, True, Environment(5, 8, 1, CUDA_1, "torchrun")),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, True, Environment(0, 1, 0, CUDA_0, "torchrun")),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, True, Environment(0, 1, 0, CUDA_0, "single")),
+        ({"SLURM_STEP_NUM_TASKS": "4", **TORCHRUN}, True, Environment(5, 8, 1, CUDA_1, "torchrun")),
+        ({"SLURM_NTASKS": "4"}, False, Environment(0, 1, 0, CPU, "single")),  # in a batch script, outside srun
+    ],
+)
+def test_the_variables_say_who_a_process_is(environ: dict[str, str], cuda: bool, expected: Environment) -> None:
+    assert detect(environ, cuda) == expected
+
+
+def test_several_unconnected_tasks_of_srun_are_refused_with_the_remedy() -> None:
+    with pytest.raises(ValueError, match=r"srun started 4 tasks .* srun --ntasks-per-node=1 torchrun"):
+        detect({"SLURM_STEP_NUM_TASKS": "4"}, True)
+
+
+def test_one_process_alone_gets_back_what_it_gives() -> None:
+    env, values = Environment(), torch.tensor([1.0, 3.0])
+    assert env.mean(values) is values and values.tolist() == [1, 3]
+    assert env.any(True) is True and env.any(False) is False
+    assert env.gather("own") == ["own"]
+    assert env.broadcast({"key": 1}) == {"key": 1}
+    env.barrier()
+
+
+def test_one_process_alone_opens_no_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_STEP_NUM_TASKS"):
+        monkeypatch.delenv(name, raising=False)
+    with connect() as env:
+        assert env.world_size == 1
+        assert not torch.distributed.is_initialized()
+
+
+def test_a_process_can_say_who_it_is() -> None:
+    assert (
+        str(Environment(1, 2, 1, CPU, "torchrun")) == f"rank 1 of 2 on {socket.gethostname()}, cpu, started by torchrun"
+    )
+
+
+def test_two_processes_exchange_values(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    shared = {
+        **os.environ,
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", TWO_PROCESSES, str(tmp_path)],
+            cwd=ROOT,
+            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        for process in processes:
+            _, errors = process.communicate(timeout=60)
+            assert process.returncode == 0, errors
+    finally:
+        for process in processes:
+            process.kill()
+    zero, one = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
+    assert zero["who"] == [0, 2, "torchrun", "cpu"] and one["who"] == [1, 2, "torchrun", "cpu"]
+    assert zero["gather"] == [["from", 0], ["from", 1]] and one["gather"] == []
+    for found in (zero, one):
+        assert found["mean"] == found["in place"] == [1.5, 15.0]
+        assert found["any of one"] is True and found["any of none"] is False
+        assert found["broadcast"] == {"rank": 0} and found["broadcast nothing"] is None
+        assert found["waited"] is True

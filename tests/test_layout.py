@@ -1,0 +1,91 @@
+"""The house rules that a reader relies on: where things lie, what may know what, how long a page is."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import data
+import launch
+import train
+from tests.conftest import ROOT
+
+PACKAGES = ("train", "data", "launch")
+MODULES = sorted(
+    path
+    for package in PACKAGES
+    for path in (ROOT / package).glob("*.py")
+    if path.name not in ("__init__.py", "main.py")
+)
+
+
+def test_packages_are_those_of_this_folder() -> None:
+    for package in (train, data, launch):
+        assert Path(str(package.__file__)).is_relative_to(ROOT)
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_module_has_its_tests(module: Path) -> None:
+    assert (ROOT / "tests" / module.parent.name / f"test_{module.name}").exists()
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_no_module_hides_another_one(module: Path) -> None:
+    """`python train/main.py` puts train/ first on the path."""
+    taken = set(sys.stdlib_module_names) | {"torch", "numpy", "omegaconf", "tensorboard", "webdataset", *PACKAGES}
+    assert module.stem not in taken
+
+
+def test_the_page_is_one_page() -> None:
+    assert len((ROOT / "train/loop.py").read_text().splitlines()) < 80
+    assert len((ROOT / "train/main.py").read_text().splitlines()) <= 25
+
+
+def _modules_that_use(attribute: str) -> set[str]:
+    return {
+        f"{path.parent.name}/{path.name}"
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == attribute
+    }
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    assert _modules_that_use("environ") | _modules_that_use("getenv") == {"launch/environment.py"}
+
+
+def test_rank_is_known_in_few_places() -> None:
+    allowed = {"environment", "loop", "loader", "evaluate", "checkpoint", "board"}
+    assert {Path(name).stem for name in _modules_that_use("rank")} <= allowed
+
+
+def test_nothing_in_the_step_waits_for_the_device() -> None:
+    for attribute in ("item", "cpu", "tolist", "synchronize"):
+        assert not _modules_that_use(attribute) & {
+            "train/step.py",
+            "train/loss.py",
+            "train/targets.py",
+            "train/model.py",
+        }
+
+
+@pytest.mark.slow
+def test_a_file_in_the_wrong_layer_is_found(tmp_path: Path) -> None:
+    """On a copy: data that imports train, and a module that has no layer."""
+    for package in PACKAGES:
+        (tmp_path / package).mkdir()
+        for path in (ROOT / package).glob("*.py"):
+            (tmp_path / package / path.name).write_text(path.read_text())
+    (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text())
+
+    def lint() -> str:
+        command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()"]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, env={"PYTHONPATH": str(tmp_path)})
+        return done.stdout + f"exit {done.returncode}"
+
+    assert "exit 0" in lint()
+    (tmp_path / "data/stray.py").write_text("import train.loss\n")
+    found = lint()
+    assert "exit 1" in found and "data is not allowed to import train" in found and "stray" in found

@@ -1,0 +1,230 @@
+"""What reaches TensorBoard and the console, read back with TensorBoard's own reader."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from data.sample import Batch
+from launch.environment import Environment
+from train.board import Board, BoardConfig
+from train.evaluate import Evaluation
+from train.loss import Losses
+from train.metrics import VocScores
+
+BATCH = 8
+CLASSES = ("cat", "dog", "bird")
+SETTINGS = {"run": "runs/x", "data.batch": 8, "schedule.rate": 1e-3, "anchors": [1.0, 2.0], "weights": None}
+
+
+def board(folder: Path, start: int = 0, *, every: int = 2, rank: int = 0, stop: int = 800) -> Board:
+    config = BoardConfig(every_batches=every)
+    return Board(folder, config, Environment(rank), start=start, stop=stop, settings=SETTINGS)
+
+
+def losses(value: float, **others: float) -> Losses:
+    """Every term `value`; 4 responsible anchors with IoU 0.75 on average, 3 of them above .5."""
+    terms = dict.fromkeys(Losses._fields[:6], value) | {"truths": 4.0, "iou": 3.0, "recall": 3.0} | others
+    return Losses(**{name: torch.tensor(float(number)) for name, number in terms.items()})
+
+
+def run(shown: Board, values: list[float], rate: float = 1e-3, side: int = 416) -> None:
+    """One batch for every value."""
+    images = shown.images
+    for value in values:
+        images += BATCH
+        if shown.add(losses(value), images):
+            shown.log(rate, side)
+
+
+def evaluation(first: float = 0.5) -> Evaluation:
+    scores = VocScores(np.array([0.25, 1.0, np.nan]), np.array([first, 1.0, np.nan]), np.array([4, 4, 0]))
+    pictures = [np.full((32, 32, 3), shade, np.uint8) for shade in (50, 200)]
+    return Evaluation(scores, pictures)
+
+
+def events(folder: Path) -> EventAccumulator:
+    found = EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0})
+    found.Reload()
+    return found
+
+
+def points(folder: Path, tag: str) -> list[tuple[int, float]]:
+    return [(event.step, pytest.approx(event.value, rel=1e-6)) for event in events(folder).Scalars(tag)]
+
+
+def test_losses_are_averaged_between_two_lines(tmp_path: Path) -> None:
+    with board(tmp_path, every=2) as shown:
+        run(shown, [1, 2, 3, 7, 100])  # the last one is on no line yet
+    for term in ("xy", "wh", "objectness", "no_objectness", "classes", "prior"):
+        assert points(tmp_path, f"loss/{term}") == [(16, 1.5), (32, 5)]
+    assert points(tmp_path, "loss/total") == [(16, 9), (32, 30)]
+
+
+def test_a_line_is_due_every_so_many_batches(tmp_path: Path) -> None:
+    with board(tmp_path, every=3) as shown:
+        due = []
+        for batch in range(1, 8):
+            due.append(shown.add(losses(1), batch * BATCH))
+            if due[-1]:
+                shown.log(1e-3, 416)
+    assert due == [False, False, True, False, False, True, False]
+
+
+def test_rate_side_boxes_and_speed_are_recorded_over_images(tmp_path: Path) -> None:
+    with board(tmp_path) as shown:
+        run(shown, [1, 1], rate=2.5e-4, side=320)
+        run(shown, [1, 1], rate=5e-4, side=608)
+    assert points(tmp_path, "train/rate") == [(16, 2.5e-4), (32, 5e-4)]
+    assert points(tmp_path, "train/side") == [(16, 320), (32, 608)]
+    assert points(tmp_path, "boxes/iou") == points(tmp_path, "boxes/recall") == [(16, 0.75), (32, 0.75)]
+    for tag in ("speed/images_per_s", "speed/data_wait_share"):
+        assert [event.step for event in events(tmp_path).Scalars(tag)] == [16, 32]
+
+
+def test_images_per_second_are_those_of_the_interval(tmp_path: Path) -> None:
+    with board(tmp_path) as shown:
+        run(shown, [1])
+        time.sleep(0.2)
+        run(shown, [1])
+        time.sleep(1)  # an evaluation, which is not training
+        shown.resume_clock()
+        run(shown, [1])
+        time.sleep(0.1)
+        run(shown, [1])
+    first, second = (event.value for event in events(tmp_path).Scalars("speed/images_per_s"))
+    assert 16 / 1.2 < first <= 16 / 0.2
+    assert 16 / 1.1 < second <= 16 / 0.1
+
+
+def test_batches_without_an_object_are_shown_too(tmp_path: Path) -> None:
+    with board(tmp_path, every=1) as shown:
+        shown.add(losses(1, truths=0, iou=0, recall=0), BATCH)
+        shown.log(1e-3, 416)
+    assert points(tmp_path, "boxes/iou") == points(tmp_path, "boxes/recall") == [(8, 0)]
+
+
+def test_an_evaluation_is_recorded_class_by_class_with_its_pictures(tmp_path: Path) -> None:
+    with board(tmp_path) as shown:
+        run(shown, [1, 1, 1])
+        shown.log_evaluation(evaluation(), CLASSES, 1)
+    assert points(tmp_path, "mAP/voc_area") == [(24, 0.75)]
+    assert points(tmp_path, "mAP/voc_11point") == [(24, 0.625)]
+    assert points(tmp_path, "AP/cat") == [(24, 0.5)] and points(tmp_path, "AP/dog") == [(24, 1)]
+    tags = events(tmp_path).Tags()
+    assert "AP/bird" not in tags["scalars"]  # a class without a truth has no AP
+    assert sorted(tags["images"]) == ["validation/0", "validation/1"]
+    (picture,) = events(tmp_path).Images("validation/1")
+    assert (picture.step, picture.width, picture.height) == (24, 32, 32)
+    assert picture.encoded_image_string.startswith(b"\x89PNG")
+
+
+def test_a_resumed_run_leaves_one_value_at_every_place(tmp_path: Path) -> None:
+    with board(tmp_path) as shown:
+        run(shown, [1, 1, 1, 1])
+        shown.log_evaluation(evaluation(0.5), CLASSES, 1)  # the checkpoint is here, at 32 images
+        run(shown, [2, 2, 2, 2])
+        shown.log_evaluation(evaluation(0.7), CLASSES, 2)  # lost
+    with board(tmp_path, start=32) as shown:
+        run(shown, [3, 3, 3, 3, 3, 3])
+        shown.log_evaluation(evaluation(0.9), CLASSES, 2)
+    assert points(tmp_path, "loss/xy") == [(16, 1), (32, 1), (48, 3), (64, 3), (80, 3)]
+    assert points(tmp_path, "AP/cat") == [(32, 0.5), (80, 0.9)]
+    assert [event.step for event in events(tmp_path).Images("validation/0")] == [32, 80]
+
+
+def test_a_run_started_over_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:
+    with board(tmp_path) as shown:
+        run(shown, [1, 1, 1, 1])
+    with board(tmp_path) as shown:  # the first ended before its first checkpoint
+        run(shown, [2, 2])
+    assert points(tmp_path, "loss/xy") == [(16, 2)]
+
+
+@pytest.mark.parametrize("start", [0, 32])
+def test_the_settings_are_there_for_the_hparams_page(tmp_path: Path, start: int) -> None:
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    with board(tmp_path, start):
+        pass
+    summaries = events(tmp_path).summary_metadata
+    started = HParamsPluginData.FromString(summaries["_hparams_/session_start_info"].plugin_data.content)
+    assert summaries["_hparams_/session_start_info"].plugin_data.plugin_name == "hparams"
+    found = started.session_start_info.hparams
+    assert found["data.batch"].number_value == 8 and found["schedule.rate"].number_value == 1e-3
+    assert found["run"].string_value == "runs/x"
+    assert found["anchors"].string_value == "[1.0, 2.0]" and found["weights"].string_value == "None"
+    experiment = HParamsPluginData.FromString(summaries["_hparams_/experiment"].plugin_data.content)
+    assert [metric.name.tag for metric in experiment.experiment.metric_infos] == ["mAP/voc_area"]
+    assert len(list(tmp_path.iterdir())) == 1  # one event file: no second run beside it
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_term_that_is_no_number_ends_the_run_with_its_name(tmp_path: Path, value: float) -> None:
+    with board(tmp_path, start=80) as shown:
+        run(shown, [1, 1])
+        shown.add(losses(1, wh=value, classes=value), 104)
+        shown.add(losses(1), 112)
+        expected = r"infinite between images 96 and 112: wh, classes on rank 0; .* lower schedule\.rate"
+        with pytest.raises(FloatingPointError, match=expected):
+            shown.log(1e-3, 416)
+    assert points(tmp_path, "loss/wh") == [(96, 1)]
+
+
+def test_the_rank_with_the_bad_term_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Environment, "gather", lambda _self, own: [[], own, ["xy"]])  # what rank 0 of 3 would hear
+    with board(tmp_path, every=1) as shown:
+        shown.add(losses(1, prior=float("nan")), 8)
+        with pytest.raises(FloatingPointError, match=r"between images 0 and 8: prior on rank 1; xy on rank 2;"):
+            shown.log(1e-3, 416)
+
+
+def test_other_ranks_take_part_and_show_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with board(tmp_path / "board", rank=1) as shown:
+        run(shown, [1, 1, 1, 1])
+        shown.log_evaluation(evaluation(), CLASSES, 1)
+        shown.resume_clock()
+    assert not (tmp_path / "board").exists()
+    assert capsys.readouterr().out == ""
+
+
+def slow(batches: int, seconds: float) -> Iterator[Any]:
+    for number in range(batches):
+        time.sleep(seconds)
+        yield Batch(torch.tensor(number), torch.zeros(0), torch.zeros(0), [])
+
+
+def test_the_wait_for_batches_is_measured_and_the_batches_stay(tmp_path: Path) -> None:
+    with board(tmp_path, every=4) as shown:
+        numbers = []
+        for batch in shown.waiting(slow(8, 0.03)):
+            numbers.append(int(batch.images))
+            time.sleep(0.03 if numbers[-1] < 4 else 0)  # the training
+            run(shown, [1])
+    assert numbers == list(range(8))
+    first, second = (event.value for event in events(tmp_path).Scalars("speed/data_wait_share"))
+    assert 0.2 < first < 0.75
+    assert max(first, 0.5) < second <= 1
+
+
+def test_a_log_file_gets_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with board(tmp_path) as shown:
+        run(shown, [1, 1, 2, 2], rate=2e-4, side=352)
+        shown.log_evaluation(evaluation(), CLASSES, 3)
+    printed = capsys.readouterr().out
+    assert all(letter.isprintable() or letter == "\n" for letter in printed)
+    first, second, third = printed.splitlines()
+    assert first.split()[:4] == ["16/800", "images", "loss", "6.000"] and second.split()[0] == "32/800"
+    for part in ("iou 0.75", "rate 2.0e-04", "side 352", "images/s", "waits", "min"):
+        assert part in first
+    assert "epoch 3: mAP@.5 0.7500 (11-point 0.6250)  cat 0.50  dog 1.00" in third
+
+
+def test_numbers_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"board\.every_batches=0: expected at least 1"):
+        BoardConfig(every_batches=0)

@@ -1,0 +1,263 @@
+"""The configuration: what is loaded, and what a person reads who has mistyped something."""
+
+from dataclasses import FrozenInstanceError, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from train.config import VOC_ANCHORS, Config, flat, load, save
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+LEAST = "run: runs/x\ndata: {train: shards/train, val: shards/val}\n"
+
+
+@pytest.fixture
+def least(tmp_path: Path) -> Path:
+    """A file of only what must be said."""
+    return written(tmp_path, LEAST)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "some.yaml"
+    path.write_text(text)
+    return path
+
+
+def refusal(path: Path, *overrides: str) -> str:
+    """The one line that is shown for a ValueError."""
+    with pytest.raises(ValueError, match=r".+") as caught:
+        load(path, list(overrides))
+    assert type(caught.value) is ValueError
+    text = str(caught.value)
+    assert "\n" not in text and "object_type" not in text and "omegaconf" not in text.lower(), text
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None  # nobody sees a trace of two errors
+    return text
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_of_the_project_loads(path: Path) -> None:
+    config = load(path, [])
+    assert config.run and config.anchor_pairs
+
+
+def test_there_are_configs_to_load() -> None:
+    assert CONFIGS
+
+
+def test_the_rest_are_the_defaults_of_darknet(least: Path) -> None:
+    config = load(least, [])
+    assert (config.run, config.data.train, config.data.val) == ("runs/x", "shards/train", "shards/val")
+    assert (config.epochs, config.data.batch, config.schedule.rate, config.model.variant) == (160, 64, 1e-3, "yolov2")
+    assert config.anchors == VOC_ANCHORS
+    assert config.anchor_pairs[1] == (3.19275, 4.00944)
+    assert config.drawn is None
+
+
+def test_the_file_goes_over_the_defaults_and_the_command_line_over_the_file(tmp_path: Path) -> None:
+    path = written(tmp_path, LEAST + "epochs: 3\nmodel: {width: 0.5}\nschedule: {drop_images: [1, 2]}\n")
+    overrides = [
+        "epochs=4",
+        "data.sides=[32,64]",
+        "model.variant=tiny-voc",
+        "run=a=b",
+        "step.decay=1e-3",
+        "weights=null",
+    ]
+    config = load(path, overrides)
+    assert (config.epochs, config.model.width, config.schedule.drop_images) == (4, 0.5, [1, 2])
+    assert (config.data.sides, config.model.variant, config.run, config.step.decay) == (
+        [32, 64],
+        "tiny-voc",
+        "a=b",
+        1e-3,
+    )
+
+
+def test_a_section_may_be_called_in_from_the_command_line(least: Path) -> None:
+    config = load(least, ["drawn.pictures=pictures", "drawn.train=7"])
+    assert config.drawn is not None
+    assert (config.drawn.pictures, config.drawn.train, config.drawn.val) == ("pictures", 7, 200)
+
+
+@pytest.mark.parametrize(
+    ("key", "instead"),
+    [
+        ("epoch", "epochs"),
+        ("data.bach", "batch"),
+        ("model.varient", "variant"),
+        ("schedule.drop_image", "drop_images"),
+        ("data.augment.jiter", "jitter"),
+    ],
+)
+def test_an_unknown_key_is_named_with_the_one_that_was_meant(tmp_path: Path, key: str, instead: str) -> None:
+    *sections, name = key.split(".")
+    expected = f"Key '{name}' not in "
+    from_command_line = refusal(written(tmp_path, LEAST), f"{key}=3")
+    lines = [f"{'  ' * depth}{section}:" for depth, section in enumerate(sections)]
+    lines.append(f"{'  ' * len(sections)}{name}: 3")
+    required = "run: r\n" + ("" if sections[:1] == ["data"] else "data: {train: a, val: b}\n")
+    from_file = refusal(written(tmp_path, required + "\n".join(lines)))
+    for text in (from_command_line, from_file):
+        assert expected in text and "Did you mean" in text and f"'{instead}'" in text
+        assert f"full_key: {key}" in text and "some.yaml" in text
+
+
+def test_a_key_that_resembles_none_is_named_too(least: Path) -> None:
+    assert "Key 'zzz' not in 'Config'" in refusal(least, "zzz=1")
+    assert "full_key: loss.zzz" in refusal(least, "loss.zzz=1")
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("epochs=many", "epochs", "'many'"),
+        ("seed=1.5", "seed", "'1.5'"),
+        ("data.batch=[1,2]", "data.batch", "1, 2"),
+        ("schedule.rate=fast", "schedule.rate", "'fast'"),
+        ("schedule.drop_images=[a]", "schedule.drop_images[0]", "'a'"),
+        ("data.sides=abc", "data.sides", ""),
+        ("run=null", "run", "None"),
+        ("data=null", "data", ""),
+        ("data.batch.x=3", "data.batch", "3"),
+    ],
+)
+def test_a_value_of_another_type_is_named(least: Path, override: str, key: str, value: str) -> None:
+    text = refusal(least, override)
+    assert f"full_key: {key}" in text and value in text
+
+
+@pytest.mark.parametrize(
+    ("override", "choices"),
+    [
+        ("model.variant=foo", "['yolov2', 'yolov2-2016', 'tiny-voc', 'tiny-coco']"),
+        ("model.passthrough=foo", "['space_to_depth', 'reorg']"),
+        ("step.precision=foo", "['fp32', 'bf16', 'fp16']"),
+        ("step.compile=foo", "['auto', 'yes', 'no']"),
+        ("data.resize=foo", "['letterbox', 'stretch']"),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_answered_with_those_that_do(least: Path, override: str, choices: str) -> None:
+    text = refusal(least, override)
+    assert f"Invalid value 'foo', expected one of {choices}" in text
+    assert f"full_key: {override.split('=')[0]}" in text
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("data: {train: a, val: b}", "run"),
+        ("run: r", "data"),
+        ("run: r\ndata: {val: b}", "data.train"),
+        ("run: r\ndata: {train: a}", "data.val"),
+        (LEAST + "drawn: {train: 3}", "drawn.pictures"),
+        ("", "run"),
+    ],
+)
+def test_what_must_be_said_is_asked_for(tmp_path: Path, text: str, missing: str) -> None:
+    answer = refusal(written(tmp_path, text))
+    assert "missing mandatory value" in answer and f"full_key: {missing}" in answer
+
+
+def test_what_is_missing_in_the_file_may_come_from_the_command_line(tmp_path: Path) -> None:
+    assert load(written(tmp_path, ""), ["run=r", "data.train=a", "data.val=b"]).run == "r"
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert "no config at configs/dmeo.yaml; configs/ holds those" in refusal(Path("configs/dmeo.yaml"))
+    assert f"no config at {tmp_path}" in refusal(tmp_path)
+
+
+def test_an_override_without_a_value_is_named(least: Path) -> None:
+    assert refusal(least, "epochs=3", "--resume") == "'--resume': expected key=value, such as data.batch=32"
+
+
+@pytest.mark.parametrize("text", ["run: [\n", "run: r\n\tepochs: 3\n", "run: a\nrun: b\n"])
+def test_a_mistake_in_the_yaml_is_named_with_its_line(tmp_path: Path, text: str) -> None:
+    answer = refusal(written(tmp_path, text))
+    assert "some.yaml" in answer and "line 2" in answer
+
+
+@pytest.mark.parametrize("content", [b"- run\n- data\n", b"42\n", b"\xff\xfe\x00r", b"just a sentence"])
+def test_a_file_that_is_no_config_at_all_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_bytes(content)
+    assert "some.yaml" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("override", "answer"),
+    [
+        ("epochs=0", "epochs=0: expected at least 1"),
+        ("anchors=[1,2,3]", "anchors=[1.0, 2.0, 3.0]: expected pairs w, h in grid cells of 32 px"),
+        ("anchors=[]", "anchors=[]: expected pairs w, h in grid cells of 32 px"),
+        ("data.sides=[416,100]", "data.sides=[416, 100]: expected multiples of 32 px, the stride of the network"),
+        ("data.sides=[0]", "data.sides=[0]: expected multiples of 32 px, the stride of the network"),
+        ("data.sides=[]", "data.sides=[]: expected multiples of 32 px, the stride of the network"),
+        ("data.batch=0", "data.batch=0: expected at least 1"),
+        ("data.batches_per_side=0", "data.batches_per_side=0: expected at least 1"),
+        ("data.truth_slots=-1", "data.truth_slots=-1: expected at least 1"),
+        ("data.window=0", "data.window=0: expected at least 1"),
+        ("data.augment.jitter=0.5", "augment.jitter=0.5: expected 0 <= jitter < 0.5, a fraction of the image side"),
+        ("data.augment.scale_min=0", "expected 0 < scale_min <= scale_max"),
+        ("data.augment.saturation=0.5", "expected factors >= 1; 1 = unchanged"),
+        ("data.augment.exposure=0.5", "expected factors >= 1; 1 = unchanged"),
+        ("model.width=0", "model.width=0.0: expected 0 < width <= 4; 1 is the published network"),
+        ("step.accumulate=0", "step.accumulate=0: expected at least 1"),
+        ("evaluate.side=400", "evaluate.side=400: expected a multiple of 32 px, the stride of the network"),
+        ("checkpoint.keep=1", "checkpoint.keep=1: expected at least 2, the newest may turn out damaged"),
+        ("checkpoint.every_images=0", "checkpoint.every_images=0: expected at least 1"),
+        ("board.every_batches=0", "board.every_batches=0: expected at least 1"),
+    ],
+)
+def test_a_number_out_of_range_is_answered_in_the_words_of_its_owner(least: Path, override: str, answer: str) -> None:
+    assert answer in refusal(least, override)
+
+
+def sections_of(config: Any) -> list[Any]:
+    own = [getattr(config, item.name) for item in fields(config)]
+    return [config] + [section for value in own if is_dataclass(value) for section in sections_of(value)]
+
+
+def test_a_saved_config_loads_as_the_same(tmp_path: Path, least: Path) -> None:
+    for number, path in enumerate([*CONFIGS, least]):
+        config = load(path, ["seed=3", "data.classes=[cat,'no']", "schedule.rate=1.0e-05", "step.compile='no'"])
+        saved = tmp_path / "new" / f"{number}.yaml"
+        save(config, saved)
+        assert load(saved, []) == config
+        assert config.data.classes == ["cat", "no"]
+
+
+def test_nothing_in_a_loaded_config_can_be_set(least: Path) -> None:
+    sections = sections_of(load(least, ["drawn.pictures=p"]))
+    assert len(sections) == 11  # Config, its nine sections and data.augment
+    for section in sections:
+        with pytest.raises(FrozenInstanceError):
+            setattr(section, fields(section)[0].name, None)
+
+
+def test_a_config_can_be_spread_flat(least: Path) -> None:
+    config = load(least, [])
+    spread = flat(config)
+    assert spread["run"] == "runs/x" and spread["data.batch"] == 64 and spread["data.augment.jitter"] == 0.3
+    assert spread["drawn"] is None and spread["anchors"] == VOC_ANCHORS
+    assert not any(is_dataclass(value) for value in spread.values())
+    assert flat(load(least, ["drawn.pictures=p"]))["drawn.pictures"] == "p"
+
+
+def test_a_checkpoint_must_agree_on_what_shapes_the_network(least: Path) -> None:
+    network = load(least, ["model.width=0.5"]).network(("cat", "dog"))
+    assert network == {
+        "variant": "yolov2",
+        "passthrough": "space_to_depth",
+        "width": 0.5,
+        "anchors": VOC_ANCHORS,
+        "classes": ["cat", "dog"],
+    }
+    assert load(least, ["epochs=3", "data.batch=8"]).network(()) == load(least, []).network(())
+
+
+def test_a_config_can_be_made_in_python(least: Path) -> None:
+    config = load(least, [])
+    assert Config(run=config.run, data=config.data) == config

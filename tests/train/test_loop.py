@@ -1,0 +1,131 @@
+"""Whole runs as a user starts them: they repeat bit for bit, stop when asked and go on where they ended."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tests.conftest import ROOT, launch
+from train.checkpoint import newest, read
+
+
+@pytest.fixture
+def config(tmp_path: Path, shards: Path) -> Path:
+    """A small network with every kind of layer, 53 images, batches that do not divide them."""
+    path = tmp_path / "small.yaml"
+    path.write_text(
+        f"""
+        epochs: 12
+        data: {{train: {shards}/train, val: {shards}/val, batch: 8, sides: [64, 96], workers: 0}}
+        model: {{width: 0.0625, bn_momentum: 0.1}}
+        step: {{precision: fp32, accumulate: 2}}
+        schedule: {{rate: 1.0e-3, burn_in_images: 100, drop_images: [400]}}
+        evaluate: {{side: 96, pictures: 1}}
+        checkpoint: {{every_images: 64}}
+        board: {{every_batches: 3}}
+        """
+    )
+    return path
+
+
+def final_state(run: Path) -> dict[str, torch.Tensor]:
+    path = newest(run / "checkpoints")
+    assert path is not None
+    step = read(path)["step"]
+    momenta = {f"momentum {k}": v["momentum_buffer"] for k, v in step["optimizer"]["state"].items()}
+    return {"images": torch.tensor(int(path.name.split("-")[0])), **step["model"], **momenta}
+
+
+def stop_at_line(number: int, *arguments: str, processes: int) -> str:
+    """Starts a run and sends SIGTERM, to torchrun itself where there is one, after so many log lines."""
+    start = [sys.executable, str(ROOT / "train/main.py")]
+    if processes > 1:
+        start = [
+            sys.executable,
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            f"--nproc-per-node={processes}",
+            start[1],
+        ]
+    run = subprocess.Popen([*start, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout is not None
+    lines = ""
+    for line in run.stdout:
+        lines += line
+        number -= "images/s" in line
+        if number == 0:
+            run.send_signal(signal.SIGTERM)
+    run.communicate(timeout=120)
+    return lines
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
+    config: Path, tmp_path: Path, processes: int, precision: str
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    common = [str(config), f"step.precision={precision}"]
+    launch(*common, f"run={whole}", processes=processes)
+    stop_at_line(5, *common, f"run={parts}", processes=processes)
+    stopped_at = int(final_state(parts)["images"])
+    assert 0 < stopped_at < 12 * 53 and stopped_at % 53, f"stopped at {stopped_at}, not in the middle of an epoch"
+    launch(*common, f"run={parts}", "data.workers=1", processes=processes)
+    expected, found = final_state(whole), final_state(parts)
+    assert expected.keys() == found.keys() and expected["images"] == 640  # 12 * 53 filled up to whole batches
+    differing = [name for name in expected if not torch.equal(expected[name], found[name])]
+    assert not differing
+    for tag, points in scalars(parts).items():
+        assert len(points) == len(set(points)), f"{tag}: a step was logged twice"
+    assert len(scalars(parts)["mAP/voc_area"]) == 12  # no evaluation left out, none repeated
+
+
+def scalars(run: Path) -> dict[str, list[int]]:
+    events = EventAccumulator(str(run / "board"))
+    events.Reload()
+    return {tag: [point.step for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+@pytest.mark.slow
+def test_a_run_leaves_its_config_checkpoints_and_board_and_a_finished_one_does_nothing(
+    config: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    launch(str(config), f"run={run}", "epochs=2")
+    assert (run / "config.yaml").exists() and list((run / "checkpoints").glob("best-*.pt"))
+    assert {"loss/total", "train/side", "speed/data_wait_share", "mAP/voc_11point"} <= scalars(run).keys()
+    before = {path: path.stat().st_mtime_ns for path in (run / "checkpoints").iterdir()}
+    assert "images/s" not in launch(str(config), f"run={run}", "epochs=2").stdout
+    assert before == {path: path.stat().st_mtime_ns for path in (run / "checkpoints").iterdir()}
+    other = launch(str(config), f"run={run}", "model.width=0.125", check=False)
+    assert other.returncode and "width was 0.0625, the config says 0.125" in other.stderr
+    drawn = tmp_path / "pictures"
+    picture = next((tmp_path.parent).glob("drawn*/VOC2007/JPEGImages/*.jpg"))
+    command = [sys.executable, "-m", "train.detect", str(run), str(picture), "--out", str(drawn), "--threshold", "0.01"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (drawn / picture.name).exists() and str(picture) in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("arguments", "processes", "message"),
+    [
+        (["data.batchs=4"], 1, "data.batchs"),
+        (["data.train=/nowhere"], 1, "no shards at /nowhere"),
+        (["data.classes=[cat,dog]"], 1, "cat, dog"),
+        (["data.batch=7"], 2, "data.batch=7 over 2 processes leaves a remainder"),
+    ],
+)
+def test_a_wrong_start_ends_with_one_clear_line(
+    config: Path, tmp_path: Path, arguments: list[str], processes: int, message: str
+) -> None:
+    done = launch(str(config), f"run={tmp_path}/run", *arguments, processes=processes, check=False)
+    assert done.returncode and message in done.stderr
+    assert "error: " in done.stderr

@@ -1,0 +1,101 @@
+"""The networks: published sizes, shapes, channel orders, one graph each."""
+
+import pytest
+import torch
+from torch import nn
+
+from train.model import Darknet19, Reorg, SpaceToDepth, YOLOv2, main
+
+
+@pytest.mark.parametrize(
+    ("variant", "classes", "parameters"),
+    [
+        ("yolov2", 20, 50_655_389),
+        ("yolov2", 80, 50_962_889),
+        ("yolov2-2016", 20, 67_137_565),
+        ("yolov2-2016", 80, 67_445_065),
+        ("tiny-voc", 20, 15_861_773),
+        ("tiny-coco", 80, 11_232_057),
+    ],
+)
+def test_trainable_parameters_are_the_published_ones(variant: str, classes: int, parameters: int) -> None:
+    with torch.device("meta"):
+        model = YOLOv2(classes, variant=variant)  # type: ignore[arg-type]
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == parameters
+
+
+def test_flops_are_the_published_ones() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    for side, billions in ((416, 29.360), (544, 50.21), (608, 62.72)):
+        with torch.device("meta"), FlopCounterMode(display=False) as counter:
+            YOLOv2()(torch.empty(1, 3, side, side))
+        assert counter.get_total_flops() / 1e9 == pytest.approx(billions, abs=0.006)
+
+
+@pytest.mark.parametrize("variant", ["yolov2", "yolov2-2016", "tiny-voc", "tiny-coco"])
+@pytest.mark.parametrize("passthrough", ["space_to_depth", "reorg"])
+def test_output_is_one_vector_for_each_anchor_and_cell(variant: str, passthrough: str) -> None:
+    model = YOLOv2(7, 3, variant=variant, passthrough=passthrough, width=1 / 16)  # type: ignore[arg-type]
+    assert model(torch.zeros(2, 3, 96, 160)).shape == (2, 3 * 12, 3, 5)
+
+
+def test_seed_signatures_hold() -> None:
+    with torch.device("meta"):
+        assert YOLOv2(num_classes=20, num_anchors=5)(torch.empty(1, 3, 416, 416)).shape == (1, 125, 13, 13)
+        fine, coarse = Darknet19()(torch.empty(1, 3, 416, 416))
+    assert fine.shape == (1, 512, 26, 26) and coarse.shape == (1, 1024, 13, 13)
+
+
+def test_space_to_depth_puts_pixel_dy_dx_into_channel_block_dy_dx() -> None:
+    x = torch.randn(2, 3, 4, 6)
+    y = SpaceToDepth(block_size=2)(x)
+    for dy in range(2):
+        for dx in range(2):
+            for c in range(3):
+                assert torch.equal(y[:, (dy * 2 + dx) * 3 + c], x[:, c, dy::2, dx::2])
+
+
+def test_reorg_equals_darknets_loop() -> None:
+    """src/blas.c, reorg_cpu, called by reorg_layer.c with the input's sizes and forward = 0."""
+    channels, height, width, stride = 8, 4, 6, 2
+    x = torch.randn(1, channels, height, width)
+    flat, out = x.flatten(), torch.empty(x.numel())
+    out_channels = channels // (stride * stride)
+    for k in range(channels):
+        for j in range(height):
+            for i in range(width):
+                source_channel, offset = k % out_channels, k // out_channels
+                column, row = i * stride + offset % stride, j * stride + offset // stride
+                source = column + width * stride * (row + height * stride * source_channel)
+                out[i + width * (j + height * k)] = flat[source]
+    assert torch.equal(Reorg()(x).flatten(), out)
+
+
+def test_initial_weights_are_darknets() -> None:
+    torch.manual_seed(0)
+    model = YOLOv2(width=0.5)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_in = module.weight[0].numel()
+            if module.weight.numel() > 10_000:
+                assert module.weight.std().item() == pytest.approx((2 / fan_in) ** 0.5, rel=0.05)
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.momentum == 0.01 and module.eps == 1e-5
+
+
+@pytest.mark.parametrize("variant", ["yolov2", "tiny-voc"])
+def test_compiles_into_one_graph(variant: str) -> None:
+    torch._dynamo.reset()
+    model = YOLOv2(3, variant=variant, width=1 / 16).eval()  # type: ignore[arg-type]
+    images = torch.rand(1, 3, 64, 64)
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(images), model(images))
+
+
+def test_summary_prints_the_number_of_parameters(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["train.model"])
+    main()
+    assert "50,655,389" in capsys.readouterr().out

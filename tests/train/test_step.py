@@ -1,0 +1,130 @@
+"""The step: decay groups, accumulation, warm-up, precisions, and that processes are only another way to accumulate."""
+
+import copy
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.sample import Batch
+from launch.environment import Environment
+from tests.conftest import ROOT
+from train.loss import LossConfig, build_loss
+from train.model import YOLOv2
+from train.schedule import ScheduleConfig
+from train.step import Step, StepConfig
+
+ANCHORS = [(1.0, 1.0), (2.0, 2.0)]
+
+
+def small_step(**options: object) -> Step:
+    torch.manual_seed(0)
+    model = YOLOv2(3, 2, width=1 / 16)
+    schedule = ScheduleConfig(rate=1e-3, burn_in_images=0, drop_images=[])
+    config = StepConfig(**{"precision": "fp32", **options})  # type: ignore[arg-type]
+    return Step(config, schedule, model, build_loss(LossConfig(), ANCHORS, 3), Environment())
+
+
+def batch_of(count: int, side: int = 64, seed: int = 1) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=generator)
+    truths = torch.rand(count, 3, 5, generator=generator) * 0.8 + 0.1
+    truths[..., 4] = torch.tensor([0.0, 2.0, -1.0])
+    return Batch(images, truths, torch.arange(count), [])
+
+
+def parameters(step: Step) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in step.model.parameters()])
+
+
+def test_only_convolution_weights_decay() -> None:
+    decayed, others = small_step().optimizer.param_groups
+    assert decayed["weight_decay"] == 5e-4 and all(p.ndim == 4 for p in decayed["params"])
+    assert others["weight_decay"] == 0 and all(p.ndim == 1 for p in others["params"])
+    assert len(decayed["params"]) == 23 and len(others["params"]) == 22 * 2 + 1
+
+
+def test_an_accumulated_step_is_the_mean_of_its_parts() -> None:
+    whole = small_step(accumulate=2, decay=0.0, momentum=0.0)
+    start = parameters(whole)
+    batch = batch_of(4)
+    whole(batch, 20_000)
+    moved = []
+    for part in (slice(0, 2), slice(2, 4)):
+        single = small_step(decay=0.0, momentum=0.0)
+        single(Batch(batch.images[part], batch.truths[part], batch.samples[part], []), 20_000)
+        moved.append(parameters(single) - start)
+    torch.testing.assert_close(parameters(whole) - start, (moved[0] + moved[1]) / 2, rtol=1e-3, atol=1e-7)
+
+
+def test_warm_up_leaves_everything_as_it_was() -> None:
+    step, fresh = small_step(), small_step()
+    random_before = torch.get_rng_state()
+    step.warm_up([64, 96], 2, 3)
+    assert torch.equal(torch.get_rng_state(), random_before)
+    for (name, ours), theirs in zip(step.model.state_dict().items(), fresh.model.state_dict().values(), strict=True):
+        assert torch.equal(ours, theirs), name
+    step(batch_of(2), 0)
+    fresh(batch_of(2), 0)
+    assert torch.equal(parameters(step), parameters(fresh))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_follows_float32(precision: str) -> None:
+    exact, lower = small_step(), small_step(precision=precision)
+    batch = batch_of(4, 160)
+    first = [step(batch, 20_000).total.item() for step in (exact, lower)]
+    assert first[1] == pytest.approx(first[0], rel=0.05)
+    for _ in range(10):
+        lower(batch, 20_000)
+    assert lower(batch, 20_000).total < 0.8 * first[1]
+    assert all(p.dtype == torch.float32 and p.isfinite().all() for p in lower.model.parameters())
+
+
+def test_compiled_and_eager_agree() -> None:
+    torch._dynamo.reset()
+    eager, compiled = small_step(), small_step()
+    objective = copy.copy(compiled.objective)
+    compiled.objective = torch.compile(objective, fullgraph=True, backend="aot_eager")  # type: ignore[assignment]
+    for _ in range(2):
+        mine, theirs = compiled(batch_of(2), 0), eager(batch_of(2), 0)
+        torch.testing.assert_close(torch.stack(list(mine)), torch.stack(list(theirs)), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(parameters(compiled), parameters(eager), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_two_processes_are_another_way_to_accumulate(tmp_path: Path) -> None:
+    """Equal gradients, so equal weights; and equal batch-norm statistics on both processes."""
+    script = tmp_path / "two.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            from launch.environment import connect
+            from tests.train.test_step import *
+
+            with connect() as env:
+                alone, step = small_step(accumulate=2), small_step()
+                step = Step(step.config, step.schedule, step.model, step.loss, env)
+                step.warm_up([160], 2, 3)
+                for number in range(3):
+                    batch = batch_of(4, 160, seed=number)
+                    if number == 1:
+                        batch.truths[:2, :, 4] = -1  # one process without any truth
+                    mine = slice(2 * env.rank, 2 * env.rank + 2)
+                    step(Batch(batch.images[mine], batch.truths[mine], batch.samples[mine], []), 20_000)
+                    alone(batch, 20_000)
+                torch.testing.assert_close(parameters(step), parameters(alone), rtol=1e-4, atol=1e-6)
+                statistics = env.broadcast(step.statistics)
+                assert all(torch.equal(ours, first) for ours, first in zip(step.statistics, statistics, strict=True))
+            """
+        )
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
