@@ -7,6 +7,8 @@ seed and the shards, never of which worker made it or when. Training reads one e
 workers start once per run.
 """
 
+import atexit
+import multiprocessing
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -190,7 +192,10 @@ class Loader:
             multiprocessing_context="forkserver" if workers else None,  # fork is unsafe beside CUDA and threads
             pin_memory=self.pin_memory,
         )
-        return iter(loader)
+        batches = iter(loader)
+        atexit.unregister(_end_workers)
+        atexit.register(_end_workers)  # last registered, first called: before Python waits for the workers
+        return batches
 
 
 class _Plans:
@@ -205,3 +210,10 @@ def _start_worker(_: int) -> None:
     # a scheduler warns every process of the job; saving is the training process's business, it still needs batches
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
+
+
+def _end_workers() -> None:
+    """At exit. After an exception nobody ends the workers but Python, by SIGTERM, which they ignore: it would hang."""
+    for child in multiprocessing.active_children():
+        if child.daemon:
+            child.kill()

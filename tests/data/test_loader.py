@@ -1,7 +1,10 @@
 """Batches: a function of the plan, the seed and the shards; faults replaced, counted, named."""
 
 import dataclasses
+import os
 import shutil
+import subprocess
+import sys
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -10,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+import data.loader
 from data.augment import AugmentConfig, letterbox, place_image, stretch
 from data.decode import decode
 from data.loader import BatchReader, DataConfig, Loader, open_shards
@@ -231,6 +235,30 @@ def test_evaluation_resizes_and_does_nothing_else(index: ShardIndex, resize: str
 # ----------------------------------------------------------------------------------------------------------- faults
 
 
+FAILING_RUN = """
+import sys
+from pathlib import Path
+from data.loader import DataConfig, Loader
+from data.shards import ShardIndex
+
+if __name__ == "__main__":
+    config = DataConfig(train="", val="", batch=4, sides=[32], workers=1)
+    loader = Loader(ShardIndex.load(Path(sys.argv[1])), config, seed=0, rank=0, world_size=1, pin_memory=False)
+    batches = loader.batches(0, 10**9)
+    next(batches)
+    raise RuntimeError("the step failed")
+"""
+
+
+def test_a_run_that_fails_ends_though_its_workers_wait(shards: Path, tmp_path: Path) -> None:
+    script = tmp_path / "failing.py"
+    script.write_text(FAILING_RUN)
+    environment = os.environ | {"PYTHONPATH": str(Path(data.loader.__file__).parents[1])}
+    command = [sys.executable, str(script), str(shards / "train")]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1 and "RuntimeError: the step failed" in done.stderr
+
+
 def test_an_unreadable_image_is_replaced_by_the_next_one_and_named(
     spoilt: tuple[ShardIndex, list[int]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -263,7 +291,9 @@ def test_in_place_of_an_unreadable_image_stands_a_whole_one_with_its_own_objects
 
 def test_too_many_unreadable_images_end_the_run(spoilt: tuple[ShardIndex, list[int]]) -> None:
     index, _ = spoilt
-    message = rf"4 unreadable images, more than data\.max_faults=3; last: shard-.*`python -m data\.shards verify {index.folder}`"
+    message = (
+        r"[45] unreadable images, more than data\.max_faults=3; last: shard-.*; run `python -m data\.shards verify /"
+    )
     with pytest.raises(ValueError, match=message):
         list(loader_of(index, max_faults=3, batch=1).batches(0, 53 * 10))
     with pytest.raises(ValueError, match=r"more than data\.max_faults=0"):
