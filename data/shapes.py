@@ -25,9 +25,9 @@ Floats = NDArray[np.floating[Any]]
 SUPERSAMPLING = 4
 MIN_SIDE_PX = 4  # of a box
 MIN_INSIDE = 0.7  # of an object's area: one with less of it inside the picture is not drawn
-MIN_VISIBLE = 0.7  # of that part: an object that would leave less of another one is not drawn
+MIN_VISIBLE = 0.8  # of that part: an object that would leave less of another one is not drawn
 P_DIFFICULT = 0.03  # chance of an object too small to be asked for
-TILT = 0.4  # largest rotation of an object, radians
+TILT = 0.3  # largest rotation of an object, radians
 CONTRAST = 130.0  # between a fill and what lies under it, distance in 0..255 BGR
 
 
@@ -128,11 +128,11 @@ def draw(rng: np.random.Generator, classes: Sequence[str] = CLASSES) -> tuple[ND
     owner = np.zeros((height, width), np.int64)  # of each pixel: 0, or 1 + number of the topmost object
     shapes: list[Shape] = []
     area, visible = np.zeros(0), np.zeros(0)  # [len(shapes)] px
-    wanted = rng.integers(1, 6)
+    wanted = rng.integers(1, 5)
     for _ in range(40):  # attempts; a crowded picture may stay below `wanted`
         name = classes[int(rng.integers(len(classes)))]
         difficult = bool(rng.random() < P_DIFFICULT)
-        diameter = rng.uniform(0.03, 0.06) if difficult else rng.uniform(0.2, 0.6)
+        diameter = rng.uniform(0.03, 0.06) if difficult else rng.uniform(0.25, 0.65)
         stretch, angle = math.exp(rng.uniform(-0.2, 0.2)), rng.uniform(-TILT, TILT)
         turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         matrix = turn * np.array([stretch, 1 / stretch]) * (diameter * min(width, height) / 2)

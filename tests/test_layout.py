@@ -40,7 +40,7 @@ def test_no_module_hides_another_one(module: Path) -> None:
 
 def test_the_page_is_one_page() -> None:
     assert len((ROOT / "train/loop.py").read_text().splitlines()) < 80
-    assert len((ROOT / "train/main.py").read_text().splitlines()) <= 25
+    assert len((ROOT / "train/main.py").read_text().splitlines()) < 30
 
 
 def _modules_that_use(attribute: str) -> set[str]:

@@ -1,14 +1,17 @@
 """torchrun [--nproc-per-node N] train/main.py [CONFIG.yaml] [key=value ...]"""
 
 import sys
+from pathlib import Path
 
 from launch.environment import connect
 from train.config import load
 from train.loop import train
 
+DEMO = Path(__file__).resolve().parents[1] / "configs/demo.yaml"
+
 
 def main(*arguments: str) -> None:
-    path, overrides = "configs/demo.yaml", list(arguments)
+    path, overrides = str(DEMO), list(arguments)
     if arguments and "=" not in arguments[0]:
         path, overrides = arguments[0], list(arguments[1:])
     try:

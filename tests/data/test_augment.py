@@ -337,10 +337,10 @@ def test_grey_stays_grey() -> None:
     [
         ({"jitter": 0.5}, r"augment\.jitter=0\.5: expected 0 <= jitter < 0\.5"),
         ({"jitter": -0.1}, r"augment\.jitter=-0\.1: expected 0 <= jitter"),
-        ({"scale_min": 0}, r"augment\.scale_min=0, scale_max=1\.0: expected 0 < scale_min <= scale_max"),
-        ({"scale_min": 2.0}, r"augment\.scale_min=2\.0, scale_max=1\.0"),
+        ({"scale_min": 0}, r"augment\.scale_min=0, scale_max=1\.0: expected 0 < "),
+        ({"scale_min": 2.0}, r"augment\.scale_min=2\.0, scale_max=1\.0: expected"),
         ({"saturation": 0.9}, r"augment\.saturation=0\.9, exposure=1\.5: expected factors >= 1"),
-        ({"exposure": 0.9}, r"expected factors >= 1; 1 = unchanged"),
+        ({"exposure": 0.9}, r"augment\.saturation=1\.5, exposure=0\.9: expected factors >= 1"),
     ],
 )
 def test_impossible_settings_are_refused(options: dict[str, float], message: str) -> None:

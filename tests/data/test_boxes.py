@@ -54,7 +54,7 @@ def test_empty_boxes_and_boxes_that_only_touch_overlap_by_0() -> None:
     box = np.array([[0.0, 0.0, 10.0, 10.0]])
     np.testing.assert_array_equal(iou(empty, empty), np.zeros((2, 2)))
     np.testing.assert_array_equal(iou(empty, box), np.zeros((2, 1)))
-    np.testing.assert_array_equal(iou(box, box + [10, 0, 10, 0]), [[0]])
+    np.testing.assert_array_equal(iou(box, np.array([[10.0, 0.0, 20.0, 10.0]])), [[0]])
     assert iou(box[:0], box).shape == (0, 1)
 
 

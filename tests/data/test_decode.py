@@ -92,7 +92,7 @@ def test_a_photograph_that_is_cut_short_is_refused(shared: Path) -> None:
 def test_a_png_that_is_cut_short_is_refused(kept: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)
     data = encoded(noise, "PNG")
-    with pytest.raises(ValueError, match="first bytes b'.x89PNG'"):
+    with pytest.raises(ValueError, match=r"first bytes b'.x89PNG'"):
         decode(data[: int(len(data) * kept)])
 
 

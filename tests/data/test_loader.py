@@ -65,6 +65,7 @@ def spoilt(shards: Path, index: ShardIndex, tmp_path: Path) -> tuple[ShardIndex,
 # --------------------------------------------------------------------------------------------- the same everywhere
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
 @pytest.mark.parametrize("workers", [1, 3])
 def test_batches_do_not_depend_on_the_number_of_workers(index: ShardIndex, middle: list[Batch], workers: int) -> None:
     assert_equal(list(loader_of(index, workers=workers).batches(80, 80 + 8 * 5)), middle)
@@ -111,9 +112,9 @@ def test_the_side_of_every_batch_is_that_of_the_plan(index: ShardIndex) -> None:
     assert len({shape[1] for shape in sides}) == 3
 
 
-def test_pinned_and_global_random_state_play_no_part(index: ShardIndex, middle: list[Batch]) -> None:
+def test_the_global_random_state_plays_no_part(index: ShardIndex, middle: list[Batch]) -> None:
     torch.manual_seed(99)
-    np.random.seed(99)  # noqa: NPY002
+    np.random.seed(99)
     assert_equal(list(loader_of(index).batches(80, 120)), middle)
 
 
@@ -244,19 +245,22 @@ from data.shards import ShardIndex
 if __name__ == "__main__":
     config = DataConfig(train="", val="", batch=4, sides=[32], workers=1)
     loader = Loader(ShardIndex.load(Path(sys.argv[1])), config, seed=0, rank=0, world_size=1, pin_memory=False)
-    batches = loader.batches(0, 10**9)
+    batches = loader.evaluation_batches(32, 4)
     next(batches)
-    raise RuntimeError("the step failed")
 """
 
 
-def test_a_run_that_fails_ends_though_its_workers_wait(shards: Path, tmp_path: Path) -> None:
+def test_a_run_that_fails_says_why_and_ends_though_its_worker_waits(
+    spoilt: tuple[ShardIndex, list[int]], tmp_path: Path
+) -> None:
+    index, _ = spoilt
     script = tmp_path / "failing.py"
     script.write_text(FAILING_RUN)
     environment = os.environ | {"PYTHONPATH": str(Path(data.loader.__file__).parents[1])}
-    command = [sys.executable, str(script), str(shards / "train")]
+    command = [sys.executable, str(script), str(index.folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1 and "RuntimeError: the step failed" in done.stderr
+    assert done.returncode == 1
+    assert f"cannot evaluate: {index.shard_names[0]}/{index.key(0)}: neither JPEG" in done.stderr
 
 
 def test_an_unreadable_image_is_replaced_by_the_next_one_and_named(
@@ -306,12 +310,6 @@ def test_an_unreadable_image_is_not_evaluated(spoilt: tuple[ShardIndex, list[int
         list(loader_of(index).evaluation_batches(64, 8))
 
 
-def test_the_fault_of_a_worker_keeps_its_reason(spoilt: tuple[ShardIndex, list[int]]) -> None:
-    index, _ = spoilt
-    with pytest.raises(ValueError, match=rf"cannot evaluate: .*/{index.key(0)}"):
-        next(loader_of(index, workers=1).evaluation_batches(64, 8))
-
-
 def test_shards_without_any_readable_image_are_refused(spoilt: tuple[ShardIndex, list[int]]) -> None:
     index, _ = spoilt
     for name in index.shard_names:
@@ -333,8 +331,9 @@ def test_classes_of_the_config_must_be_those_of_the_shards(shards: Path, index: 
     folder = str(shards / "train")
     assert open_shards(folder, None).digest == open_shards(folder, list(index.classes)).digest == index.digest
     for classes in (["cat", "dog"], list(index.classes[::-1]), list(index.classes[:-1])):
-        with pytest.raises(ValueError, match=rf"config are {', '.join(classes)}; the shards at .* hold circle, cross"):
+        with pytest.raises(ValueError, match=r"data\.classes .* make the shards with --classes") as error:
             open_shards(folder, classes)
+        assert ", ".join(classes) in str(error.value) and ", ".join(index.classes) in str(error.value)
 
 
 @pytest.mark.parametrize(

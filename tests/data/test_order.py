@@ -1,7 +1,7 @@
 """The stream of samples: every sample once an epoch, the same stream for any number of ranks, from any position."""
 
 from collections import Counter
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import pytest
@@ -191,7 +191,7 @@ def test_all_sides_are_reached_and_change_every_10_batches() -> None:
     counts = Counter(side for block in blocks for side in block)
     assert set(counts) == set(SIDES)
     assert min(counts.values()) > 20 and max(counts.values()) < 65  # 40 each expected
-    changes = sum(before != after for before, after in zip(blocks, blocks[1:], strict=False))
+    changes = sum(before != after for before, after in pairwise(blocks))
     assert changes > 330  # 9 of 10 expected
 
 
