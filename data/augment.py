@@ -146,7 +146,10 @@ def clip_boxes(boxes_xyxy: NDArray[np.float32], min_size: float) -> tuple[NDArra
 
 
 def distort_colour(canvas: Image, config: AugmentConfig, rng: np.random.Generator) -> None:
-    """Hue shift, saturation and exposure factors in HSV, in place; on average half a grey level from exact."""
+    """Hue shift, saturation and exposure factors in HSV, in place; on average half a grey level from exact.
+
+    Differs: where the saturation exceeds 1, darknet goes on with it and clips the RGB values; here it stops at 1.
+    """
     hue = rng.uniform(-config.hue, config.hue)
     factors = [rng.uniform(1, limit) for limit in (config.saturation, config.exposure)]
     saturation, exposure = (1 / f if rng.random() < 0.5 else f for f in factors)
@@ -155,10 +158,11 @@ def distort_colour(canvas: Image, config: AugmentConfig, rng: np.random.Generato
         [
             np.rint((levels / 256 + hue) % 1 * 255),  # OpenCV has 256 steps a circle on the way there, 255 back
             np.clip(np.rint(levels * saturation), 0, 255),
-            np.clip(np.rint(levels * exposure), 0, 255),
+            levels,
         ],
         axis=-1,
     ).astype(np.uint8)
     hsv = cv2.cvtColor(canvas, cv2.COLOR_RGB2HSV_FULL)
     cv2.LUT(hsv, table[None], dst=hsv)
     cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL, dst=canvas)
+    cv2.convertScaleAbs(canvas, dst=canvas, alpha=exposure)  # scaling V is scaling RGB, and clips where darknet clips

@@ -66,7 +66,7 @@ def open_shards(folder: str, classes: list[str] | None) -> ShardIndex:
     if classes is not None and tuple(classes) != index.classes:
         raise ValueError(
             f"the shards at {folder} hold the classes {', '.join(index.classes)}; expected {', '.join(classes)}, as "
-            "data.classes or the training shards say: correct the config, or make the shards with --classes in that order"
+            "data.classes or the training shards say: correct the config, or make the shards with these --classes"
         )
     return index
 

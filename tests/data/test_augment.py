@@ -247,10 +247,10 @@ def drawn_factors(config: AugmentConfig, seed: int) -> tuple[float, float]:
     """Saturation and exposure of one draw, measured on pixels that stay in range."""
     canvas = np.zeros((1, 2, 3), np.uint8)
     canvas[0, 0] = 150  # grey: exposure alone
-    canvas[0, 1] = [255, 155, 155]  # its saturation is 100 of 255
+    canvas[0, 1] = [160, 97, 97]  # its saturation is 63 of 160
     distort_colour(canvas, config, generator(seed))
     brightest = int(canvas[0, 1].max())
-    return (1 - int(canvas[0, 1].min()) / brightest) / (100 / 255), int(canvas[0, 0, 0]) / 150
+    return (1 - int(canvas[0, 1].min()) / brightest) / (63 / 160), int(canvas[0, 0, 0]) / 150
 
 
 @pytest.mark.parametrize("which", ["saturation", "exposure"])
@@ -285,7 +285,9 @@ def exact(image: NDArray[np.uint8], config: AugmentConfig, rng: np.random.Genera
     saturation = 1 / saturation if rng.random() < 0.5 else saturation
     exposure = 1 / exposure if rng.random() < 0.5 else exposure
     pixels = [colorsys.rgb_to_hsv(*pixel) for pixel in (image.reshape(-1, 3) / 255).tolist()]
-    moved = [colorsys.hsv_to_rgb((h + hue) % 1, min(s * saturation, 1), min(v * exposure, 1)) for h, s, v in pixels]
+    moved = [
+        np.clip(colorsys.hsv_to_rgb((h + hue) % 1, min(s * saturation, 1), v * exposure), 0, 1) for h, s, v in pixels
+    ]
     return np.array(moved).reshape(image.shape) * 255
 
 

@@ -70,7 +70,7 @@ def test_pictures_are_drawn_and_listed(run: Path, tmp_path: Path, capsys: pytest
 def test_wrong_files_end_with_a_clear_line(run: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("not a picture")
-    with pytest.raises(SystemExit, match="text.jpg does not decode: neither JPEG nor another known image format"):
+    with pytest.raises(SystemExit, match=r"text\.jpg does not decode: neither JPEG nor another known image format"):
         main([str(run), str(text)])
     with pytest.raises(SystemExit, match="no config at"):
         main([str(tmp_path / "elsewhere"), str(text)])
