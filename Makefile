@@ -17,7 +17,7 @@ install: .venv/installed
 
 demo: install
 	$(BIN)/torchrun --standalone --nproc-per-node 2 train/main.py configs/demo.yaml
-	$(BIN)/python -m train.detect runs/demo datasets/shapes/VOC2007/JPEGImages/00200[1-8].jpg
+	$(BIN)/python -m train.detect runs/demo datasets/shapes/VOC2007/JPEGImages/00250[1-8].jpg
 	@echo "pictures with detections: runs/demo/detections; curves: $(BIN)/tensorboard --logdir runs"
 
 test: install

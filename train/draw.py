@@ -25,7 +25,8 @@ def draw_boxes(
     """A copy of the RGB image with the boxes on it; without labels they are truths: thin and white."""
     drawn = np.ascontiguousarray(image).copy()
     thickness = max(1, round(max(image.shape) / 400))
-    for number, (x1, y1, x2, y2) in enumerate(np.rint(boxes_xyxy_px).astype(int).tolist()):
+    far = 10 * max(image.shape)  # a box may reach out of the picture, OpenCV's integers end somewhere
+    for number, (x1, y1, x2, y2) in enumerate(np.rint(np.clip(boxes_xyxy_px, -far, far)).astype(int).tolist()):
         if labels is None:
             cv2.rectangle(drawn, (x1, y1), (x2, y2), (255, 255, 255), 1)
             continue

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from data.boxes import Floats, iou, xyxy_from_cxcywh
 
+FAR = 1000.0  # fractions of the network input
+
 
 class Head(NamedTuple):
     """The raw output taken apart, float32."""
@@ -60,7 +62,8 @@ def candidates(raw: torch.Tensor, anchors_cells: torch.Tensor, score_threshold: 
     scores = torch.where(head.objectness_BAHW[..., None] > score_threshold, scores, 0).flatten(1, 3)  # [B, N, C]
     boxes = head.boxes_cxcywh_BAHW4.flatten(1, 3)  # [B, N, 4]
     images, places, labels = (scores > score_threshold).nonzero(as_tuple=True)
-    picked_boxes = xyxy_from_cxcywh(boxes[images, places].double().cpu().numpy())
+    # an untrained network's exp may be infinite: a thousand inputs away is as good, and has an IoU
+    picked_boxes = np.clip(xyxy_from_cxcywh(boxes[images, places].double().cpu().numpy()), -FAR, FAR)
     picked_scores = scores[images, places, labels].double().cpu().numpy()
     picked_labels, of_image = labels.cpu().numpy(), images.cpu().numpy()
     found = []

@@ -24,10 +24,8 @@ from train.step import Step
 def train(config: Config, env: Environment) -> Progress:
     """Train until the last epoch, or until the scheduler asks us to stop; either way leave a checkpoint."""
     run = Path(config.run)
-    if env.rank == 0:
-        save(config, run / "config.yaml")
-        if config.drawn:
-            draw_shards(config.drawn, config.data.train, config.data.val)
+    if env.rank == 0 and config.drawn:
+        draw_shards(config.drawn, config.data.train, config.data.val)
     env.barrier()
     pin = env.device.type == "cuda"
     share = partial(
@@ -47,6 +45,8 @@ def train(config: Config, env: Environment) -> Progress:
         run / "checkpoints", config.checkpoint, env, config.network(classes), step=step, progress=progress
     )
     checkpoint.restore()
+    if env.rank == 0:
+        save(config, run / "config.yaml")
     last = config.epochs * per_epoch
     with (
         StopSignal() as stop,

@@ -331,7 +331,7 @@ def test_classes_of_the_config_must_be_those_of_the_shards(shards: Path, index: 
     folder = str(shards / "train")
     assert open_shards(folder, None).digest == open_shards(folder, list(index.classes)).digest == index.digest
     for classes in (["cat", "dog"], list(index.classes[::-1]), list(index.classes[:-1])):
-        with pytest.raises(ValueError, match=r"data\.classes .* make the shards with --classes") as error:
+        with pytest.raises(ValueError, match=r"data\.classes .* make the shards with these --classes") as error:
             open_shards(folder, classes)
         assert ", ".join(classes) in str(error.value) and ", ".join(index.classes) in str(error.value)
 
