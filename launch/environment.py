@@ -93,10 +93,9 @@ def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]
         return
     backend = "cpu:gloo,cuda:nccl" if env.device.type == "cuda" else "gloo"  # host data never waits for the device
     dist.init_process_group(backend, timeout=timeout)
-    try:
-        yield env
-    finally:
-        dist.destroy_process_group()
+    yield env
+    # only after a clean end: with an error under way the others may sit in a collective, and closing waits for them
+    dist.destroy_process_group()
 
 
 def _keep_freed_memory() -> None:

@@ -9,6 +9,7 @@ bytes is a verified checkpoint. The newest verified one wins. Files are loaded w
 
 import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -102,6 +103,12 @@ class Checkpoint:
         return self._last
 
     def _write(self, state: dict[str, Any], images: int, best: bool) -> None:
+        bad = _non_finite(state)
+        if bad:
+            raise FloatingPointError(
+                f"{bad} holds nan or infinite numbers after {images} images: not saved. The newest checkpoint in "
+                f"{self.folder} is from before; go on from it with a lower schedule.rate or a longer burn-in"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         _remove(self.folder.glob("*.part"))  # what a killed process or a full disk left
         part = self.folder / f"{images:09d}.part"
@@ -114,7 +121,10 @@ class Checkpoint:
             marked = self.folder / f"best-{path.name}"
             link = part.with_suffix(".link")
             link.unlink(missing_ok=True)
-            os.link(part, link)
+            try:
+                os.link(part, link)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(part, link)
             link.replace(marked)
             _remove(old for old in self.folder.glob("best-*.pt") if old != marked)
         part.replace(path)
@@ -137,7 +147,8 @@ def newest(folder: Path) -> Path | None:
 
 def best(folder: Path) -> Path | None:
     """The best one where a run has been evaluated, else the newest."""
-    return next((path for path in folder.glob("best-*.pt") if verified(path)), None) or newest(folder)
+    marked = sorted(folder.glob("best-*.pt"), reverse=True)
+    return next((path for path in marked if verified(path)), None) or newest(folder)
 
 
 def verified(path: Path) -> bool:
@@ -156,6 +167,14 @@ def read(path: Path) -> dict[str, Any]:
 
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"[0-9]*-{'[0-9a-f]' * DIGITS}.pt"), reverse=True)
+
+
+def _non_finite(state: Any, name: str = "") -> str | None:
+    """The name of a tensor with nan or infinite numbers, if there is one."""
+    if isinstance(state, torch.Tensor):
+        return name if state.is_floating_point() and not bool(state.isfinite().all()) else None
+    inner = state.items() if isinstance(state, Mapping) else enumerate(state) if isinstance(state, list | tuple) else ()
+    return next((bad for key, item in inner if (bad := _non_finite(item, f"{name}.{key}".strip(".")))), None)
 
 
 def _images(path: Path) -> int:

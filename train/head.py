@@ -35,7 +35,7 @@ def read_head(raw: torch.Tensor, anchors_cells: torch.Tensor) -> Head:
     wh_BAHW2 = raw_BAHWK[..., 2:4]
     columns, rows = torch.arange(width, device=raw.device), torch.arange(height, device=raw.device)
     cell_HW2 = torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)], dim=-1)
-    grid_2 = torch.stack([columns.new_tensor(width), columns.new_tensor(height)]).float()
+    grid_2 = grid_size(raw, height, width)
     centre = (xy_BAHW2 + cell_HW2) / grid_2
     size = anchors_cells[:, None, None, :] * wh_BAHW2.exp() / grid_2
     return Head(
@@ -45,6 +45,11 @@ def read_head(raw: torch.Tensor, anchors_cells: torch.Tensor) -> Head:
         raw_BAHWK[..., 4].sigmoid(),
         raw_BAHWK[..., 5:],
     )
+
+
+def grid_size(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """[2] width, height on the tensor's device, filled in there: a copy from the host would wait for the device."""
+    return torch.stack([torch.full((), float(side), device=like.device) for side in (width, height)])
 
 
 class Found(NamedTuple):

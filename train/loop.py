@@ -53,6 +53,7 @@ def train(config: Config, env: Environment) -> Progress:
         Board(run / "board", config.board, env, start=progress.images, stop=last, settings=flat(config)) as board,
     ):
         step.warm_up(config.data.sides, config.data.batch // env.world_size, config.data.truth_slots)
+        board.resume_clock()
         batches = board.waiting(loader.batches(progress.images, last))
         while True:
             if progress.evaluation_due(per_epoch):
@@ -75,5 +76,5 @@ def train(config: Config, env: Environment) -> Progress:
                     checkpoint.save(progress.images)
                 if stopping:
                     break
-    checkpoint.wait()
+        checkpoint.wait()
     return progress

@@ -22,7 +22,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from train.head import Head, read_head
+from train.head import Head, grid_size, read_head
 from train.targets import Targets, assign, from_dense
 
 
@@ -175,7 +175,7 @@ def _goals(targets: Targets, anchors_cells: torch.Tensor, height: int, width: in
     boxes = targets.boxes_cxcywh_BAHW4
     columns = torch.arange(width, device=boxes.device).expand(height, width)
     rows = torch.arange(height, device=boxes.device)[:, None].expand(height, width)
-    grid = boxes.new_tensor([width, height])
+    grid = grid_size(boxes, height, width)
     goal_xy = boxes[..., :2] * grid - torch.stack([columns, rows], -1)
     ratio = boxes[..., 2:] * grid / anchors_cells[:, None, None, :]
     return goal_xy, torch.where(targets.responsible_BAHW[..., None] & (ratio > 0), ratio, 1).log()

@@ -71,7 +71,8 @@ class Step:
         objective = Objective(self.model, self.loss, self.dtype)
         self.compiled = config.compile == "yes" or (config.compile == "auto" and env.device.type == "cuda")
         if self.compiled:
-            objective.compile(fullgraph=True, dynamic=False, recompile_limit=64)
+            torch._dynamo.config.recompile_limit = 64  # one graph for each side; beyond the limit it would run eagerly
+            objective.compile(fullgraph=True, dynamic=False)
         self.objective: nn.Module = objective if env.world_size == 1 else _distributed(objective, env)
         self.optimizer = torch.optim.SGD(
             [
@@ -104,9 +105,14 @@ class Step:
     def _accumulate(self, batch: Batch, images_seen: int) -> torch.Tensor:
         """Gradients of the mean over the local batch, exchanged between processes with the last part."""
         device, parts = self.env.device, self.config.accumulate
+        if batch.images.shape[0] % parts:
+            raise ValueError(
+                f"step.accumulate={parts} does not divide the {batch.images.shape[0]} images of each process; "
+                "change it, data.batch or the number of processes"
+            )
         images = batch.images.to(device, non_blocking=True)
         truths = batch.truths.to(device, non_blocking=True)
-        position = torch.tensor(images_seen, device=device)
+        position = torch.full((), images_seen, device=device)  # filled in there: a copy would wait for the device
         summed = torch.zeros(len(Losses._fields), device=device)
         for number, (part_images, part_truths) in enumerate(zip(images.chunk(parts), truths.chunk(parts), strict=True)):
             share = part_images.shape[0] / images.shape[0]

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
+from train.head import grid_size
+
 
 class Targets(NamedTuple):
     responsible_BAHW: torch.Tensor  # bool: a truth belongs here
@@ -23,7 +25,7 @@ def assign(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, w
     batch, num_slots, _ = truths_BT5.shape
     num_anchors = anchors_cells.shape[0]
     num_places = num_anchors * height * width
-    size_BT2 = truths_BT5[..., 2:4] * truths_BT5.new_tensor([width, height])
+    size_BT2 = truths_BT5[..., 2:4] * grid_size(truths_BT5, height, width)
     overlap_BTA = torch.minimum(size_BT2[:, :, None], anchors_cells).prod(-1)
     union_BTA = size_BT2.prod(-1, keepdim=True) + anchors_cells.prod(-1) - overlap_BTA
     anchor_BT = (overlap_BTA / union_BTA).argmax(-1)
