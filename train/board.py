@@ -137,6 +137,8 @@ class Board:
         """Call after a pause (warm-up, evaluation) that is not training time."""
         self._since, self._logged_images, self._waited = time.perf_counter(), self.images, 0.0
         self._losses = []
+        if self._console is not None and self.images == self._start:
+            self._console.began = self._since
 
 
 class _Console:

@@ -83,7 +83,8 @@ def _detect_file(detector: Detector, path: Path, out: Path, threshold: float) ->
         raise ValueError(f"{path} does not decode: {error}") from None
     found = detector(image, threshold)
     drawn = draw_boxes(image, found.boxes_xyxy, found.labels, found.scores, detector.classes)
-    cv2.imwrite(str(out), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+    if not cv2.imwrite(str(out), cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)):
+        raise OSError(f"{out} could not be written")
     print(f"{path} -> {out}")
     for label, score, box in zip(found.labels, found.scores, found.boxes_xyxy, strict=True):
         print(f"  {detector.classes[label]:<16} {score:.3f}  {' '.join(f'{edge:.0f}' for edge in box)}")

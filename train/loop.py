@@ -27,10 +27,8 @@ def train(config: Config, env: Environment) -> Progress:
     if env.rank == 0 and config.drawn:
         draw_shards(config.drawn, config.data.train, config.data.val)
     env.barrier()
-    pin = env.device.type == "cuda"
-    share = partial(
-        Loader, config=config.data, seed=config.seed, rank=env.rank, world_size=env.world_size, pin_memory=pin
-    )
+    mine = partial(Loader, config=config.data, seed=config.seed, rank=env.rank, world_size=env.world_size)
+    share = partial(mine, pin_memory=env.device.type == "cuda")
     loader = share(open_shards(config.data.train, config.data.classes))
     classes, per_epoch = loader.index.classes, loader.index.num_samples
     val_loader = share(open_shards(config.data.val, list(classes)))
