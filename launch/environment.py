@@ -95,6 +95,7 @@ def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]
     dist.init_process_group(backend, timeout=timeout)
     yield env
     # only after a clean end: with an error under way the others may sit in a collective, and closing waits for them
+    env.barrier()  # nobody closes while another still talks
     dist.destroy_process_group()
 
 
