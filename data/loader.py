@@ -24,11 +24,10 @@ from data.augment import (
     AugmentConfig,
     clip_boxes,
     distort_colour,
-    letterbox,
     place_boxes,
     place_image,
     random_placement,
-    stretch,
+    whole_image,
 )
 from data.decode import decode
 from data.order import BatchPlan, Order, plan
@@ -111,11 +110,7 @@ class BatchReader(Dataset[Batch]):
         objects = index.objects(source)
         boxes, labels = index.arrays["boxes_xyxy_px"][objects], index.arrays["labels"][objects]
         if epoch == NOT_AUGMENTED:
-            place_image(
-                image,
-                (letterbox if config.resize == "letterbox" else stretch)(width, height, canvas.shape[0]),
-                canvas,
-            )
+            place_image(image, whole_image(width, height, canvas.shape[0], config.resize), canvas)
             return truth_slots(np.empty((0, 4), np.float32), labels[:0], config.truth_slots)
         # one generator for each (seed, epoch, sample): who reads the image, and when, makes no difference
         rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=[0, 0, 3, sample]))

@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -199,12 +199,12 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _copy(value: Any, to: Callable[[torch.Tensor], torch.Tensor] = lambda t: t.detach().to("cpu", copy=True)) -> Any:
+def _copy(value: Any) -> Any:
     """A nested state with every tensor copied to the host."""
     if isinstance(value, torch.Tensor):
-        return to(value)
+        return value.detach().to("cpu", copy=True)
     if isinstance(value, Mapping):
-        return {key: _copy(item, to) for key, item in value.items()}
+        return {key: _copy(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_copy(item, to) for item in value)
+        return type(value)(_copy(item) for item in value)
     return value

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.augment import GREY, letterbox, place_image, stretch, unplace_boxes
+from data.augment import place_image, unplace_boxes, whole_image
 from data.boxes import clip
 from data.decode import decode
 from train.checkpoint import best, read
@@ -34,8 +34,8 @@ class Detector(NamedTuple):
         """[H, W, 3] uint8 RGB -> detections, boxes in px of the image."""
         evaluate, resize = self.config.evaluate, self.config.data.resize
         height, width = image.shape[:2]
-        placement = (letterbox if resize == "letterbox" else stretch)(width, height, evaluate.side)
-        canvas = np.full((evaluate.side, evaluate.side, 3), GREY, np.uint8)
+        placement = whole_image(width, height, evaluate.side, resize)
+        canvas = np.empty((evaluate.side, evaluate.side, 3), np.uint8)
         place_image(image, placement, canvas)
         with torch.inference_mode():
             images = torch.from_numpy(canvas)[None].to(self.anchors_cells.device)

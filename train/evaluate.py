@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.augment import Placement, letterbox, stretch, unplace_boxes
+from data.augment import Placement, place_boxes, unplace_boxes, whole_image
 from data.boxes import clip
 from data.loader import Loader
 from data.shards import ShardIndex
@@ -73,8 +73,7 @@ class Evaluator:
         return Detections.concatenate(parts) if parts else Detections.empty(), pictures
 
     def _placement(self, sample: int) -> Placement:
-        place = letterbox if self.loader.config.resize == "letterbox" else stretch
-        return place(*self.loader.index.size_px(sample), self.config.side)
+        return whole_image(*self.loader.index.size_px(sample), self.config.side, self.loader.config.resize)
 
     def _assert_complete(self, evaluated: list[int]) -> None:
         shares = self.env.gather(np.array(evaluated, np.int64))
@@ -88,10 +87,7 @@ class Evaluator:
     def _picture(self, image: NDArray[np.uint8], sample: int, found: Found) -> NDArray[np.uint8]:
         index, side = self.loader.index, self.config.side
         objects = index.objects(sample)
-        placement = self._placement(sample)
-        (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
-        zoom = np.array([(tx2 - tx1) / (sx2 - sx1), (ty2 - ty1) / (sy2 - sy1)] * 2)
-        truths_px = index.arrays["boxes_xyxy_px"][objects] * zoom + (tx1, ty1, tx1, ty1)
+        truths_px = place_boxes(index.arrays["boxes_xyxy_px"][objects], self._placement(sample), side) * side
         drawn = draw_boxes(image, truths_px, None, None, index.classes)
         shown = found.scores > self.config.picture_threshold
         return draw_boxes(
