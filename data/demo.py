@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.shapes import CLASSES, draw_voc
-from data.shards import write_shards
 from data.voc import read_voc
+from data.write import write_shards
 
 
 @dataclass(frozen=True, kw_only=True)

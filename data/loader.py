@@ -30,9 +30,9 @@ from data.augment import (
     whole_image,
 )
 from data.decode import decode
+from data.index import ShardIndex, ShardReader
 from data.order import BatchPlan, Order, plan
 from data.sample import Batch, truth_slots
-from data.shards import ShardIndex, ShardReader
 
 NOT_AUGMENTED = -1  # in BatchPlan.epochs
 
@@ -100,8 +100,7 @@ class BatchReader(Dataset[Batch]):
                 image = decode(self.reader.image(source))
                 break
             except ValueError as error:
-                shard = index.shard_names[int(index.arrays["shards"][source])]
-                faults.append(f"{shard}/{index.key(source)}: {error}")
+                faults.append(f"{index.shard_of(source).name}/{index.key(source)}: {error}")
                 if epoch == NOT_AUGMENTED:
                     raise ValueError(f"cannot evaluate: {faults[-1]}; run `python -m data.shards verify`") from None
         else:

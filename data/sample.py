@@ -16,10 +16,12 @@ class Record:
     """One annotated image, as an annotation format hands it to the sharder."""
 
     key: str  #: name of the sample inside the shards; no dots (webdataset cuts names at the first one)
+    image_id: str  #: the source's own, for result files: VOC "2007_000001", COCO "397133"
     image: Path
     width: int  #: px, as the annotation says; the sharder checks it against the image
     height: int
-    boxes_xyxy_px: NDArray[np.float32]  #: [N, 4] continuous edges, 0-based: inside 0..width, 0..height
+    boxes_xyxy_px: NDArray[np.float64]  #: [N, 4] continuous edges, 0-based: inside 0..width, 0..height
+    areas_px: NDArray[np.float64]  #: [N] COCO: of the segmentation, which decides small, medium or large; else w * h
     labels: NDArray[np.int16]  #: [N] index into the set's class names
     difficult: NDArray[np.bool_]  #: [N] kept for evaluation (neither right nor wrong there), never trained on
     crowd: NDArray[np.bool_]  #: [N] likewise

@@ -28,7 +28,7 @@ class Annotation(NamedTuple):
     width: int
     height: int
     names: list[str]
-    boxes_xyxy_px: NDArray[np.float32]  # [N, 4] continuous edges, clipped to the image
+    boxes_xyxy_px: NDArray[np.float64]  # [N, 4] continuous edges, clipped to the image
     difficult: NDArray[np.bool_]  # [N]
     degenerate: list[str]
 
@@ -42,7 +42,7 @@ def read_voc(
     another one is to be read with the classes of that one.
     """
     origin: dict[str, str] = {}  # key -> where it was listed
-    found: list[tuple[str, Path, Path, Annotation]] = []
+    found: list[tuple[str, str, Path, Path, Annotation]] = []
     for split in splits:
         year, _, name = split.rpartition(":")
         folder = root / f"VOC{year}" if year else root
@@ -60,7 +60,7 @@ def read_voc(
                 text = xml.read_text(encoding="utf-8-sig")
             except UnicodeDecodeError as error:
                 raise ValueError(f"{xml}: expected UTF-8 text, found: {error}; convert the file") from None
-            found.append((key, image, xml, parse_annotation(text, xml)))
+            found.append((key, image_id, image, xml, parse_annotation(text, xml)))
 
     degenerate = [sentence for *_, parsed in found for sentence in parsed.degenerate]
     if degenerate and not drop_degenerate:
@@ -72,12 +72,13 @@ def read_voc(
         classes = sorted({name for *_, parsed in found for name in parsed.names})
     label_of = {name: label for label, name in enumerate(classes)}
     records = []
-    for key, image, xml, (width, height, names, boxes_xyxy_px, difficult, _) in found:
+    for key, image_id, image, xml, (width, height, names, boxes_xyxy_px, difficult, _) in found:
         if unknown := sorted(set(names) - label_of.keys()):
             known, strange = ", ".join(classes), ", ".join(unknown)
             raise ValueError(f"{xml}: expected objects of the classes {known}; found {strange}; add it to --classes")
         labels, crowd = np.array([label_of[name] for name in names], np.int16), np.zeros(len(names), np.bool_)
-        records.append(Record(key, image, width, height, boxes_xyxy_px, labels, difficult, crowd))
+        areas_px = (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).prod(1)
+        records.append(Record(key, image_id, image, width, height, boxes_xyxy_px, areas_px, labels, difficult, crowd))
     source = " ".join(["voc", *(f"VOC{split}" if ":" in split else split for split in splits)])
     dropped = {"degenerate boxes": len(degenerate)} if degenerate else {}
     return Annotations(source, tuple(classes), tuple(range(1, len(classes) + 1)), records, dropped)
@@ -102,7 +103,7 @@ def parse_annotation(text: str, path: Path) -> Annotation:
         where = f"{path}: object {number} ({name})"
         corners = _child(element, "bndbox", where)
         xmin, ymin, xmax, ymax = (_number(corners, tag, where) for tag in ("xmin", "ymin", "xmax", "ymax"))
-        box_xyxy_px = clip(np.array([xmin - 1, ymin - 1, xmax, ymax], np.float32), width, height)
+        box_xyxy_px = clip(np.array([xmin - 1, ymin - 1, xmax, ymax], np.float64), width, height)
         if xmax <= xmin or ymax <= ymin or (box_xyxy_px[2:] <= box_xyxy_px[:2]).any():
             edges = f"xmin={xmin:g} xmax={xmax:g} ymin={ymin:g} ymax={ymax:g}"
             degenerate.append(f"{where} has {edges} in {width}x{height}")
@@ -110,7 +111,7 @@ def parse_annotation(text: str, path: Path) -> Annotation:
         names.append(name)
         boxes.append(box_xyxy_px)
         difficult.append(element.find("difficult") is not None and _number(element, "difficult", where) != 0)
-    boxes_xyxy_px = np.array(boxes, np.float32).reshape(-1, 4)
+    boxes_xyxy_px = np.array(boxes, np.float64).reshape(-1, 4)
     return Annotation(width, height, names, boxes_xyxy_px, np.array(difficult, np.bool_), degenerate)
 
 

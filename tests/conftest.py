@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from data.index import ShardIndex
 from data.shapes import draw_voc
-from data.shards import ShardIndex, write_shards
 from data.voc import read_voc
+from data.write import write_shards
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from data.augment import Placement, place_boxes, unplace_boxes, whole_image
 from data.boxes import clip
+from data.index import ShardIndex
 from data.loader import Loader
-from data.shards import ShardIndex
 from launch.environment import Environment
 from train.draw import draw_boxes
 from train.head import Found, detections

@@ -16,10 +16,10 @@ import torch
 import data.loader
 from data.augment import AugmentConfig, letterbox, place_image, stretch
 from data.decode import decode
+from data.index import ShardIndex, ShardReader
 from data.loader import BatchReader, DataConfig, Loader, open_shards
 from data.order import BatchPlan, plan
 from data.sample import Batch
-from data.shards import ShardIndex, ShardReader
 
 SIDES = [64, 96, 128]
 
@@ -54,7 +54,7 @@ def spoilt(shards: Path, index: ShardIndex, tmp_path: Path) -> tuple[ShardIndex,
     folder = shutil.copytree(shards / "train", tmp_path / "spoilt")
     samples = [0, index.num_samples - 1]
     for sample in samples:
-        path = folder / index.shard_names[int(index.arrays["shards"][sample])]
+        path = folder / index.shard_of(sample).name
         data = bytearray(path.read_bytes())
         start = int(index.arrays["image_offsets"][sample])
         data[start : start + int(index.arrays["image_bytes"][sample])] = bytes(int(index.arrays["image_bytes"][sample]))
@@ -240,7 +240,7 @@ FAILING_RUN = """
 import sys
 from pathlib import Path
 from data.loader import DataConfig, Loader
-from data.shards import ShardIndex
+from data.index import ShardIndex
 
 if __name__ == "__main__":
     config = DataConfig(train="", val="", batch=4, sides=[32], workers=1)
@@ -260,7 +260,7 @@ def test_a_run_that_fails_says_why_and_ends_though_its_worker_waits(
     command = [sys.executable, str(script), str(index.folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert f"cannot evaluate: {index.shard_names[0]}/{index.key(0)}: neither JPEG" in done.stderr
+    assert f"cannot evaluate: {index.shards[0].name}/{index.key(0)}: neither JPEG" in done.stderr
 
 
 def test_an_unreadable_image_is_replaced_by_the_next_one_and_named(
@@ -272,7 +272,7 @@ def test_an_unreadable_image_is_replaced_by_the_next_one_and_named(
     again = loader_of(index)
     assert_equal(list(again.batches(0, 53 * 2)), found)  # always by the same image
     printed = capsys.readouterr().err
-    name = f"{index.shard_names[0]}/{index.key(0)}: neither JPEG nor another known image format"
+    name = f"{index.shards[0].name}/{index.key(0)}: neither JPEG nor another known image format"
     assert f"replaced an unreadable image: {name}" in printed
     faults = [fault for batch in found for fault in batch.faults]
     times = torch.cat([batch.samples for batch in found]).tolist()
@@ -312,7 +312,7 @@ def test_an_unreadable_image_is_not_evaluated(spoilt: tuple[ShardIndex, list[int
 
 def test_shards_without_any_readable_image_are_refused(spoilt: tuple[ShardIndex, list[int]]) -> None:
     index, _ = spoilt
-    for name in index.shard_names:
+    for name in [shard.name for shard in index.shards]:
         path = index.folder / name
         path.write_bytes(bytes(path.stat().st_size))
     with pytest.raises(ValueError, match=r"no image in .* can be decoded; run `python -m data\.shards verify`"):

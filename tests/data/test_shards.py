@@ -14,9 +14,12 @@ import pytest
 import webdataset
 
 from data.decode import decode
+from data.index import ShardIndex, ShardReader, entries, parse_header, seal
 from data.sample import Annotations, Record
-from data.shards import ShardIndex, ShardReader, entries, main, verify, write_shards
+from data.shards import main
+from data.verify import verify
 from data.voc import read_voc
+from data.write import write_shards
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -32,9 +35,10 @@ def annotations(folder: Path, count: int, *, width: int = 40, height: int = 30) 
         path = folder / f"image{number}.jpg"
         path.write_bytes(cv2.imencode(".jpg", rng.integers(0, 256, (height, width, 3), np.uint8))[1].tobytes())
         objects = number % 3
-        boxes = np.array([[1.5, 2, 10 + number, 20.25], [0, 0, width, height]], np.float32)[:objects]
+        boxes = np.array([[1.5, 2, 10 + number, 20.25], [0, 0, width, height]])[:objects]
         labels = np.arange(objects, dtype=np.int16)
-        records.append(Record(path.stem, path, width, height, boxes, labels, labels == 1, np.zeros(objects, np.bool_)))
+        areas, crowd = boxes[:, 2] * 1.5, np.zeros(objects, np.bool_)
+        records.append(Record(path.stem, f"{number}", path, width, height, boxes, areas, labels, labels == 1, crowd))
     return Annotations("noise", ("cat", "dog"), (3, 7), records, {})
 
 
@@ -51,8 +55,8 @@ def flip_byte(path: Path, offset: int) -> None:
 
 
 def change_header(folder: Path, **fields: object) -> None:
-    header = json.loads((folder / "index.json").read_text())
-    (folder / "index.json").write_text(json.dumps(header | fields))
+    path = folder / "index.json"
+    path.write_bytes(seal(parse_header(path.read_bytes(), path) | fields))
 
 
 # ---------------------------------------------------------------------------------------------------------- writing
@@ -76,7 +80,7 @@ def test_bytes_do_not_depend_on_the_order_of_the_records(tmp_path: Path) -> None
 
 def test_tar_lists_every_file_once(shards: Path, index: ShardIndex) -> None:
     listed: list[str] = []
-    for name in index.shard_names:
+    for name in [shard.name for shard in index.shards]:
         done = subprocess.run(["tar", "-tf", str(shards / "train" / name)], capture_output=True, text=True, check=True)
         assert done.stderr == ""
         listed += done.stdout.split()
@@ -98,13 +102,14 @@ def test_the_webdataset_library_reads_every_sample(drawn: Path, shards: Path) ->
         assert (note["width"], note["height"]) == (record.width, record.height)
         np.testing.assert_array_equal(np.array(note["boxes_xyxy_px"]).reshape(-1, 4), record.boxes_xyxy_px)
         assert note["labels"] == [classes[label] for label in record.labels]
+        assert note["image_id"] == record.image_id and note["areas_px"] == record.areas_px.tolist()
         assert note["difficult"] == record.difficult.tolist() and note["crowd"] == record.crowd.tolist()
 
 
 def test_the_index_gives_back_what_went_in(tmp_path: Path) -> None:
     given = annotations(tmp_path / "images", 7)
     index = write_shards(given, tmp_path / "out", shard_mb=0.004, workers=1)
-    assert index.num_samples == 7 and int(index.shard_sizes.sum()) == 7 and len(index.shard_names) > 1
+    assert index.num_samples == 7 and int(index.shard_sizes.sum()) == 7 and len(index.shards) > 1
     assert index.classes == ("cat", "dog") and index.category_ids == (3, 7) and index.source == "noise"
     assert index.digest == hashlib.sha256((tmp_path / "out" / "index.json").read_bytes()).hexdigest()
     by_key = {record.key: record for record in given.records}
@@ -114,6 +119,8 @@ def test_the_index_gives_back_what_went_in(tmp_path: Path) -> None:
             assert reader.image(sample) == record.image.read_bytes()
             assert index.size_px(sample) == (40, 30)
             np.testing.assert_array_equal(index.arrays["boxes_xyxy_px"][objects], record.boxes_xyxy_px)
+            np.testing.assert_array_equal(index.arrays["areas_px"][objects], record.areas_px)
+            assert index.image_id(sample) == record.image_id
             np.testing.assert_array_equal(index.arrays["labels"][objects], record.labels)
             np.testing.assert_array_equal(index.arrays["difficult"][objects], record.difficult)
             np.testing.assert_array_equal(index.arrays["crowd"][objects], record.crowd)
@@ -127,12 +134,12 @@ def test_png_images_keep_their_bytes_and_jpeg_is_called_jpg(tmp_path: Path) -> N
     given.records[1].image.rename(jpeg)
     first, second = given.records
     records = [
-        Record(first.key, png, 40, 30, first.boxes_xyxy_px, first.labels, first.difficult, first.crowd),
-        Record(second.key, jpeg, 40, 30, second.boxes_xyxy_px, second.labels, second.difficult, second.crowd),
+        dataclasses.replace(first, image=png),
+        dataclasses.replace(second, image=jpeg),
     ]
     index = write_shards(Annotations("noise", ("cat",), (1,), records, {}), tmp_path / "out", workers=1)
     listed = subprocess.run(
-        ["tar", "-tf", str(tmp_path / "out" / index.shard_names[0])], capture_output=True, text=True, check=True
+        ["tar", "-tf", str(tmp_path / "out" / index.shards[0].name)], capture_output=True, text=True, check=True
     )
     assert sorted(listed.stdout.split()) == ["image0.json", "image0.png", "image1.jpg", "image1.json"]
     with ShardReader(index) as reader:
@@ -187,7 +194,7 @@ def test_a_shard_whose_images_are_all_left_out_does_not_exist(tmp_path: Path) ->
     given.records[2].image.write_bytes(b"\xff\xd8 nothing")
     index = write_shards(given, tmp_path / "out", shard_mb=1e-6, workers=1, drop_corrupt=True)  # an image a shard
     assert index.shard_sizes.tolist() == [1] * 4
-    assert sorted(path.name for path in (tmp_path / "out").glob("*.tar")) == [f"shard-{i:06d}.tar" for i in range(4)]
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.tar")) == [shard.name for shard in index.shards]
     verify(tmp_path / "out", workers=1)
 
 
@@ -217,7 +224,7 @@ def test_whole_shards_pass(copy: Path, index: ShardIndex) -> None:
 
 
 def test_a_changed_byte_is_found(copy: Path, index: ShardIndex) -> None:
-    name = index.shard_names[1]
+    name = index.shards[1].name
     flip_byte(copy / name, int(index.arrays["image_offsets"][int(index.shard_sizes[0])]) + 500)
     ShardIndex.load(copy)  # of the same length: only the digest tells
     with pytest.raises(ValueError, match=rf"1 faults\n  {name}: its bytes are not those that were written \(sha256"):
@@ -225,14 +232,14 @@ def test_a_changed_byte_is_found(copy: Path, index: ShardIndex) -> None:
 
 
 def test_all_faults_are_listed(copy: Path, index: ShardIndex) -> None:
-    for name in index.shard_names[:2]:
+    for name in [shard.name for shard in index.shards[:2]]:
         flip_byte(copy / name, 100)
-    with pytest.raises(ValueError, match=f"2 faults\n  {index.shard_names[0]}.*\n  {index.shard_names[1]}"):
+    with pytest.raises(ValueError, match=f"2 faults\n  {index.shards[0].name}.*\n  {index.shards[1].name}"):
         verify(copy, workers=1)
 
 
 def test_a_shard_that_is_cut_short_is_found(copy: Path, index: ShardIndex) -> None:
-    path = copy / index.shard_names[1]
+    path = copy / index.shards[1].name
     size = path.stat().st_size
     os.truncate(path, size // 2)
     message = rf"{path.name}: the index says {size} bytes, found {size // 2}; copy the shard again or make"
@@ -241,14 +248,14 @@ def test_a_shard_that_is_cut_short_is_found(copy: Path, index: ShardIndex) -> No
 
 
 def test_a_missing_shard_is_found(copy: Path, index: ShardIndex) -> None:
-    (copy / index.shard_names[0]).unlink()
-    with pytest.raises(ValueError, match=rf"{index.shard_names[0]}: the index says \d+ bytes, the file is missing"):
+    (copy / index.shards[0].name).unlink()
+    with pytest.raises(ValueError, match=rf"{index.shards[0].name}: the index says \d+ bytes, the file is missing"):
         ShardIndex.load(copy)
 
 
 def test_shards_of_another_version_are_refused(copy: Path) -> None:
-    change_header(copy, version=2)
-    with pytest.raises(ValueError, match=r"is of yolov2-shards version 2, this program reads yolov2-shards version 1"):
+    change_header(copy, version=1)
+    with pytest.raises(ValueError, match=r"is of yolov2-shards version 1, this program reads yolov2-shards version 2"):
         ShardIndex.load(copy)
 
 
@@ -286,7 +293,7 @@ def test_arrays_that_describe_other_shards_are_found(copy: Path) -> None:
 
 
 def test_a_tar_that_ends_early_is_named_when_it_is_read(copy: Path, index: ShardIndex) -> None:
-    path, last = copy / index.shard_names[0], int(index.shard_sizes[0]) - 1
+    path, last = copy / index.shards[0].name, int(index.shard_sizes[0]) - 1
     os.truncate(path, int(index.arrays["image_offsets"][last]) + 512)
     with pytest.raises(ValueError, match=f"{path.name} (is cut short|ends in the middle)"):
         list(entries(path))
@@ -350,7 +357,7 @@ def test_a_real_set_of_blood_cells(shared: Path, tmp_path: Path, capsys: pytest.
         main(command)
     main([*command, "--drop-degenerate"])
     printed = capsys.readouterr().out
-    assert printed.startswith(f"{out}: 364 images, 4886 objects (0 difficult)")
+    assert printed.startswith(f"{out}: 364 images, 4886 objects (0 difficult, 0 crowd)")
     assert "left out: 2 degenerate boxes" in printed
     index = verify(out, workers=1)
     assert index.classes == ("Platelets", "RBC", "WBC")

@@ -41,7 +41,7 @@ def write_set(folder: Path, sets: dict[str, str], annotations: dict[str, str], s
 def test_corners_become_continuous_edges_from_zero() -> None:
     found = parse(thing(box=bndbox(1, 1, 100, 80)), thing(box=bndbox(10, 20, 30, 50)))
     np.testing.assert_array_equal(found.boxes_xyxy_px, [[0, 0, 100, 80], [9, 19, 30, 50]])
-    assert found.boxes_xyxy_px.dtype == np.float32
+    assert found.boxes_xyxy_px.dtype == np.float64
     assert (found.width, found.height) == (100, 80)
 
 

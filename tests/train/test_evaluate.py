@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from data.augment import letterbox, stretch
+from data.index import ShardIndex
 from data.loader import DataConfig, Loader
-from data.shards import ShardIndex
 from launch.environment import Environment
 from tests.conftest import ROOT
 from train.evaluate import EvaluateConfig, Evaluator, to_pixels, truths_of
@@ -23,7 +23,7 @@ import json, sys
 from pathlib import Path
 import torch
 from data.loader import DataConfig, Loader
-from data.shards import ShardIndex
+from data.index import ShardIndex
 from launch.environment import connect
 from train.evaluate import EvaluateConfig, Evaluator
 from train.loss import LossConfig, build_loss

@@ -1,0 +1,398 @@
+"""Shards as they lie on disk: tars of KEY.jpg + KEY.json, index.npz, index.json. docs/data.md has the format in full.
+
+`ShardIndex` says what a finished set holds, `ShardReader` reads an image by its number; `scan_shard` gets the rows of
+the index from a tar. Nothing in these files is believed before it was checked.
+"""
+
+import hashlib
+import json
+import os
+import posixpath
+import re
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+FORMAT = "yolov2-shards"
+VERSION = 2
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png")
+MAX_SIDE_PX = 65_535  # JPEG's own limit
+
+
+@dataclass(frozen=True, eq=False)
+class ShardIndex:
+    """A finished set of shards. N samples (in shard order), M objects."""
+
+    folder: Path
+    source: str
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    dropped: dict[str, int]  #: reason -> number of annotations or images that were left out
+    shards: tuple["Shard", ...]
+    arrays: dict[str, NDArray[Any]]  #: the columns of index.npz, see docs/data.md
+    digest: str  #: of index.json: names the exact bytes of the whole set
+
+    @cached_property
+    def shard_sizes(self) -> NDArray[np.int64]:
+        """Samples in each shard."""
+        return np.array([shard.samples for shard in self.shards], np.int64)
+
+    @property
+    def num_samples(self) -> int:
+        return len(self.arrays["keys"])
+
+    def key(self, sample: int) -> str:
+        return str(self.arrays["keys"][sample].decode())
+
+    def image_id(self, sample: int) -> str:
+        return str(self.arrays["image_ids"][sample].decode())
+
+    def shard_of(self, sample: int) -> "Shard":
+        return self.shards[int(self.arrays["shards"][sample])]
+
+    def size_px(self, sample: int) -> tuple[int, int]:
+        """Width, height."""
+        return int(self.arrays["widths"][sample]), int(self.arrays["heights"][sample])
+
+    def objects(self, sample: int) -> slice:
+        """Where the objects of a sample stand in `boxes_xyxy_px`, `areas_px`, `labels`, `difficult`, `crowd`."""
+        starts = self.arrays["object_starts"]
+        return slice(int(starts[sample]), int(starts[sample + 1]))
+
+    @classmethod
+    def load(cls, folder: Path, *, shards_there: bool = True) -> "ShardIndex":
+        """Reads the index; checks that every shard is there at its full length (its bytes: `data.verify`).
+
+        shards_there: False while shards are still on their way into the folder.
+        """
+        try:
+            text = (folder / "index.json").read_bytes()
+        except FileNotFoundError:
+            raise ValueError(
+                f"no shards at {folder}: expected {folder / 'index.json'}, which a finished run of "
+                "`python -m data.shards voc ROOT --split ... OUT` leaves there"
+            ) from None
+        header = parse_header(text, folder / "index.json")
+        arrays_path = folder / "index.npz"
+        if not arrays_path.exists() or sha256(arrays_path) != header["arrays_sha256"]:
+            raise ValueError(f"{arrays_path} is missing or does not match index.json beside it; make the shards again")
+        with np.load(arrays_path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        index = cls(
+            folder=folder,
+            source=header["source"],
+            classes=tuple(header["classes"]),
+            category_ids=tuple(header["category_ids"]),
+            dropped=header["dropped"],
+            shards=tuple(Shard(**shard) for shard in header["shards"]),
+            arrays=arrays,
+            digest=hashlib.sha256(text).hexdigest(),
+        )
+        for shard in index.shards if shards_there else ():
+            path = folder / shard.name
+            found = path.stat().st_size if path.exists() else None
+            if found != shard.bytes:
+                raise ValueError(
+                    f"{path}: the index says {shard.bytes} bytes, "
+                    f"{'the file is missing' if found is None else f'found {found}'}; "
+                    "copy the shard again or make the shards again"
+                )
+        return index
+
+
+class Shard(NamedTuple):
+    """One tar of a set, as index.json lists it."""
+
+    name: str
+    bytes: int
+    sha256: str
+    samples: int
+
+
+class ShardReader:
+    """Image bytes by sample number. Opens each shard once; a copy of it in another process opens its own."""
+
+    def __init__(self, index: ShardIndex) -> None:
+        self.index = index
+        self._files: dict[int, int] = {}
+
+    def image(self, sample: int) -> bytes:
+        arrays = self.index.arrays
+        shard = int(arrays["shards"][sample])
+        if shard not in self._files:
+            self._files[shard] = os.open(self.index.folder / self.index.shards[shard].name, os.O_RDONLY)
+        expected = int(arrays["image_bytes"][sample])
+        data = os.pread(self._files[shard], expected, int(arrays["image_offsets"][sample]))
+        if len(data) != expected:
+            raise ValueError(f"{self.index.shards[shard].name} ends after {len(data)} of {expected} bytes of the image")
+        return data
+
+    def close(self) -> None:
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files = {}
+
+    def __enter__(self) -> "ShardReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"index": self.index, "_files": {}}
+
+
+# -------------------------------------------------------------------------------------------------------- index.json
+
+
+def seal(header: dict[str, Any]) -> bytes:
+    """The text of index.json: the header, and a digest of it, so that a changed byte is noticed."""
+    return (json.dumps(header | {"header_sha256": _header_digest(header)}, indent=1) + "\n").encode()
+
+
+def parse_header(text: bytes, path: Path) -> dict[str, Any]:
+    try:
+        header = json.loads(text)
+        found = f"{header['format']} version {header['version']}"
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ValueError(f"{path} is not an index of shards; make the shards again") from None
+    if found != f"{FORMAT} version {VERSION}":
+        raise ValueError(
+            f"{path} is of {found}, this program reads {FORMAT} version {VERSION}; make the shards again with it, or "
+            f"their index: python -m data.shards index {path.parent}"
+        )
+    assert isinstance(header, dict)
+    if header.pop("header_sha256", None) != _header_digest(header):
+        raise ValueError(
+            f"{path} is not what was written (its own digest differs); copy it again, or make the index again: "
+            f"python -m data.shards index {path.parent}"
+        )
+    return header
+
+
+def _header_digest(header: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
+
+
+# ------------------------------------------------------------------------------------------------------------- tars
+
+
+class Entry(NamedTuple):
+    """One sample as it lies in a tar: byte ranges of its image and its annotation."""
+
+    key: str
+    image_offset: int
+    image_bytes: int
+    json_offset: int
+    json_bytes: int
+
+
+def entries(path: Path) -> Iterator[Entry]:
+    """What lies where in a tar of KEY.jpg (or jpeg, png) and KEY.json, in either order. Other files are passed over."""
+    with path.open("rb") as file:
+        key, parts = "", dict[str, tarfile.TarInfo]()
+        for member in _members(path, file):
+            found, _, extension = _cut_key(path, member.name).partition(".")
+            kind = "image" if extension.lower() in IMAGE_EXTENSIONS else extension.lower()
+            if found != key:
+                if parts:
+                    yield _entry(path, key, parts)
+                key, parts = found, {}
+            if kind in parts:
+                raise ValueError(f"{path}: expected one {kind} file for each key, found {member.name} besides another")
+            parts[kind] = member
+        if parts:
+            yield _entry(path, key, parts)
+
+
+def _members(path: Path, file: Any) -> Iterator[tarfile.TarInfo]:
+    """Files of the tar. What looks whole must be whole: tarfile itself takes a header it cannot read for the end."""
+    size = os.fstat(file.fileno()).st_size
+    end = 0
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                end = member.offset_data + (member.size if member.isreg() else 0)
+                if end > size:
+                    raise ValueError(f"{path} is cut short: {member.name} ends at byte {end}, the file at {size}")
+                if member.isreg() and not member.issparse():
+                    yield member
+                elif not member.isdir():
+                    raise ValueError(f"{path}: expected plain files, found {member.name}, a link or a special file")
+    except (tarfile.TarError, EOFError, OverflowError) as error:
+        raise ValueError(f"{path} is cut short or not a tar: {error}") from None
+    ending = -(-end // 512) * 512
+    file.seek(ending)
+    if file.read(1024) != bytes(1024):
+        raise ValueError(
+            f"{path} is cut short or damaged: expected the end of the tar (two empty blocks) at byte {ending}; "
+            "copy it again or make the shards again"
+        )
+
+
+def _cut_key(path: Path, name: str) -> str:
+    """The member's name in webdataset's terms, folder/KEY.EXTENSION: the key ends at the first dot of the last part."""
+    folder, base = posixpath.split(name)
+    folder = posixpath.normpath(folder) if folder else ""
+    if folder.startswith(("/", "..")) or not base.partition(".")[0]:
+        raise ValueError(f"{path}: expected members KEY.jpg and KEY.json, found the name {name!r}")
+    if "." in folder.removeprefix("."):
+        raise ValueError(
+            f"{path}: the folder of {name!r} has a dot, which ends the key of a webdataset sample; rename it"
+        )
+    return f"{folder}/{base}" if folder not in ("", ".") else base
+
+
+def _entry(path: Path, key: str, parts: dict[str, tarfile.TarInfo]) -> Entry:
+    if not {"image", "json"} <= parts.keys():
+        raise ValueError(
+            f"{path}: expected an image (jpg, jpeg or png) and a json for each key, found {key} with "
+            f"{', '.join(parts)} only; docs/data.md describes the layout"
+        )
+    image, note = parts["image"], parts["json"]
+    return Entry(key, image.offset_data, image.size, note.offset_data, note.size)
+
+
+# ------------------------------------------------------------------------------------------------------------- notes
+
+
+class Note(NamedTuple):
+    """KEY.json: what is on one image. N objects."""
+
+    image_id: str
+    width: int
+    height: int
+    boxes_xyxy_px: NDArray[np.float64]  # [N, 4]
+    areas_px: NDArray[np.float64]  # [N]
+    names: list[str]  # [N] of classes
+    difficult: NDArray[np.bool_]  # [N]
+    crowd: NDArray[np.bool_]  # [N]
+
+    def text(self) -> bytes:
+        return json.dumps(
+            {
+                "image_id": self.image_id,
+                "width": self.width,
+                "height": self.height,
+                "boxes_xyxy_px": self.boxes_xyxy_px.tolist(),
+                "areas_px": self.areas_px.tolist(),
+                "labels": self.names,
+                "difficult": self.difficult.tolist(),
+                "crowd": self.crowd.tolist(),
+            }
+        ).encode()
+
+
+def parse_note(text: bytes, key: str, where: str) -> Note:
+    """`where` is for messages. Only width, height, boxes_xyxy_px and labels must be there."""
+
+    def fail(expected: str, found: Any) -> ValueError:
+        return ValueError(f"{where}: expected {expected}, found {str(found)[:80]}; docs/data.md describes the layout")
+
+    try:
+        note = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise fail("JSON", error) from None
+    if not isinstance(note, dict):
+        raise fail("an object with width, height, boxes_xyxy_px and labels", type(note).__name__)
+    missing = {"width", "height", "boxes_xyxy_px", "labels"} - note.keys()
+    if missing:
+        raise fail("width, height, boxes_xyxy_px and labels", f"no {', '.join(sorted(missing))}")
+    width, height, names = note["width"], note["height"], note["labels"]
+    for side in (width, height):
+        if type(side) is not int or not 0 < side <= MAX_SIDE_PX:
+            raise fail("width and height in whole px", f"{width} x {height}")
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise fail("labels as a list of class names", names)
+    count = len(names)
+    boxes = _numbers(note["boxes_xyxy_px"], count, 4)
+    if boxes is None:
+        raise fail(f"boxes_xyxy_px as [x1, y1, x2, y2] of finite numbers for each of {count} labels", "others")
+    inside = (boxes >= 0).all(1) & (boxes <= (width, height, width, height)).all(1)
+    bad = ~(inside & (boxes[:, 2:] > boxes[:, :2]).all(1))
+    if bad.any():
+        raise fail(f"boxes with an area inside {width}x{height} px", boxes[bad][0].tolist())
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    if "areas_px" in note:
+        given = note["areas_px"]
+        rows = _numbers([[area] for area in given] if isinstance(given, list) else None, count, 1)
+        if rows is None:
+            raise fail(f"areas_px as {count} finite numbers", given)
+        areas = rows[:, 0]
+    flags = {}
+    for name in ("difficult", "crowd"):
+        flags[name] = note.get(name, [False] * count)
+        if not isinstance(flags[name], list) or [type(flag) for flag in flags[name]] != [bool] * count:
+            raise fail(f"{name} as {count} times true or false", flags[name])
+    image_id = note.get("image_id", key)
+    if not isinstance(image_id, str | int) or not re.fullmatch(r"[\x21-\x7e]{1,200}", str(image_id)):
+        raise fail("image_id as a number or a word", image_id)
+    return Note(
+        image_id=str(image_id),
+        width=width,
+        height=height,
+        boxes_xyxy_px=boxes,
+        areas_px=areas,
+        names=names,
+        difficult=np.array(flags["difficult"], np.bool_),
+        crowd=np.array(flags["crowd"], np.bool_),
+    )
+
+
+def _numbers(rows: Any, count: int, width: int) -> NDArray[np.float64] | None:
+    """[count, width], or None for anything that is not as many finite numbers."""
+    if not isinstance(rows, list) or len(rows) != count:
+        return None
+    if not all(isinstance(row, list) and len(row) == width for row in rows):
+        return None
+    if not all(isinstance(number, int | float) and type(number) is not bool for row in rows for number in row):
+        return None
+    try:
+        numbers = np.array(rows, np.float64).reshape(count, width)
+    except OverflowError:
+        return None
+    return numbers if bool(np.isfinite(numbers).all()) else None
+
+
+class Scan(NamedTuple):
+    """One shard, read from its bytes."""
+
+    shard: Shard
+    columns: dict[str, NDArray[Any]]  # of index.npz, without `shards` and `labels`; `object_counts` for `object_starts`
+    names: list[str]  # of classes, one for each object
+
+
+def scan_shard(path: Path) -> Scan:
+    found = list(entries(path))
+    with path.open("rb") as file:
+        texts = [os.pread(file.fileno(), entry.json_bytes, entry.json_offset) for entry in found]
+    notes = [parse_note(text, entry.key, f"{path}: {entry.key}.json") for text, entry in zip(texts, found, strict=True)]
+    for entry in found:
+        if not re.fullmatch(r"[\x21-\x7e]+", entry.key):
+            raise ValueError(f"{path}: expected keys of printable ASCII without spaces, found {entry.key!r}; rename it")
+    columns: dict[str, NDArray[Any]] = {
+        "keys": np.array([entry.key for entry in found], dtype="S"),
+        "image_ids": np.array([note.image_id for note in notes], dtype="S"),
+        "image_offsets": np.array([entry.image_offset for entry in found], np.int64),
+        "image_bytes": np.array([entry.image_bytes for entry in found], np.int64),
+        "widths": np.array([note.width for note in notes], np.int32),
+        "heights": np.array([note.height for note in notes], np.int32),
+        "object_counts": np.array([len(note.names) for note in notes], np.int64),
+        "boxes_xyxy_px": np.concatenate([np.empty((0, 4)), *(note.boxes_xyxy_px for note in notes)]),
+        "areas_px": np.concatenate([np.empty(0), *(note.areas_px for note in notes)]),
+        "difficult": np.concatenate([np.empty(0, np.bool_), *(note.difficult for note in notes)]),
+        "crowd": np.concatenate([np.empty(0, np.bool_), *(note.crowd for note in notes)]),
+    }
+    shard = Shard(path.name, path.stat().st_size, sha256(path), len(found))
+    return Scan(shard, columns, [name for note in notes for name in note.names])
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
