@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from data.augment import place_image, unplace_boxes, whole_image
 from data.boxes import clip
 from data.decode import decode
+from data.draw import draw_boxes
 from train.checkpoint import best, read
 from train.config import Config, load
-from train.draw import draw_boxes
 from train.head import Found, detections
 from train.model import YOLOv2, build_model
 from train.step import predict

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from data.augment import Placement, place_boxes, unplace_boxes, whole_image
 from data.boxes import clip
+from data.draw import draw_boxes
 from data.index import ShardIndex
 from data.loader import Loader
 from launch.environment import Environment
-from train.draw import draw_boxes
 from train.head import Found, detections
 from train.metrics import Detections, Truths, VocScores, voc_ap
 from train.step import Step

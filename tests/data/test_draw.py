@@ -5,7 +5,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from train.draw import class_colour, draw_boxes
+from data.draw import class_colour, draw_boxes
 
 CLASSES = ("circle", "square", "star")
 
