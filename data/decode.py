@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 
+MAX_PIXELS = 2**28  # of an image: a file of a few hundred bytes can claim to be larger than the memory
+
 cv2.setNumThreads(0)  # one image per process at a time; the processes are the parallelism
 
 
@@ -17,24 +19,45 @@ def decode(data: bytes | memoryview, out: Image | None = None) -> Image:
     ValueError with the reason for anything that is not wholly readable: a truncated file is an error, not a half-grey
     picture.
     """
-    image = _decode(data, out)
+    start = bytes(data[:24])
+    if not start:
+        raise ValueError("the file is empty")
+    image = _decode_jpeg(data, out) if start.startswith(b"\xff\xd8") else _decode_other(data, out, start)
     if out is None:
         return image
-    if image.shape != out.shape:
-        found, expected = (f"{shape[1]}x{shape[0]}" for shape in (image.shape, out.shape))
-        raise ValueError(f"the image is {found} px, its annotation says {expected}")
     if not np.may_share_memory(image, out):
         out[:] = image
     return out
 
 
-def _decode(data: bytes | memoryview, out: Image | None) -> Image:
-    if len(data) == 0:
-        raise ValueError("the file is empty")
-    if data[:2] == b"\xff\xd8":
+def _decode_jpeg(data: bytes | memoryview, out: Image | None) -> Image:
+    try:
+        height, width, *_ = simplejpeg.decode_jpeg_header(data)
+        _check_size(width, height, out)
         image: Image = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=out)
-        return image
-    other = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
-    if other is None:
-        raise ValueError(f"neither JPEG nor another known image format (first bytes {bytes(data[:4])!r})")
-    return np.asarray(other, np.uint8)
+    except ValueError as error:
+        raise ValueError(f"not a usable JPEG: {error}") from None
+    return image
+
+
+def _decode_other(data: bytes | memoryview, out: Image | None, start: bytes) -> Image:
+    png = start.startswith(b"\x89PNG")
+    if png:
+        _check_size(int.from_bytes(start[16:20]), int.from_bytes(start[20:]), out)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error:  # most files that it cannot read give None
+        image = None
+    if image is None:
+        found = "a damaged PNG" if png else "neither JPEG nor another known image format"
+        raise ValueError(f"{found} (first bytes {start[:4]!r})")
+    _check_size(image.shape[1], image.shape[0], out)
+    return np.asarray(image, np.uint8)
+
+
+def _check_size(width: int, height: int, out: Image | None) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"the image is {width}x{height} px, more than {MAX_PIXELS:,} in all; make it smaller")
+    if out is not None and (height, width) != out.shape[:2]:
+        expected = f"{out.shape[1]}x{out.shape[0]}"
+        raise ValueError(f"the image is {width}x{height} px, its annotation says {expected}")

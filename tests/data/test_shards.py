@@ -164,7 +164,7 @@ def test_an_image_that_does_not_decode_is_refused_with_its_path(tmp_path: Path) 
     spoilt.write_bytes(spoilt.read_bytes()[:-40])
     with pytest.raises(ValueError, match="1 of 5 images cannot be used") as error:
         write_shards(given, tmp_path / "out", workers=1)
-    assert f"{spoilt}: does not decode: Premature end of JPEG file" in str(error.value)
+    assert f"{spoilt}: does not decode: not a usable JPEG: Premature end of JPEG file" in str(error.value)
     assert "leave them out with --drop-corrupt" in str(error.value)
     assert not list((tmp_path / "out").iterdir())  # nothing half done is left
 
