@@ -3,6 +3,7 @@
 python -m data.shards voc ROOT --split 2007:trainval,2012:trainval OUT
 python -m data.shards index FOLDER       the index of tars that another program made
 python -m data.shards verify OUT         read everything back
+python -m data.shards stats OUT          counts, sizes, how anchors fit; --png draws charts of it
 """
 
 import argparse
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from data.index import ShardIndex
+from data.stats import measure, picture, read_anchors, table
 from data.verify import verify
 from data.voc import read_voc
 from data.write import index_shards, write_shards
@@ -39,18 +41,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "--classes", help="comma separated, in the order of the network's outputs; default: the names found"
         )
     check = commands.add_parser("verify", help="read everything back")
-    for reading in (index, check):
+    count = commands.add_parser("stats", help="what is in the shards, and what a network would see of it")
+    count.add_argument("--side", type=int, default=416, help="px of the network's input")
+    count.add_argument("--resize", choices=("letterbox", "stretch"), default="letterbox", help="how images get square")
+    count.add_argument("--anchors", help="a config, or 1.32,1.73,3.19,4.01,...: w,h in cells of 32 px")
+    count.add_argument("--png", type=Path, help="file for the charts")
+    for reading in (index, check, count):
         reading.add_argument("out", type=Path, metavar="FOLDER")
     for command in (voc, index, check):
         command.add_argument("--workers", type=int, default=0, help="processes; default: one for each core")
     options = parser.parse_args(arguments)
     try:
-        print(summary(_run(options)))
+        print(_run(options))
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 
 
-def _run(options: argparse.Namespace) -> ShardIndex:
+def _run(options: argparse.Namespace) -> str:
+    if options.command == "stats":
+        return _stats(options)
+    return summary(_index(options))
+
+
+def _index(options: argparse.Namespace) -> ShardIndex:
     if options.command == "verify":
         return verify(options.out, options.workers)
     classes = options.classes.split(",") if options.classes else None
@@ -60,6 +73,14 @@ def _run(options: argparse.Namespace) -> ShardIndex:
     return write_shards(
         annotations, options.out, shard_mb=options.shard_mb, workers=options.workers, drop_corrupt=options.drop_corrupt
     )
+
+
+def _stats(options: argparse.Namespace) -> str:
+    anchors = read_anchors(options.anchors) if options.anchors else None
+    stats = measure(ShardIndex.load(options.out), options.side, options.resize, anchors)
+    if options.png:
+        picture(stats).save(options.png)
+    return table(stats)
 
 
 def summary(index: ShardIndex) -> str:
