@@ -33,7 +33,7 @@ def seconds_per_image(precision: str, side: int, batch: int, steps: int, keep_me
         step = Step(config, ScheduleConfig(), YOLOv2(), build_loss(LossConfig(), anchors, 20), env)
         truths = torch.full((batch, 50, 5), 0.5)
         images = torch.randint(0, 256, (batch, side, side, 3), dtype=torch.uint8)
-        data = Batch(images, truths, torch.arange(batch), [])
+        data = Batch(images, truths, torch.arange(batch), [], side)
         times = []
         for _ in range(steps + 1):
             began = time.perf_counter()

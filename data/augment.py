@@ -150,24 +150,36 @@ def clip_boxes(boxes_xyxy: NDArray[np.float32], min_size: float) -> tuple[NDArra
     return clipped.astype(np.float32), wide_enough
 
 
-def distort_colour(canvas: Image, config: AugmentConfig, rng: np.random.Generator) -> None:
-    """Hue shift, saturation and exposure factors in HSV, in place; on average half a grey level from exact.
+class Colour(NamedTuple):
+    """How the colours of one image change."""
 
-    Differs: where the saturation exceeds 1, darknet goes on with it and clips the RGB values; here it stops at 1.
-    """
+    hue: float = 0.0  # shift, as a fraction of the colour circle
+    saturation: float = 1.0  # factor
+    exposure: float = 1.0  # factor
+
+
+def random_colour(config: AugmentConfig, rng: np.random.Generator) -> Colour:
     hue = rng.uniform(-config.hue, config.hue)
     factors = [rng.uniform(1, limit) for limit in (config.saturation, config.exposure)]
     saturation, exposure = (1 / f if rng.random() < 0.5 else f for f in factors)
-    levels = np.arange(256)
-    table = np.stack(
-        [
-            np.rint((levels / 256 + hue) % 1 * 255),  # OpenCV has 256 steps a circle on the way there, 255 back
-            np.clip(np.rint(levels * saturation), 0, 255),
-            levels,
-        ],
-        axis=-1,
-    ).astype(np.uint8)
+    return Colour(hue, saturation, exposure)
+
+
+def distort_colour(canvas: Image, colour: Colour) -> None:
+    """In place; on photographs a third of a grey level from exact arithmetic, which `data.pixels` has.
+
+    Only the hue needs HSV. In HSV the value V of a pixel is its largest channel, and a channel is V - S (V - c) for a
+    saturation that is S times as large: what is left is a weighted sum of the picture and its V.
+    """
+    if colour == Colour():
+        return
+    hue, saturation, exposure = colour
     hsv = cv2.cvtColor(canvas, cv2.COLOR_RGB2HSV_FULL)
-    cv2.LUT(hsv, table[None], dst=hsv)
+    value = cv2.extractChannel(hsv, 2)
+    shift = np.zeros((canvas.shape[1], 3), np.uint8)
+    shift[:, 0] = round(hue * 256) % 256  # the colour circle has 256 steps: unsigned bytes go round it
+    rows = hsv.reshape(len(hsv), -1)
+    np.add(rows, shift.reshape(-1), out=rows)
     cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL, dst=canvas)
-    cv2.convertScaleAbs(canvas, dst=canvas, alpha=exposure)  # scaling V is scaling RGB, and clips where darknet clips
+    values = cv2.cvtColor(value, cv2.COLOR_GRAY2RGB, dst=hsv)
+    cv2.addWeighted(canvas, exposure * saturation, values, exposure * (1 - saturation), 0, dst=canvas)

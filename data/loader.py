@@ -1,40 +1,36 @@
 """Shards -> batches: the one place with a DataLoader.
 
-    order.plan -> (samples, epochs, side) -> read by offset -> decode -> place, flip, colour -> Batch
+    order.plan -> BatchPlan -> BatchReader, in a worker -> slot of shared memory -> Batch, on the device
 
-A worker makes a whole batch from a `BatchPlan` and holds no state: what is on a batch is a function of the plan, the
-seed and the shards, never of which worker made it or when. Training reads one endless stream over all epochs, so
-workers start once per run.
+Workers hold no state and nothing but a slot number comes back from them, in the order of the plans. Training reads one
+endless stream over all epochs, so workers start once per run.
 """
 
 import atexit
 import multiprocessing
 import signal
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from data.augment import (
-    AugmentConfig,
-    clip_boxes,
-    distort_colour,
-    place_boxes,
-    place_image,
-    random_placement,
-    whole_image,
-)
-from data.decode import decode
-from data.index import ShardIndex, ShardReader
+from data.augment import AugmentConfig, Colour, stretch
+from data.index import ShardIndex
 from data.order import BatchPlan, Order, plan
-from data.sample import Batch, truth_slots
+from data.pixels import layout_row
+from data.reader import NOT_AUGMENTED, BatchReader, Filled, Numbered
+from data.sample import Batch
+from data.slots import Slots
+from data.transfer import Transfer
 
-NOT_AUGMENTED = -1  # in BatchPlan.epochs
+PREFETCH = 2  # batches in the making for each worker
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +44,9 @@ class DataConfig:
     truth_slots: int = 50  #: most objects of one image that are trained on (darknet: 30)
     window: int = 8  #: shards that are mixed with each other
     workers: int = 4  #: loader processes of each rank; 0: in the training process
+    geometry: Literal["workers", "device"] = "workers"  #: where images are cropped and resized (docs/data.md)
+    colour: Literal["auto", "workers", "device"] = "auto"  #: where colours change; auto: on CUDA the device
+    decoded_cache: str | None = None  #: folder in memory, such as /dev/shm/voc, where decoded images are kept
     max_faults: int = 20  #: unreadable images a rank replaces before it gives up
     resize: Literal["letterbox", "stretch"] = "letterbox"  #: how evaluation makes images square
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -70,61 +69,8 @@ def open_shards(folder: str, classes: list[str] | None) -> ShardIndex:
     return index
 
 
-class BatchReader(Dataset[Batch]):
-    """`reader[plan]` is the batch. Map-style over plans, so that DataLoader keeps their order."""
-
-    def __init__(self, index: ShardIndex, config: DataConfig, seed: int) -> None:
-        self.index, self.config, self.seed = index, config, seed
-        self.reader = ShardReader(index)
-
-    def __getitem__(self, plan: BatchPlan) -> Batch:
-        images = torch.empty((len(plan.samples), plan.side, plan.side, 3), dtype=torch.uint8)
-        truths = np.empty((len(plan.samples), self.config.truth_slots, 5), np.float32)
-        faults: list[str] = []
-        for row, (sample, epoch) in enumerate(zip(plan.samples.tolist(), plan.epochs.tolist(), strict=True)):
-            truths[row] = self._fill(images[row].numpy(), sample, epoch, faults)
-        return Batch(images, torch.from_numpy(truths), torch.from_numpy(plan.samples), faults)
-
-    def _fill(
-        self,
-        canvas: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
-        sample: int,
-        epoch: int,
-        faults: list[str],
-    ) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-        """Writes the canvas, returns its truth slots. An unreadable image is replaced by the next one in the shards."""
-        config, index = self.config, self.index
-        for step in range(index.num_samples):
-            source = (sample + step) % index.num_samples
-            try:
-                image = decode(self.reader.image(source))
-                break
-            except ValueError as error:
-                faults.append(f"{index.shard_of(source).name}/{index.key(source)}: {error}")
-                if epoch == NOT_AUGMENTED:
-                    raise ValueError(f"cannot evaluate: {faults[-1]}; run `python -m data.shards verify`") from None
-        else:
-            raise ValueError(f"no image in {index.folder} can be decoded; run `python -m data.shards verify`")
-        height, width = image.shape[:2]
-        objects = index.objects(source)
-        boxes, labels = index.arrays["boxes_xyxy_px"][objects], index.arrays["labels"][objects]
-        if epoch == NOT_AUGMENTED:
-            place_image(image, whole_image(width, height, canvas.shape[0], config.resize), canvas)
-            return truth_slots(np.empty((0, 4), np.float32), labels[:0], config.truth_slots)
-        # one generator for each (seed, epoch, sample): who reads the image, and when, makes no difference
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=[0, 0, 3, sample]))
-        placement = random_placement(width, height, canvas.shape[0], config.augment, rng)
-        place_image(image, placement, canvas)
-        distort_colour(canvas, config.augment, rng)
-        trained = ~(index.arrays["difficult"][objects] | index.arrays["crowd"][objects])
-        boxes, kept = clip_boxes(place_boxes(boxes[trained], placement, canvas.shape[0]), config.augment.min_size)
-        boxes, labels = boxes[kept], labels[trained][kept]
-        shuffled = rng.permutation(len(labels))  # as darknet: which of two objects wins a slot changes by epoch
-        return truth_slots(boxes[shuffled], labels[shuffled], config.truth_slots)
-
-
 class Loader:
-    """Batches of one rank."""
+    """Batches of one rank, on its device."""
 
     def __init__(
         self,
@@ -134,7 +80,7 @@ class Loader:
         seed: int,
         rank: int,
         world_size: int,
-        pin_memory: bool,
+        device: torch.device,
     ) -> None:
         if config.batch % world_size:
             raise ValueError(
@@ -142,62 +88,125 @@ class Loader:
                 f"use a multiple of {world_size} or change the number of processes"
             )
         self.index, self.config, self.seed = index, config, seed
-        self.rank, self.world_size, self.pin_memory = rank, world_size, pin_memory
+        self.rank, self.world_size, self.device = rank, world_size, device
         self.order = Order(index.shard_sizes, seed, config.window)
+        self.packed = config.geometry == "device"
+        on_device = config.colour == "device" or (config.colour == "auto" and device.type != "cpu")
+        self.colours_left = on_device or self.packed  # for the device: colours change after the geometry
         self.faults = 0
 
     def batches(self, start: int, stop: int) -> Iterator[Batch]:
         """Training batches from position `start` (images seen) on, until `stop` images are seen."""
+        config = self.config
         plans = plan(
             self.order,
             start=start,
             stop=stop,
-            batch=self.config.batch,
+            batch=config.batch,
             rank=self.rank,
             world_size=self.world_size,
-            sides=tuple(self.config.sides),
-            images_per_side=self.config.batch * self.config.batches_per_side,
+            sides=tuple(config.sides),
+            images_per_side=config.batch * config.batches_per_side,
         )
-        for batch in self._load(plans):
+        arrays, side = self.index.arrays, max(config.sides)
+        largest = int((arrays["widths"].astype(np.int64) * arrays["heights"]).max()) if self.packed else side * side
+        slots = self._slots(config.batch // self.world_size, largest * 3)
+        reader = self._reader(slots, packed=self.packed, colour=not self.colours_left)
+        for batch in self._load(plans, reader):
             for fault in batch.faults:
                 print(f"replaced an unreadable image: {fault}", file=sys.stderr)
             self.faults += len(batch.faults)
-            if self.faults > self.config.max_faults:
+            if self.faults > config.max_faults:
                 raise ValueError(
-                    f"{self.faults} unreadable images, more than data.max_faults={self.config.max_faults}; "
+                    f"{self.faults} unreadable images, more than data.max_faults={config.max_faults}; "
                     f"last: {batch.faults[-1]}; run `python -m data.shards verify {self.index.folder}`"
                 )
             yield batch
+
+    def blank_batches(self) -> Iterator[Batch]:
+        """One of every side, the largest first, as `batches` would give it: to warm up with."""
+        local = self.config.batch // self.world_size
+        truths = torch.zeros(local, self.config.truth_slots, 5)
+        truths[..., 4] = -1
+        colours = torch.tensor([Colour()] * local) if self.colours_left else None
+        for side in sorted(set(self.config.sides), reverse=True):
+            images, layout = torch.zeros(local, side, side, 3, dtype=torch.uint8), None
+            if self.packed:
+                images = torch.zeros(side * side * 3, dtype=torch.uint8)
+                whole = layout_row(0, side, stretch(side, side, side))
+                layout = torch.tensor([whole] * local)
+            yield Batch(images, truths, torch.zeros(local, dtype=torch.int64), [], side, colours, layout)
 
     def evaluation_batches(self, side: int, batch: int) -> Iterator[Batch]:
         """This rank's share of the set, each image once, unaugmented; the last batch is as large as what is left."""
         share = np.arange(self.rank, self.index.num_samples, self.world_size, dtype=np.int64)
         parts = [share[first : first + batch] for first in range(0, len(share), batch)]
-        return self._load(BatchPlan(part, np.full_like(part, NOT_AUGMENTED), side) for part in parts)
+        plans = (BatchPlan(part, np.full_like(part, NOT_AUGMENTED), side) for part in parts)
+        reader = self._reader(self._slots(batch, side * side * 3), packed=False, colour=True)
+        return self._load(plans, reader)
 
-    def _load(self, plans: Iterable[BatchPlan]) -> Iterator[Batch]:
-        workers = self.config.workers
+    def _slots(self, batch: int, image_bytes: int) -> Slots:
+        # in the making, and two that are being read: the batch in use, and the one before it on its way to the device
+        number = self.config.workers * PREFETCH + 2
+        return Slots(number, batch, self.config.truth_slots, batch * image_bytes)
+
+    def _reader(self, slots: Slots, *, packed: bool, colour: bool) -> BatchReader:
+        config = self.config
+        return BatchReader(
+            self.index,
+            slots,
+            config.augment,
+            seed=self.seed,
+            resize=config.resize,
+            packed=packed,
+            colour=colour,
+            cache=config.decoded_cache,
+        )
+
+    def _load(self, plans: Iterable[BatchPlan], reader: BatchReader) -> Iterator[Batch]:
+        slots, workers = reader.slots, self.config.workers
+        asked: deque[Numbered] = deque()  # by the DataLoader, not yet come
+
+        def numbered() -> Iterator[Numbered]:
+            for number, each in zip(count(), plans, strict=False):
+                asked.append(Numbered(number % slots.count, each))
+                yield asked[-1]
+
+        if workers:
+            # the server that workers are forked from imports all this once, not each of them
+            multiprocessing.get_context("forkserver").set_forkserver_preload(["data.reader"])
         loader = DataLoader(
-            BatchReader(self.index, self.config, self.seed),
-            sampler=_Plans(plans),  # the "index" of this dataset is a plan
+            reader,
+            sampler=_Once(numbered()),  # the "index" of this dataset is a plan
             batch_size=None,
             num_workers=workers,
+            prefetch_factor=PREFETCH if workers else None,
             worker_init_fn=_start_worker,
             multiprocessing_context="forkserver" if workers else None,  # fork is unsafe beside CUDA and threads
-            pin_memory=self.pin_memory,
         )
-        batches = iter(loader)
+        found = iter(loader)
         atexit.unregister(_end_workers)
         atexit.register(_end_workers)  # last registered, first called: before Python waits for the workers
-        return batches
+        return self._deliver(found, asked, reader)
+
+    def _deliver(self, found: Iterator[Filled], asked: deque[Numbered], reader: BatchReader) -> Iterator[Batch]:
+        transfer = Transfer(self.device, reader.slots, packed=reader.packed, coloured=reader.colour)
+        try:
+            for filled in found:
+                yield transfer(*asked.popleft(), filled)
+                transfer.wait_for_all_but_the_last()
+        finally:
+            transfer.close()
 
 
-class _Plans:
-    def __init__(self, plans: Iterable[BatchPlan]) -> None:
-        self._plans = plans
+class _Once:
+    """DataLoader wants a sampler it can iterate; this one can be iterated once."""
 
-    def __iter__(self) -> Iterator[BatchPlan]:
-        return iter(self._plans)
+    def __init__(self, numbered: Iterator[Numbered]) -> None:
+        self._numbered = numbered
+
+    def __iter__(self) -> Iterator[Numbered]:
+        return self._numbered
 
 
 def _start_worker(_: int) -> None:

@@ -41,13 +41,17 @@ class Annotations:
 class Batch(NamedTuple):
     """Images and truths of equal shape. T, the number of truth slots, is a constant of the run.
 
-    A free slot has class -1 and zeros elsewhere: shapes never depend on how many objects there are.
+    A free slot has class -1 and zeros elsewhere: shapes never depend on how many objects there are. All but `samples`
+    are on the device. `colours` and `layout` say what is left for the device to do (`data.pixels`).
     """
 
-    images: torch.Tensor  # [B, S, S, 3] uint8 RGB, S the side of this batch in px
+    images: torch.Tensor  # [B, S, S, 3] uint8 RGB, S the side of this batch in px; with a layout [P] decoded pixels
     truths: torch.Tensor  # [B, T, 5] float32: cx cy w h as fractions of S, class
     samples: torch.Tensor  # [B] int64 sample numbers in the shard index
     faults: list[str]  # samples that could not be decoded and were replaced, one sentence each
+    side: int  # S, px
+    colours: torch.Tensor | None = None  # [B, 3] float32: hue shift, saturation and exposure factor
+    layout: torch.Tensor | None = None  # [B, 12] int64: where each image lies in `images` and where it goes
 
 
 def truth_slots(boxes_xyxy: NDArray[np.floating], labels: NDArray[np.integer], num_slots: int) -> NDArray[np.float32]:

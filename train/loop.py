@@ -27,8 +27,8 @@ def train(config: Config, env: Environment) -> Progress:
     if env.rank == 0 and config.drawn:
         draw_shards(config.drawn, config.data.train, config.data.val)
     env.barrier()
-    mine = partial(Loader, config=config.data, seed=config.seed, rank=env.rank, world_size=env.world_size)
-    share = partial(mine, pin_memory=env.device.type == "cuda")
+    mine = partial(Loader, rank=env.rank, world_size=env.world_size, device=env.device)
+    share = partial(mine, config=config.data, seed=config.seed)
     loader = share(open_shards(config.data.train, config.data.classes))
     classes, per_epoch = loader.index.classes, loader.index.num_samples
     val_loader = share(open_shards(config.data.val, list(classes)))
@@ -50,7 +50,7 @@ def train(config: Config, env: Environment) -> Progress:
         StopSignal() as stop,
         Board(run / "board", config.board, env, start=progress.images, stop=last, settings=flat(config)) as board,
     ):
-        step.warm_up(config.data.sides, config.data.batch // env.world_size, config.data.truth_slots)
+        step.warm_up(loader.blank_batches())
         board.resume_clock()
         batches = board.waiting(loader.batches(progress.images, last))
         while True:
@@ -68,7 +68,7 @@ def train(config: Config, env: Environment) -> Progress:
             losses = step(batch, progress.images)
             progress.images += config.data.batch
             if board.add(losses, progress.images) or progress.evaluation_due(per_epoch):
-                board.log(learning_rate(progress.images, config.schedule), batch.images.shape[1])
+                board.log(learning_rate(progress.images, config.schedule), batch.side)
                 stopping = env.any(stop.requested)
                 if stopping or checkpoint.due(progress.images):
                     checkpoint.save(progress.images)

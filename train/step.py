@@ -5,7 +5,9 @@ Nothing here waits for the device.
 
 import contextlib
 import inspect
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Literal
 
 import torch
@@ -13,6 +15,7 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from data.pixels import distort_colours, place_packed
 from data.sample import Batch
 from launch.environment import Environment
 from train.loss import Losses, YOLOv2Loss
@@ -43,18 +46,27 @@ class Objective(nn.Module):
         self.model, self.loss, self.autocast = model, loss, autocast
 
     def forward(
-        self, images_BSS3: torch.Tensor, truths_BT5: torch.Tensor, images_seen: torch.Tensor
+        self,
+        images_BSS3: torch.Tensor,
+        colours_B3: torch.Tensor | None,
+        truths_BT5: torch.Tensor,
+        images_seen: torch.Tensor,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """uint8 RGB -> the loss, and all of `Losses` as one detached vector."""
-        raw = predict(self.model, images_BSS3, self.autocast)
+        raw = predict(self.model, images_BSS3, self.autocast, colours_B3)
         losses = self.loss.terms(raw, truths_BT5, images_seen)  # float32: outside autocast
         return losses.total, torch.stack(list(losses)).detach()
 
 
-def predict(model: YOLOv2, images_BSS3: torch.Tensor, autocast: torch.dtype) -> torch.Tensor:
-    """uint8 RGB images [B, S, S, 3] -> raw head output. The permuted view of NHWC bytes already is channels_last."""
+def predict(
+    model: YOLOv2, images_BSS3: torch.Tensor, autocast: torch.dtype, colours_B3: torch.Tensor | None = None
+) -> torch.Tensor:
+    """uint8 RGB images -> raw head output. The permuted view of NHWC pixels already is channels_last."""
+    pixels_BSS3 = images_BSS3.float() / 255
+    if colours_B3 is not None:
+        pixels_BSS3 = distort_colours(pixels_BSS3, colours_B3)
     with torch.autocast(images_BSS3.device.type, autocast, enabled=autocast != torch.float32):
-        raw: torch.Tensor = model(images_BSS3.permute(0, 3, 1, 2).float() / 255)
+        raw: torch.Tensor = model(pixels_BSS3.permute(0, 3, 1, 2))
     return raw
 
 
@@ -73,6 +85,7 @@ class Step:
         if self.compiled:
             torch._dynamo.config.recompile_limit = 64  # one graph for each side; beyond the limit it would run eagerly
             objective.compile(fullgraph=True, dynamic=False)
+        self._place = torch.compile(place_packed, dynamic=True) if self.compiled else place_packed
         self.objective: nn.Module = objective if env.world_size == 1 else _distributed(objective, env)
         self.optimizer = torch.optim.SGD(
             [
@@ -91,7 +104,7 @@ class Step:
 
     def __call__(self, batch: Batch, images_seen: int) -> Losses:
         """`images_seen`: before this batch."""
-        local = batch.images.shape[0]
+        local = batch.truths.shape[0]
         seen = images_seen + local * self.env.world_size
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(seen, self.schedule)
@@ -105,19 +118,25 @@ class Step:
     def _accumulate(self, batch: Batch, images_seen: int) -> torch.Tensor:
         """Gradients of the mean over the local batch, exchanged between processes with the last part."""
         device, parts = self.env.device, self.config.accumulate
-        if batch.images.shape[0] % parts:
+        local = batch.truths.shape[0]
+        if local % parts:
             raise ValueError(
-                f"step.accumulate={parts} does not divide the {batch.images.shape[0]} images of each process; "
+                f"step.accumulate={parts} does not divide the {local} images of each process; "
                 "change it, data.batch or the number of processes"
             )
         images = batch.images.to(device, non_blocking=True)
         truths = batch.truths.to(device, non_blocking=True)
+        colours: Sequence[torch.Tensor | None] = [None] * parts
+        if batch.colours is not None:
+            colours = batch.colours.to(device, non_blocking=True).chunk(parts)
+        if batch.layout is not None:
+            images = self._place(images, batch.layout.to(device, non_blocking=True), batch.side)
         position = torch.full((), images_seen, device=device)  # filled in there: a copy would wait for the device
         summed = torch.zeros(len(Losses._fields), device=device)
-        for number, (part_images, part_truths) in enumerate(zip(images.chunk(parts), truths.chunk(parts), strict=True)):
-            share = part_images.shape[0] / images.shape[0]
+        share = 1 / parts
+        for number, part in enumerate(zip(images.chunk(parts), colours, truths.chunk(parts), strict=True)):
             with self._no_exchange() if number < parts - 1 else contextlib.nullcontext():
-                total, losses = self.objective(part_images, part_truths, position)
+                total, losses = self.objective(*part, position)
                 self.scaler.scale(total * share).backward()
             summed += losses * share
         return summed
@@ -149,20 +168,18 @@ class Step:
         self.model.train()
         return raw
 
-    def warm_up(self, sides: list[int], local_batch: int, truth_slots: int) -> None:
-        """Throw-away passes before the first step of a fresh or resumed run alike: largest side first.
+    def warm_up(self, batches: Iterator[Batch]) -> None:
+        """Throw-away passes before the first step of a fresh or resumed run alike, over a batch of every side.
 
-        Compiles every side, finds out now whether memory suffices, and makes DDP settle its buckets: they are rebuilt
-        after the first backward, which changes the order of summation, so that without it a resumed run of three or
-        more processes would not repeat bit for bit. Leaves weights, statistics and random state as they were.
+        Compiles every side, finds out now whether memory suffices (the largest side comes first), and makes DDP settle
+        its buckets: they are rebuilt after the first backward, which changes the order of summation, so that without
+        it a resumed run of three or more processes would not repeat bit for bit. Leaves weights, statistics and random
+        state as they were.
         """
         kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        for side in sorted(set(sides), reverse=True) if self.compiled else [max(sides)]:
-            images = torch.zeros(local_batch, side, side, 3, dtype=torch.uint8)
-            truths = torch.zeros(local_batch, truth_slots, 5)
-            truths[..., 4] = -1
+        for batch in batches if self.compiled else islice(batches, 1):
             for _ in range(2):
-                self._accumulate(Batch(images, truths, torch.zeros(local_batch, dtype=torch.int64), []), 0)
+                self._accumulate(batch, 0)
                 self.optimizer.zero_grad(set_to_none=True)
         for name, buffer in self.model.named_buffers():
             buffer.copy_(kept[name])

@@ -17,9 +17,11 @@ import data.loader
 from data.augment import AugmentConfig, letterbox, place_image, stretch
 from data.decode import decode
 from data.index import ShardIndex, ShardReader
-from data.loader import BatchReader, DataConfig, Loader, open_shards
+from data.loader import DataConfig, Loader, open_shards
 from data.order import BatchPlan, plan
+from data.pixels import distort_colours, place_packed
 from data.sample import Batch
+from data.slots import Slots
 
 SIDES = [64, 96, 128]
 
@@ -30,7 +32,7 @@ def config_of(**changes: Any) -> DataConfig:
 
 
 def loader_of(index: ShardIndex, rank: int = 0, world_size: int = 1, seed: int = 3, **changes: Any) -> Loader:
-    return Loader(index, config_of(**changes), seed=seed, rank=rank, world_size=world_size, pin_memory=False)
+    return Loader(index, config_of(**changes), seed=seed, rank=rank, world_size=world_size, device=torch.device("cpu"))
 
 
 def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
@@ -121,9 +123,12 @@ def test_the_global_random_state_plays_no_part(index: ShardIndex, middle: list[B
 # -------------------------------------------------------------------------------------------- what is on a batch
 
 
-def read(index: ShardIndex, samples: list[int], epoch: int, **changes: Any) -> Batch:
+def read(index: ShardIndex, samples: list[int], epoch: int, truth_slots: int = 12, **changes: Any) -> Batch:
     numbers = np.array(samples, np.int64)
-    return BatchReader(index, config_of(**changes), seed=3)[BatchPlan(numbers, np.full_like(numbers, epoch), 96)]
+    loader = loader_of(index, truth_slots=truth_slots, **changes)
+    slots = Slots(1, len(samples), truth_slots, len(samples) * 96 * 96 * 3)
+    batch = BatchPlan(numbers, np.full_like(numbers, epoch), 96)
+    return next(loader._load([batch], loader._reader(slots, packed=False, colour=True)))
 
 
 def test_a_sample_is_augmented_in_another_way_in_every_epoch(index: ShardIndex) -> None:
@@ -233,19 +238,68 @@ def test_evaluation_resizes_and_does_nothing_else(index: ShardIndex, resize: str
             np.testing.assert_array_equal(batch.images[row].numpy(), canvas)
 
 
+# ------------------------------------------------------------------------------------------------ left to the device
+
+
+def test_geometry_and_colour_may_be_left_to_the_device(index: ShardIndex, middle: list[Batch]) -> None:
+    plain = list(loader_of(index, augment=AugmentConfig(hue=0, saturation=1, exposure=1)).batches(80, 120))
+    for workers in (0, 1):
+        left = list(loader_of(index, workers=workers, geometry="device").batches(80, 120))
+        for ours, theirs, undistorted in zip(left, middle, plain, strict=True):
+            assert ours.layout is not None and ours.colours is not None
+            canvases = place_packed(ours.images, ours.layout, ours.side)
+            assert (canvases.int() - undistorted.images.int()).abs().max() <= 1
+            floats = distort_colours(canvases.float() / 255, ours.colours) * 255
+            assert (floats - theirs.images).abs().mean() < 1.5
+            assert torch.equal(ours.truths, theirs.truths) and torch.equal(ours.samples, theirs.samples)
+
+
+def test_colour_may_be_left_to_the_device(index: ShardIndex, middle: list[Batch]) -> None:
+    for ours, theirs in zip(loader_of(index, colour="device").batches(80, 120), middle, strict=True):
+        assert ours.colours is not None and ours.layout is None and theirs.colours is None
+        assert (distort_colours(ours.images.float() / 255, ours.colours) * 255 - theirs.images).abs().mean() < 1.5
+
+
+@pytest.mark.parametrize("options", [{}, {"geometry": "device"}, {"colour": "device"}], ids=str)
+def test_a_blank_batch_is_like_the_real_ones(index: ShardIndex, options: Any) -> None:
+    loader = loader_of(index, 1, 2, **options)
+    blanks = {batch.side: batch for batch in loader.blank_batches()}
+    assert list(blanks) == sorted(SIDES, reverse=True)
+    for real in loader.batches(0, 8 * 20):
+        for name in ("truths", "colours", "layout", "images", "samples"):
+            ours, theirs = getattr(blanks[real.side], name), getattr(real, name)
+            assert (ours is None) == (theirs is None)
+            if ours is not None and not (name == "images" and "geometry" in options):
+                assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
+        assert real.layout is None or place_packed(real.images, real.layout, real.side).shape[0] == 4
+    for blank in blanks.values():
+        if blank.layout is not None:
+            assert place_packed(blank.images, blank.layout, blank.side).shape == (4, blank.side, blank.side, 3)
+
+
+def test_batches_stay_as_they_are_while_more_are_made(index: ShardIndex, middle: list[Batch]) -> None:
+    """Slots are written to again; a batch that was handed out is not."""
+    kept = []
+    for batch in loader_of(index, workers=1).batches(80, 80 + 8 * 12):
+        kept.append((batch, batch.images.clone()))
+    assert all(torch.equal(batch.images, copy) for batch, copy in kept)
+    assert_equal([batch for batch, _ in kept][:5], middle)
+
+
 # ----------------------------------------------------------------------------------------------------------- faults
 
 
 FAILING_RUN = """
 import sys
 from pathlib import Path
+import torch
 from data.loader import DataConfig, Loader
 from data.index import ShardIndex
 
 if __name__ == "__main__":
     config = DataConfig(train="", val="", batch=4, sides=[32], workers=1)
-    loader = Loader(ShardIndex.load(Path(sys.argv[1])), config, seed=0, rank=0, world_size=1, pin_memory=False)
-    batches = loader.evaluation_batches(32, 4)
+    index, device = ShardIndex.load(Path(sys.argv[1])), torch.device("cpu")
+    batches = Loader(index, config, seed=0, rank=0, world_size=1, device=device).evaluation_batches(32, 4)
     next(batches)
 """
 

@@ -196,7 +196,7 @@ def test_other_ranks_take_part_and_show_nothing(tmp_path: Path, capsys: pytest.C
 def slow(batches: int, seconds: float) -> Iterator[Any]:
     for number in range(batches):
         time.sleep(seconds)
-        yield Batch(torch.tensor(number), torch.zeros(0), torch.zeros(0), [])
+        yield Batch(torch.tensor(number), torch.zeros(0), torch.zeros(0), [], 32)
 
 
 def test_the_wait_for_batches_is_measured_and_the_batches_stay(tmp_path: Path) -> None:

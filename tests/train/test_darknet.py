@@ -72,7 +72,7 @@ def test_weights_after_sgd_steps_move_as_darknets(shared: Path, steps: int) -> N
     for number in range(steps):
         four = slice(4 * number, 4 * number + 4)
         nhwc = images[four].permute(0, 2, 3, 1).contiguous()
-        step(Batch(nhwc, truths[four], torch.arange(4), []), 12_800 + 4 * number)
+        step(Batch(nhwc, truths[four], torch.arange(4), [], nhwc.shape[1]), 12_800 + 4 * number)
     moved, expected = (
         torch.cat([(b - a).flatten() for a, b in zip(start.parameters(), after.parameters(), strict=True)])
         for after in (model, end)

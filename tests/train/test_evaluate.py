@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from data.augment import letterbox, stretch
 from data.index import ShardIndex
@@ -36,7 +37,7 @@ with connect() as env:
     index = ShardIndex.load(Path(sys.argv[1]))
     loader = Loader(
         index, DataConfig(train="", val="", workers=0, batch=env.world_size), seed=0, rank=env.rank,
-        world_size=env.world_size, pin_memory=False,
+        world_size=env.world_size, device=env.device,
     )
     model = YOLOv2(len(index.classes), 2, width=1 / 16)
     with torch.no_grad():
@@ -92,7 +93,7 @@ def test_truths_sent_through_the_network_frame_and_back_score_one(shards: Path, 
 def test_an_image_left_out_is_noticed(shards: Path) -> None:
     index = ShardIndex.load(shards / "val")
     config = DataConfig(train="", val="", workers=0)
-    loader = Loader(index, config, seed=0, rank=0, world_size=1, pin_memory=False)
+    loader = Loader(index, config, seed=0, rank=0, world_size=1, device=torch.device("cpu"))
     evaluator = Evaluator(EvaluateConfig(), loader, Environment())
     evaluator._assert_complete(list(range(index.num_samples)))
     for wrong in (list(range(index.num_samples - 1)), [*range(index.num_samples), 0]):

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.augment import Colour, stretch
+from data.pixels import distort_colours, layout_row
 from data.sample import Batch
 from launch.environment import Environment
 from tests.conftest import ROOT
@@ -34,7 +36,7 @@ def batch_of(count: int, side: int = 64, seed: int = 1) -> Batch:
     images = torch.randint(0, 256, (count, side, side, 3), dtype=torch.uint8, generator=generator)
     truths = torch.rand(count, 3, 5, generator=generator) * 0.8 + 0.1
     truths[..., 4] = torch.tensor([0.0, 2.0, -1.0])
-    return Batch(images, truths, torch.arange(count), [])
+    return Batch(images, truths, torch.arange(count), [], images.shape[1])
 
 
 def parameters(step: Step) -> torch.Tensor:
@@ -56,7 +58,7 @@ def test_an_accumulated_step_is_the_mean_of_its_parts() -> None:
     moved = []
     for part in (slice(0, 2), slice(2, 4)):
         single = small_step(decay=0.0, momentum=0.0)
-        single(Batch(batch.images[part], batch.truths[part], batch.samples[part], []), 20_000)
+        single(Batch(batch.images[part], batch.truths[part], batch.samples[part], [], batch.side), 20_000)
         moved.append(parameters(single) - start)
     torch.testing.assert_close(parameters(whole) - start, (moved[0] + moved[1]) / 2, rtol=1e-3, atol=1e-7)
 
@@ -64,7 +66,7 @@ def test_an_accumulated_step_is_the_mean_of_its_parts() -> None:
 def test_warm_up_leaves_everything_as_it_was() -> None:
     step, fresh = small_step(), small_step()
     random_before = torch.get_rng_state()
-    step.warm_up([64, 96], 2, 3)
+    step.warm_up(iter([batch_of(2, 96), batch_of(2, 64)]))
     assert torch.equal(torch.get_rng_state(), random_before)
     for (name, ours), theirs in zip(step.model.state_dict().items(), fresh.model.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs), name
@@ -96,6 +98,26 @@ def test_compiled_and_eager_agree() -> None:
     torch.testing.assert_close(parameters(compiled), parameters(eager), rtol=1e-4, atol=1e-6)
 
 
+def test_geometry_may_be_left_to_the_step() -> None:
+    batch = batch_of(4)
+    rows = [layout_row(number * 64 * 64 * 3, 64, stretch(64, 64, 64)) for number in range(4)]
+    ours, theirs = small_step(accumulate=2), small_step(accumulate=2)
+    ours(batch._replace(images=batch.images.flatten(), layout=torch.tensor(rows)), 20_000)
+    theirs(batch, 20_000)
+    assert torch.equal(parameters(ours), parameters(theirs))
+
+
+def test_colours_may_be_left_to_the_step() -> None:
+    batch, step = batch_of(4), small_step()
+    colours = torch.tensor([Colour(0.05 * number, 1.2, 0.9) for number in range(4)])
+    losses = step(batch._replace(colours=colours), 20_000)
+    fresh = small_step()
+    raw = fresh.model(distort_colours(batch.images.float() / 255, colours).permute(0, 3, 1, 2))
+    expected = fresh.loss.terms(raw, batch.truths, torch.tensor(20_000))
+    torch.testing.assert_close(torch.stack(list(losses)), torch.stack(list(expected)))
+    assert not torch.equal(losses.total, small_step()(batch, 20_000).total)
+
+
 @pytest.mark.slow
 def test_two_processes_are_another_way_to_accumulate(tmp_path: Path) -> None:
     """Equal gradients, so equal weights; and equal batch-norm statistics on both processes."""
@@ -109,13 +131,13 @@ def test_two_processes_are_another_way_to_accumulate(tmp_path: Path) -> None:
             with connect() as env:
                 alone, step = small_step(accumulate=2), small_step()
                 step = Step(step.config, step.schedule, step.model, step.loss, env)
-                step.warm_up([160], 2, 3)
+                step.warm_up(iter([batch_of(2, 160)]))
                 for number in range(3):
                     batch = batch_of(4, 160, seed=number)
                     if number == 1:
                         batch.truths[:2, :, 4] = -1  # one process without any truth
                     mine = slice(2 * env.rank, 2 * env.rank + 2)
-                    step(Batch(batch.images[mine], batch.truths[mine], batch.samples[mine], []), 20_000)
+                    step(Batch(batch.images[mine], batch.truths[mine], batch.samples[mine], [], batch.side), 20_000)
                     alone(batch, 20_000)
                 torch.testing.assert_close(parameters(step), parameters(alone), rtol=1e-4, atol=1e-6)
                 statistics = env.broadcast(step.statistics)

@@ -1,0 +1,156 @@
+"""A plan -> a batch, written into a slot: read by offset, decode, place, change colours, move the boxes.
+
+    BatchPlan (samples, epochs, side) -> ShardReader.image -> decode -> place, flip, colour -> Slot
+
+What is on a batch is a function of plan, seed and shards: who makes it, and when, makes no difference.
+"""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+
+from data.augment import (
+    AugmentConfig,
+    Colour,
+    Placement,
+    clip_boxes,
+    distort_colour,
+    place_boxes,
+    place_image,
+    random_colour,
+    random_placement,
+    whole_image,
+)
+from data.cache import DecodedCache
+from data.decode import decode
+from data.index import ShardIndex, ShardReader
+from data.order import BatchPlan
+from data.pixels import layout_row
+from data.sample import truth_slots
+from data.slots import Slots
+
+NOT_AUGMENTED = -1  # in BatchPlan.epochs
+Image = NDArray[np.uint8]
+
+
+class Numbered(NamedTuple):
+    """A plan, and the slot its batch goes to."""
+
+    slot: int
+    plan: BatchPlan
+
+
+class Filled(NamedTuple):
+    """What became of it."""
+
+    num_bytes: int  # of slot.pixels
+    faults: list[str]  # a sentence for each image that was replaced
+
+
+class BatchReader(Dataset[Filled]):
+    """`reader[Numbered(slot, plan)]` fills the slot.
+
+    Map-style over plans, so that DataLoader keeps their order.
+    """
+
+    def __init__(
+        self,
+        index: ShardIndex,
+        slots: Slots,
+        augment: AugmentConfig,
+        *,
+        seed: int,
+        resize: Literal["letterbox", "stretch"],
+        packed: bool = False,
+        colour: bool = True,
+        cache: str | None = None,
+    ) -> None:
+        """packed: leave geometry to the device, and hand over decoded images. colour: change colours here."""
+        self.index, self.slots, self.augment, self.seed, self.resize = index, slots, augment, seed, resize
+        self.packed, self.colour, self.cache_folder = packed, colour, cache
+        self.shards = ShardReader(index)
+        self._cache: DecodedCache | None = None
+        self._scratch: Image | None = None
+
+    def __getitem__(self, numbered: Numbered) -> Filled:
+        slot, plan = self.slots[numbered.slot], numbered.plan
+        side = plan.side
+        faults: list[str] = []
+        filled = 0
+        for row, (sample, epoch) in enumerate(zip(plan.samples.tolist(), plan.epochs.tolist(), strict=True)):
+            image, source = self._image(sample, slot.pixels[filled:], epoch, faults)
+            placement, slot.colours[row], slot.truths[row] = self._draw(
+                source, sample, epoch, side, len(slot.truths[row])
+            )
+            if self.packed:
+                slot.layout[row] = layout_row(filled, image.shape[1], placement)
+                filled += image.size
+                continue
+            canvas = slot.pixels[filled : filled + side * side * 3].reshape(side, side, 3)
+            filled += canvas.size
+            place_image(image, placement, canvas)
+            if self.colour and epoch != NOT_AUGMENTED:
+                distort_colour(canvas, Colour(*slot.colours[row].tolist()))
+        return Filled(filled, faults)
+
+    def _draw(
+        self, source: int, sample: int, epoch: int, side: int, num_slots: int
+    ) -> tuple[Placement, Colour, NDArray[np.float32]]:
+        """All that is random about a sample, and its truths. source: the image that is shown for it."""
+        arrays, objects = self.index.arrays, self.index.objects(source)
+        boxes, labels = arrays["boxes_xyxy_px"][objects], arrays["labels"][objects]
+        width, height = self.index.size_px(source)
+        if epoch == NOT_AUGMENTED:
+            placement = whole_image(width, height, side, self.resize)
+            return placement, Colour(), truth_slots(boxes[:0], labels[:0], num_slots)
+        # one generator for each (seed, epoch, sample): who reads the image, and when, makes no difference
+        rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=[0, 0, 3, sample]))
+        placement = random_placement(width, height, side, self.augment, rng)
+        colour = random_colour(self.augment, rng)
+        trained = ~(arrays["difficult"][objects] | arrays["crowd"][objects])
+        boxes, kept = clip_boxes(place_boxes(boxes[trained], placement, side), self.augment.min_size)
+        boxes, labels = boxes[kept], labels[trained][kept]
+        shuffled = rng.permutation(len(labels))  # as darknet: which of two objects wins a slot changes by epoch
+        return placement, colour, truth_slots(boxes[shuffled], labels[shuffled], num_slots)
+
+    def _image(self, sample: int, room: Image, epoch: int, faults: list[str]) -> tuple[Image, int]:
+        """The decoded image and its number: an unreadable one is replaced by the next in the shards."""
+        for step in range(self.index.num_samples):
+            source = (sample + step) % self.index.num_samples
+            try:
+                return self._decoded(source, room), source
+            except ValueError as error:
+                faults.append(f"{self.index.shard_of(source).name}/{self.index.key(source)}: {error}")
+                if epoch == NOT_AUGMENTED:
+                    raise ValueError(f"cannot evaluate: {faults[-1]}; run `python -m data.shards verify`") from None
+        raise ValueError(f"no image in {self.index.folder} can be decoded; run `python -m data.shards verify`")
+
+    def _decoded(self, source: int, room: Image) -> Image:
+        """In `room` where images are handed over packed; else where it lasts until the next one."""
+        width, height = self.index.size_px(source)
+        size = width * height * 3
+        cache = self._open_cache()
+        cached = cache.get(source) if cache else None
+        if cached is not None and not self.packed:
+            return cached
+        place = (room if self.packed else self._scratch_of(size))[:size].reshape(height, width, 3)
+        if cached is not None:
+            place[:] = cached
+            return place
+        decode(self.shards.image(source), place)
+        if cache:
+            cache.put(source, place)
+        return place
+
+    def _scratch_of(self, size: int) -> Image:
+        if self._scratch is None or self._scratch.size < size:
+            self._scratch = np.empty(size, np.uint8)
+        return self._scratch
+
+    def _open_cache(self) -> DecodedCache | None:
+        if self._cache is None and self.cache_folder is not None:
+            self._cache = DecodedCache(self.index, Path(self.cache_folder))
+        return self._cache

@@ -1,0 +1,70 @@
+"""A batch's way from its slot to the device: a copy on the CPU, on CUDA one from page-locked memory beside the step."""
+
+from collections import deque
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data.order import BatchPlan
+from data.reader import NOT_AUGMENTED, Filled
+from data.sample import Batch
+from data.slots import Slots
+
+
+class Transfer:
+    """Call it with what a worker filled; the slot may be written to again once its copy is over."""
+
+    def __init__(self, device: torch.device, slots: Slots, *, packed: bool, coloured: bool) -> None:
+        """packed: slots hold decoded images, not canvases. coloured: the workers have changed the colours."""
+        self.device, self.slots, self.packed, self.coloured = device, slots, packed, coloured
+        self._under_way: deque[torch.cuda.Event] = deque()
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            memory = slots.memory
+            status = _runtime().cudaHostRegister(memory.ctypes.data, memory.size, 0)
+            assert int(status) == 0, f"the device does not take {memory.size} bytes of page-locked memory: {status}"
+
+    def __call__(self, number: int, plan: BatchPlan, filled: Filled) -> Batch:
+        slot, rows, side = self.slots[number], len(plan.samples), plan.side
+        images, truths, colours, layout = self._copied(
+            slot.pixels[: filled.num_bytes], slot.truths[:rows], slot.colours[:rows], slot.layout[:rows]
+        )
+        left_to_device = not self.coloured and NOT_AUGMENTED not in plan.epochs
+        return Batch(
+            images=images if self.packed else images.view(rows, side, side, 3),
+            truths=truths,
+            samples=torch.from_numpy(plan.samples),
+            faults=filled.faults,
+            side=side,
+            colours=colours if left_to_device else None,
+            layout=layout if self.packed else None,
+        )
+
+    def wait_for_all_but_the_last(self) -> None:
+        """Until the copies before the newest are over: asking for a batch lets workers write into their slots."""
+        while len(self._under_way) > 1:
+            self._under_way.popleft().synchronize()
+
+    def close(self) -> None:
+        if self.device.type == "cuda":
+            self._stream.synchronize()
+            _runtime().cudaHostUnregister(self.slots.memory.ctypes.data)
+
+    def _copied(self, *arrays: "NDArray[np.generic]") -> list[torch.Tensor]:
+        tensors = [torch.from_numpy(array) for array in arrays]
+        if self.device.type == "cpu":
+            return [tensor.clone() for tensor in tensors]
+        step = torch.cuda.current_stream(self.device)
+        with torch.cuda.stream(self._stream):
+            copies = [tensor.to(self.device, non_blocking=True) for tensor in tensors]
+        self._under_way.append(self._stream.record_event())
+        step.wait_stream(self._stream)
+        for copy in copies:
+            copy.record_stream(step)
+        return copies
+
+
+def _runtime() -> Any:
+    return torch.cuda.cudart()  # type: ignore[no-untyped-call]
