@@ -7,10 +7,8 @@ the index from a tar. Nothing in these files is believed before it was checked.
 import hashlib
 import json
 import os
-import posixpath
 import re
-import tarfile
-from collections.abc import Iterator
+import reprlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data.tar import entries
+
 FORMAT = "yolov2-shards"
 VERSION = 2
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png")
 MAX_SIDE_PX = 65_535  # JPEG's own limit
+MADE_ELSEWHERE = "tars that another program made: python -m data.shards index FOLDER"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +81,10 @@ class ShardIndex:
         header = parse_header(text, folder / "index.json")
         arrays_path = folder / "index.npz"
         if not arrays_path.exists() or sha256(arrays_path) != header["arrays_sha256"]:
-            raise ValueError(f"{arrays_path} is missing or does not match index.json beside it; make the shards again")
+            raise ValueError(
+                f"{arrays_path} is missing or does not match index.json beside it; copy both again, or make the shards "
+                f"again ({MADE_ELSEWHERE})"
+            )
         with np.load(arrays_path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         index = cls(
@@ -153,110 +156,29 @@ class ShardReader:
 
 def seal(header: dict[str, Any]) -> bytes:
     """The text of index.json: the header, and a digest of it, so that a changed byte is noticed."""
-    return (json.dumps(header | {"header_sha256": _header_digest(header)}, indent=1) + "\n").encode()
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
+    return (json.dumps(header | {"header_sha256": digest}, indent=1) + "\n").encode()
 
 
 def parse_header(text: bytes, path: Path) -> dict[str, Any]:
+    """The header again, if these are the very bytes that `seal` made."""
+    again = f"make the shards again ({MADE_ELSEWHERE})"
     try:
         header = json.loads(text)
         found = f"{header['format']} version {header['version']}"
+        header.pop("header_sha256", None)
+        sealed = seal(header)
     except (ValueError, TypeError, KeyError, RecursionError):
-        raise ValueError(f"{path} is not an index of shards; make the shards again") from None
+        raise ValueError(f"{path} is not an index of shards; {again}") from None
     if found != f"{FORMAT} version {VERSION}":
-        raise ValueError(
-            f"{path} is of {found}, this program reads {FORMAT} version {VERSION}; make the shards again with it, or "
-            f"their index: python -m data.shards index {path.parent}"
-        )
+        raise ValueError(f"{path} is of {found[:80]}, this program reads {FORMAT} version {VERSION}; {again}")
+    if sealed != text:
+        raise ValueError(f"{path} is not what was written (its own digest differs); copy it again, or {again}")
     assert isinstance(header, dict)
-    if header.pop("header_sha256", None) != _header_digest(header):
-        raise ValueError(
-            f"{path} is not what was written (its own digest differs); copy it again, or make the index again: "
-            f"python -m data.shards index {path.parent}"
-        )
+    for shard in header["shards"]:
+        if shard["name"] != Path(shard["name"]).name:  # it may come from anywhere, and says where files are put
+            raise ValueError(f"{path}: expected names of files beside it, found {shard['name']!r}; {again}")
     return header
-
-
-def _header_digest(header: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
-
-
-# ------------------------------------------------------------------------------------------------------------- tars
-
-
-class Entry(NamedTuple):
-    """One sample as it lies in a tar: byte ranges of its image and its annotation."""
-
-    key: str
-    image_offset: int
-    image_bytes: int
-    json_offset: int
-    json_bytes: int
-
-
-def entries(path: Path) -> Iterator[Entry]:
-    """What lies where in a tar of KEY.jpg (or jpeg, png) and KEY.json, in either order. Other files are passed over."""
-    with path.open("rb") as file:
-        key, parts = "", dict[str, tarfile.TarInfo]()
-        for member in _members(path, file):
-            found, _, extension = _cut_key(path, member.name).partition(".")
-            kind = "image" if extension.lower() in IMAGE_EXTENSIONS else extension.lower()
-            if found != key:
-                if parts:
-                    yield _entry(path, key, parts)
-                key, parts = found, {}
-            if kind in parts:
-                raise ValueError(f"{path}: expected one {kind} file for each key, found {member.name} besides another")
-            parts[kind] = member
-        if parts:
-            yield _entry(path, key, parts)
-
-
-def _members(path: Path, file: Any) -> Iterator[tarfile.TarInfo]:
-    """Files of the tar. What looks whole must be whole: tarfile itself takes a header it cannot read for the end."""
-    size = os.fstat(file.fileno()).st_size
-    end = 0
-    try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                end = member.offset_data + (member.size if member.isreg() else 0)
-                if end > size:
-                    raise ValueError(f"{path} is cut short: {member.name} ends at byte {end}, the file at {size}")
-                if member.isreg() and not member.issparse():
-                    yield member
-                elif not member.isdir():
-                    raise ValueError(f"{path}: expected plain files, found {member.name}, a link or a special file")
-    except (tarfile.TarError, EOFError, OverflowError) as error:
-        raise ValueError(f"{path} is cut short or not a tar: {error}") from None
-    ending = -(-end // 512) * 512
-    file.seek(ending)
-    if file.read(1024) != bytes(1024):
-        raise ValueError(
-            f"{path} is cut short or damaged: expected the end of the tar (two empty blocks) at byte {ending}; "
-            "copy it again or make the shards again"
-        )
-
-
-def _cut_key(path: Path, name: str) -> str:
-    """The member's name in webdataset's terms, folder/KEY.EXTENSION: the key ends at the first dot of the last part."""
-    folder, base = posixpath.split(name)
-    folder = posixpath.normpath(folder) if folder else ""
-    if folder.startswith(("/", "..")) or not base.partition(".")[0]:
-        raise ValueError(f"{path}: expected members KEY.jpg and KEY.json, found the name {name!r}")
-    if "." in folder.removeprefix("."):
-        raise ValueError(
-            f"{path}: the folder of {name!r} has a dot, which ends the key of a webdataset sample; rename it"
-        )
-    return f"{folder}/{base}" if folder not in ("", ".") else base
-
-
-def _entry(path: Path, key: str, parts: dict[str, tarfile.TarInfo]) -> Entry:
-    if not {"image", "json"} <= parts.keys():
-        raise ValueError(
-            f"{path}: expected an image (jpg, jpeg or png) and a json for each key, found {key} with "
-            f"{', '.join(parts)} only; docs/data.md describes the layout"
-        )
-    image, note = parts["image"], parts["json"]
-    return Entry(key, image.offset_data, image.size, note.offset_data, note.size)
 
 
 # ------------------------------------------------------------------------------------------------------------- notes
@@ -293,12 +215,13 @@ def parse_note(text: bytes, key: str, where: str) -> Note:
     """`where` is for messages. Only width, height, boxes_xyxy_px and labels must be there."""
 
     def fail(expected: str, found: Any) -> ValueError:
-        return ValueError(f"{where}: expected {expected}, found {str(found)[:80]}; docs/data.md describes the layout")
+        shown = found if isinstance(found, str) else reprlib.repr(found)
+        return ValueError(f"{where}: expected {expected}, found {shown[:80]}; docs/data.md describes the layout")
 
     try:
         note = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise fail("JSON", error) from None
+        raise fail("JSON", str(error)) from None
     if not isinstance(note, dict):
         raise fail("an object with width, height, boxes_xyxy_px and labels", type(note).__name__)
     missing = {"width", "height", "boxes_xyxy_px", "labels"} - note.keys()
@@ -307,13 +230,14 @@ def parse_note(text: bytes, key: str, where: str) -> Note:
     width, height, names = note["width"], note["height"], note["labels"]
     for side in (width, height):
         if type(side) is not int or not 0 < side <= MAX_SIDE_PX:
-            raise fail("width and height in whole px", f"{width} x {height}")
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+            raise fail(f"width and height in whole px from 1 to {MAX_SIDE_PX:,}", [width, height])
+    if not isinstance(names, list) or not all(isinstance(name, str) and name.isprintable() and name for name in names):
         raise fail("labels as a list of class names", names)
     count = len(names)
     boxes = _numbers(note["boxes_xyxy_px"], count, 4)
     if boxes is None:
-        raise fail(f"boxes_xyxy_px as [x1, y1, x2, y2] of finite numbers for each of {count} labels", "others")
+        expected = f"boxes_xyxy_px as [x1, y1, x2, y2] of finite numbers for each of {count} labels"
+        raise fail(expected, note["boxes_xyxy_px"])
     inside = (boxes >= 0).all(1) & (boxes <= (width, height, width, height)).all(1)
     bad = ~(inside & (boxes[:, 2:] > boxes[:, :2]).all(1))
     if bad.any():
@@ -322,8 +246,8 @@ def parse_note(text: bytes, key: str, where: str) -> Note:
     if "areas_px" in note:
         given = note["areas_px"]
         rows = _numbers([[area] for area in given] if isinstance(given, list) else None, count, 1)
-        if rows is None:
-            raise fail(f"areas_px as {count} finite numbers", given)
+        if rows is None or (rows < 0).any():
+            raise fail(f"areas_px as {count} finite numbers from 0", given)
         areas = rows[:, 0]
     flags = {}
     for name in ("difficult", "crowd"):
@@ -331,7 +255,7 @@ def parse_note(text: bytes, key: str, where: str) -> Note:
         if not isinstance(flags[name], list) or [type(flag) for flag in flags[name]] != [bool] * count:
             raise fail(f"{name} as {count} times true or false", flags[name])
     image_id = note.get("image_id", key)
-    if not isinstance(image_id, str | int) or not re.fullmatch(r"[\x21-\x7e]{1,200}", str(image_id)):
+    if type(image_id) not in (str, int) or not re.fullmatch(r"[\x21-\x7e]{1,200}", str(image_id)):
         raise fail("image_id as a number or a word", image_id)
     return Note(
         image_id=str(image_id),
@@ -373,9 +297,6 @@ def scan_shard(path: Path) -> Scan:
     with path.open("rb") as file:
         texts = [os.pread(file.fileno(), entry.json_bytes, entry.json_offset) for entry in found]
     notes = [parse_note(text, entry.key, f"{path}: {entry.key}.json") for text, entry in zip(texts, found, strict=True)]
-    for entry in found:
-        if not re.fullmatch(r"[\x21-\x7e]+", entry.key):
-            raise ValueError(f"{path}: expected keys of printable ASCII without spaces, found {entry.key!r}; rename it")
     columns: dict[str, NDArray[Any]] = {
         "keys": np.array([entry.key for entry in found], dtype="S"),
         "image_ids": np.array([note.image_id for note in notes], dtype="S"),

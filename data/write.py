@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.decode import decode
-from data.index import FORMAT, VERSION, Note, Scan, ShardIndex, entries, scan_shard, seal
+from data.index import FORMAT, VERSION, Note, Scan, ShardIndex, scan_shard, seal
 from data.order import random_bits
 from data.parallel import in_parallel
 from data.sample import Annotations, Record
+from data.tar import entries
 
 NUM_LISTED = 10  # an error about many images shows this many of them
 
@@ -34,8 +36,6 @@ def write_shards(
     drop_corrupt: bool = False,
 ) -> ShardIndex:
     """Writes the set into `out`. Every image is decoded once on the way and its size compared with the annotation."""
-    if (out / "index.json").exists():
-        raise ValueError(f"{out} already holds a finished set of shards; remove it or choose another folder")
     if not annotations.records:
         raise ValueError(f"{annotations.source}: no images to write")
     _check_keys(annotations)
@@ -71,6 +71,12 @@ def write_shards(
 
 def index_shards(folder: Path, classes: Sequence[str] | None = None, workers: int = 0) -> ShardIndex:
     """Makes the index of tars that another program wrote (layout: docs/data.md). Images are not decoded: `verify`."""
+    if (folder / "index.json").exists():
+        raise ValueError(f"{folder} already has an index; remove its index.json to have it made again")
+    if (folder / "unfinished.json").exists():
+        raise ValueError(
+            f"{folder} holds an interrupted run of `python -m data.shards`; repeat its command to finish it"
+        )
     names = sorted(path.name for path in folder.glob("*.tar"))
     if not names:
         raise ValueError(f"{folder}: expected tars of KEY.jpg and KEY.json, found no *.tar")
@@ -134,9 +140,9 @@ def _refuse_twice(out: Path, keys: NDArray[np.bytes_]) -> None:
 def _check_keys(annotations: Annotations) -> None:
     seen: dict[str, Record] = {}
     for record in annotations.records:
-        if not all("!" <= letter <= "~" and letter not in "./\\" for letter in record.key) or not record.key:
+        if not re.fullmatch(r"[!-~]{1,95}", record.key) or any(letter in "./\\" for letter in record.key):
             raise ValueError(
-                f"{record.image}: expected a name of printable ASCII without dots, slashes and spaces, found "
+                f"{record.image}: expected a name of up to 95 ASCII letters without dots, slashes and spaces, found "
                 f"{record.key!r}; rename the image"
             )
         if record.key in seen:
@@ -237,8 +243,11 @@ def _plan_digest(annotations: Annotations, groups: Sequence[Sequence[Record]]) -
 
 def _take_up(out: Path, plan: str) -> None:
     """Keeps what an interrupted run of the same plan has finished, clears away everything else it left."""
-    started = out / "unfinished.json"
-    if not started.exists() or started.read_text() != json.dumps({"plan": plan}):
+    started, text = out / "unfinished.json", json.dumps({"plan": plan}).encode()
+    same = started.exists() and started.read_bytes() == text
+    if (out / "index.json").exists() and not same:  # with it: interrupted between its last two steps
+        raise ValueError(f"{out} already holds a finished set of shards; remove it or choose another folder")
+    if not same:
         foreign = sorted(path.name for path in out.glob("*.tar"))
         if foreign and not started.exists():
             raise ValueError(
@@ -246,13 +255,13 @@ def _take_up(out: Path, plan: str) -> None:
                 "choose another folder, or make the index of these tars: python -m data.shards index"
             )
         _clear(out)
-        _write_file(started, json.dumps({"plan": plan}).encode())
-    for path in out.glob("*.part"):
+        _write_file(started, text)
+    for path in out.glob("shard-*.part"):
         path.unlink()
 
 
 def _clear(out: Path) -> None:
-    for pattern in ("shard-*.tar", "*.part", "index.npz", "unfinished.json"):
+    for pattern in ("index.json", "shard-*.tar", "shard-*.part", "index.*.part", "index.npz", "unfinished.json*"):
         for path in out.glob(pattern):
             path.unlink()
 

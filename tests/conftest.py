@@ -46,7 +46,7 @@ def shards(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders `train` (several uneven shards) and `val` of the drawn pictures."""
     out = tmp_path_factory.mktemp("shards")
     for split in ("train", "val"):
-        write_shards(read_voc(drawn, [f"2007:{split}"]), out / split, shard_mb=0.15)
+        write_shards(read_voc(drawn, [f"2007:{split}"]), out / split, shard_mb=0.15, workers=1)
     return out
 
 

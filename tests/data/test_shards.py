@@ -14,9 +14,10 @@ import pytest
 import webdataset
 
 from data.decode import decode
-from data.index import ShardIndex, ShardReader, entries, parse_header, seal
+from data.index import ShardIndex, ShardReader, parse_header, seal
 from data.sample import Annotations, Record
 from data.shards import main
+from data.tar import entries
 from data.verify import verify
 from data.voc import read_voc
 from data.write import write_shards

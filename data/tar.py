@@ -1,0 +1,156 @@
+"""What lies where in a tar of samples: KEY.jpg (or jpeg, png) and KEY.json, side by side. Nothing in it is believed.
+
+Reads what POSIX, GNU, BSD and Python's tar write. Differs from `tarfile`: that takes a header it cannot read for the
+end of the tar, so a damaged one would lose its last samples in silence; it reads names of any length, and (before
+Python 3.11.14) follows a negative size round in circles.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png")
+BLOCK = 512  # bytes: a header is one, data is filled up to whole ones
+PLAIN, FOLDER, PAX, PAX_OF_ALL, GNU_NAME = (b"0", b"\0"), b"5", b"x", b"g", b"L"  # kinds of headers
+PAX_FIELDS = (b"path", b"size")  # the others, times and owners, don't matter here
+MAX_EXTENSION = 2**16  # bytes of a header about the next one; a name takes a few hundred
+
+
+class Entry(NamedTuple):
+    """One sample: byte ranges of its image and its annotation."""
+
+    key: str
+    image_offset: int
+    image_bytes: int
+    json_offset: int
+    json_bytes: int
+
+
+class _File(NamedTuple):
+    name: str
+    offset: int
+    length: int
+
+
+def entries(path: Path) -> Iterator[Entry]:
+    """The samples in their order.
+
+    As in webdataset, neighbours with the same key are one sample, a key ends at the first dot after the last slash, and
+    files without a key, like README or .hidden, are passed over.
+    """
+    key, parts = "", dict[str, _File]()
+    for file in _files(path):
+        *folders, base = file.name.split("/")
+        if file.name.startswith("/") or ".." in folders:
+            raise ValueError(f"{path}: expected names below the folder of the tar, found {file.name!r}; make it again")
+        stem, _, extension = base.partition(".")
+        if not stem or not extension:
+            continue
+        found = "/".join([*(folder for folder in folders if folder not in ("", ".")), stem])
+        if found != key:
+            yield from _sample(path, key, parts)
+            key, parts = found, {}
+        if extension.lower() in parts:
+            raise ValueError(f"{path}: expected each name once, found {file.name!r} again; rename one of the two")
+        parts[extension.lower()] = file
+    yield from _sample(path, key, parts)
+
+
+def _sample(path: Path, key: str, parts: dict[str, _File]) -> Iterator[Entry]:
+    """One; or none, of files that are neither image nor annotation."""
+    if not any(extension.endswith((*IMAGE_EXTENSIONS, "json")) for extension in parts):
+        return
+    images = [extension for extension in parts if extension in IMAGE_EXTENSIONS]
+    if len(images) != 1 or "json" not in parts:
+        found = ", ".join(f"{key}.{extension}" for extension in parts)
+        raise ValueError(
+            f"{path}: expected one image (jpg, jpeg or png) and one json side by side for each key, found {found}; "
+            "a key ends at its first dot; docs/data.md describes the layout"
+        )
+    if not re.fullmatch(r"[\x21-\x7e]{1,200}", key):
+        raise ValueError(f"{path}: expected keys of up to 200 ASCII letters without spaces, found {key!r}; rename it")
+    image, note = parts[images[0]], parts["json"]
+    yield Entry(key, image.offset, image.length, note.offset, note.length)
+
+
+# ----------------------------------------------------------------------------------------------------------- the tar
+
+
+def _files(path: Path) -> Iterator[_File]:
+    """Plain files. Where a header is expected there must be one, and after the end nothing but zeros."""
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        place, given = 0, dict[str, str]()  # given: what headers before it say about the next file
+        while (header := file.read(BLOCK)) != bytes(BLOCK):
+            kind, start = header[156:157], place + BLOCK
+            length = _length(header, given)
+            if length is None or start + length > size:
+                raise ValueError(
+                    f"{path} is cut short or damaged: expected a whole file or the end of the tar at byte {place}; "
+                    "copy it again or make it again"
+                )
+            if kind in (PAX, PAX_OF_ALL, GNU_NAME):
+                given |= _extension(path, kind, file.read(min(length, MAX_EXTENSION)))
+            else:
+                name, given = given.get("path") or _name(header), {}
+                if kind not in (*PLAIN, FOLDER):
+                    raise ValueError(f"{path}: expected plain files, found {name!r}, a link or a special file")
+                if kind != FOLDER and not name.endswith("/"):  # the slash: a folder, as of 1979
+                    yield _File(name, start, length)
+            place = start + -(-length // BLOCK) * BLOCK
+            file.seek(place)
+        if file.read(BLOCK) != bytes(BLOCK):
+            raise ValueError(f"{path} is cut short: expected two empty blocks at byte {place}; copy it again")
+        while rest := file.read(2**20):
+            if any(rest):
+                raise ValueError(f"{path} goes on after its end at byte {place}: several tars in one? make it again")
+
+
+def _length(header: bytes, given: dict[str, str]) -> int | None:
+    """Bytes of data after this header; None if it is not one."""
+    sum_of_all = sum(header) - sum(header[148:156]) + 8 * ord(" ")
+    if len(header) < BLOCK or _number(header[148:156]) != sum_of_all:
+        return None
+    kind = header[156:157]
+    if kind == FOLDER:
+        return 0
+    if "size" in given and kind not in (PAX, PAX_OF_ALL, GNU_NAME):
+        return int(given["size"])
+    return _number(header[124:136])
+
+
+def _number(field: bytes) -> int | None:
+    """Octal digits, or GNU's binary form for large ones."""
+    if field.startswith(b"\x80"):
+        return int.from_bytes(field[1:])
+    digits = field.partition(b"\0")[0].strip(b" ")
+    return int(digits or b"0", 8) if re.fullmatch(rb"[0-7]*", digits) else None
+
+
+def _name(header: bytes) -> str:
+    name, prefix = (_text(header[start:stop]) for start, stop in ((0, 100), (345, 500)))
+    return f"{prefix}/{name}" if header[257:263] == b"ustar\0" and prefix else name
+
+
+def _text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode(errors="replace")
+
+
+def _extension(path: Path, kind: bytes, data: bytes) -> dict[str, str]:
+    """Name and size of the next file, where its extension header gives them."""
+    if kind == GNU_NAME:
+        return {"path": _text(data)}
+    given = {}
+    while data:
+        record = re.match(rb"([1-9][0-9]{0,5}) ([^=]+)=", data)
+        length = int(record[1]) if record else 0
+        if record is None or length <= record.end() or data[length - 1 : length] != b"\n":
+            raise ValueError(f"{path} is damaged: expected records in a pax header, found {data[:20]!r}; copy it again")
+        given[record[2]] = data[record.end() : length - 1]
+        data = data[length:]
+    strange = [name for name in given if name.startswith(b"GNU.sparse") or (kind == PAX_OF_ALL and name in PAX_FIELDS)]
+    if strange or not re.fullmatch(rb"[0-9]{1,15}", given.get(b"size", b"0")):
+        raise ValueError(f"{path}: expected plain files, found {given} in a pax header; make the tar again")
+    return {name.decode(): given[name].decode(errors="replace") for name in PAX_FIELDS if name in given}
