@@ -35,10 +35,14 @@ def random_bits(count: int, *key: int) -> NDArray[np.uint64]:
     return np.random.Philox(key=[seed, major], counter=[0, 0, minor, 0]).random_raw(count)
 
 
+def shard_order(num_shards: int, seed: int, epoch: int) -> Ids:
+    return np.argsort(random_bits(num_shards, seed, epoch, 0), kind="stable")
+
+
 def epoch_order(shard_sizes: Ids, seed: int, epoch: int, window: int) -> Ids:
     """[N] all sample numbers (shard by shard, 0..N-1) in the order of this epoch. O(N log N)."""
     shard_starts = np.concatenate([[0], np.cumsum(shard_sizes)])
-    shards = np.argsort(random_bits(len(shard_sizes), seed, epoch, 0), kind="stable")
+    shards = shard_order(len(shard_sizes), seed, epoch)
     sizes = shard_sizes[shards]
     # sample numbers, shard after shard in the shuffled order of shards
     samples = np.repeat(shard_starts[shards] - np.concatenate([[0], np.cumsum(sizes)])[:-1], sizes)
@@ -71,6 +75,15 @@ class Order:
             inside = epochs == epoch
             samples[inside] = self._epoch(int(epoch))[where[inside] % self.num_samples]
         return samples, epochs
+
+    def shards_from(self, position: int) -> tuple[list[int], list[int]]:
+        """Shards in the order in which the stream needs them: those for the rest of this epoch, then all others."""
+        epoch, seen = divmod(position, self.num_samples)
+        shards = shard_order(len(self.shard_sizes), self.seed, epoch)
+        reached = int(np.searchsorted(np.cumsum(self.shard_sizes[shards]), seen, side="right"))
+        now = shards[reached // self.window * self.window :].tolist()  # a window is needed whole
+        after = shard_order(len(self.shard_sizes), self.seed, epoch + 1)
+        return now, after[~np.isin(after, now)].tolist()
 
     def _epoch(self, epoch: int) -> Ids:
         if epoch not in self._epochs:

@@ -210,3 +210,25 @@ def test_random_words_are_a_function_of_their_key() -> None:
     assert len(set(words.values())) == len(words)
     assert tuple(random_bits(9, 0, 1)[:4].tolist()) == words[0, 1]  # more of them: the same ones first
     assert random_bits(2, 0).tolist() == random_bits(2, 0, 0, 0).tolist()
+
+
+@given(
+    shard_sizes=st.lists(st.integers(1, 9), min_size=1, max_size=30),
+    window=st.integers(1, 9),
+    position=st.integers(0, 500),
+)
+def test_shards_come_in_the_order_in_which_the_stream_needs_them(
+    shard_sizes: list[int], window: int, position: int
+) -> None:
+    order = Order(sizes(*shard_sizes), 5, window)
+    now, after = order.shards_from(position)
+    assert sorted(now + after) == list(range(len(shard_sizes)))
+    left = order.num_samples - position % order.num_samples
+    shard_of = np.repeat(np.arange(len(shard_sizes)), shard_sizes)
+    for start, length, found in ((position, left, now), (position + left, order.num_samples, after)):
+        first_needs = list(dict.fromkeys(shard_of[order[start : start + length][0]].tolist()))
+        if found is now:
+            assert set(first_needs) <= set(now) and len(now) < len(set(first_needs)) + window
+        places = [found.index(shard) for shard in first_needs if shard in found]
+        # inside a window samples are mixed, and so is who is needed first
+        assert all(later > earlier - window for earlier, later in pairwise(places))

@@ -1,0 +1,234 @@
+"""One file from a server that is slow, cut, or lies: whole and right in the end, or a message that says why not."""
+
+import hashlib
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import data.fetch
+from data.fetch import check_address, fetch, is_remote, location
+from tests.servers import Liar, nginx
+
+DATA = np.random.default_rng(0).integers(0, 256, 3_000_000, np.uint8).tobytes()
+SHA256 = hashlib.sha256(DATA).hexdigest()
+NAME = "shard-000000.tar"
+
+
+@pytest.fixture(autouse=True)
+def no_time_to_waste(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data.fetch, "PAUSES_S", (0, 0.01, 0.01))
+    monkeypatch.setattr(data.fetch, "TIMEOUT_S", 1)
+
+
+@pytest.fixture
+def liar() -> Iterator[Liar]:
+    with Liar({NAME: DATA}) as server:
+        yield server
+
+
+def bring(address: str, folder: Path, **changes: object) -> bytes:
+    arguments = {"sha256": SHA256, "size": len(DATA)} | changes
+    assert fetch(address, NAME, folder / NAME, **arguments)  # type: ignore[arg-type]
+    assert [path.name for path in folder.iterdir()] == [NAME]
+    return (folder / NAME).read_bytes()
+
+
+# --------------------------------------------------------------------------------------------------------- http
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        [],
+        [0],
+        [1_200_000, 1_200_000],
+        [1_200_000, "503", 0, 1_200_000],
+        [1_000_000, "no range"],
+        [1_000_000, "other range"],
+        ["no length", "no length"],
+        ["altered"],
+        ["longer"],
+        ["shorter"],
+        ["html"],
+        [2_000_000, "html", "no range"],
+        [2_000_000, "shorter"],
+    ],
+    ids=str,
+)
+def test_a_file_comes_whole_through_a_bad_connection(liar: Liar, tmp_path: Path, behaviour: list[str | int]) -> None:
+    liar.behaviour[NAME].extend(behaviour)
+    assert bring(liar.address, tmp_path) == DATA
+    assert not liar.behaviour[NAME]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        (["404"], r"the server answers 404 Not Found; correct the address or put the whole set there"),
+        (["html"] * 2, r"expected 3,000,000 bytes, the server has 26, twice"),
+        (["shorter"] * 2, r"expected 3,000,000 bytes, the server has 1,500,000, twice; the file there is not the one"),
+        (["longer"] * 2, r"expected 3,000,000 bytes, the server has 3,000,004, twice"),
+        ([2_000_000, "other range", "altered"], r"SHA-256 [0-9a-f]{16}\.\.\., found [0-9a-f]{16}\.\.\., twice"),
+        (["altered"] * 2, rf"expected bytes of SHA-256 {SHA256[:16]}\.\.\., found [0-9a-f]{{16}}\.\.\., twice"),
+        (["503"] * 4, r"the server answers 503 .*, after 4 attempts; 0 bytes have come and are kept"),
+        ([500_000] * 3 + [0], r"the connection ended after 1,500,000, after 4 attempts; 1,500,000 bytes have come"),
+    ],
+    ids=str,
+)
+def test_a_file_that_cannot_be_had_is_named(
+    liar: Liar, tmp_path: Path, behaviour: list[str | int], message: str
+) -> None:
+    liar.behaviour[NAME].extend(behaviour)
+    with pytest.raises(ValueError, match=message) as found:
+        bring(liar.address + "?signature=secret", tmp_path)
+    assert f"{liar.address}/{NAME}: " in str(found.value)
+    assert "secret" not in str(found.value)
+    assert not (tmp_path / NAME).exists() and not liar.behaviour[NAME]
+
+
+def test_a_slow_connection_that_always_breaks_still_gets_there(liar: Liar, tmp_path: Path) -> None:
+    """As long as something comes, the count of attempts starts anew."""
+    liar.files[NAME] = DATA * 4
+    liar.behaviour[NAME].extend([1_100_000] * 10)
+    whole = DATA * 4
+    assert bring(liar.address, tmp_path, sha256=hashlib.sha256(whole).hexdigest(), size=len(whole)) == whole
+
+
+def test_only_what_is_missing_is_asked_for(liar: Liar, tmp_path: Path) -> None:
+    (tmp_path / f"{NAME}.part").write_bytes(DATA[:2_999_000])
+    assert bring(liar.address, tmp_path) == DATA
+    assert liar.requests == [(NAME, "bytes=2999000-")]
+
+
+def test_a_part_that_was_complete_needs_no_request(liar: Liar, tmp_path: Path) -> None:
+    (tmp_path / f"{NAME}.part").write_bytes(DATA)
+    assert bring(liar.address, tmp_path) == DATA
+    assert not liar.requests
+
+
+@pytest.mark.parametrize("part", [b"other bytes", DATA + b"more", bytes(len(DATA))])
+def test_a_part_of_something_else_is_thrown_away(liar: Liar, tmp_path: Path, part: bytes) -> None:
+    (tmp_path / f"{NAME}.part").write_bytes(part)
+    assert bring(liar.address, tmp_path) == DATA
+    assert liar.requests[-1] == (NAME, None)
+
+
+def test_a_file_of_unknown_size_and_digest_comes_whole_too(liar: Liar, tmp_path: Path) -> None:
+    liar.behaviour[NAME].extend([1_000_000, 0])
+    assert bring(liar.address, tmp_path, sha256=None, size=None) == DATA
+
+
+def test_a_server_that_falls_silent_is_left(tmp_path: Path) -> None:
+    with Liar({NAME: DATA}) as server:
+        server.stall_after = 100_000
+        with pytest.raises(ValueError, match=r"timed out, after 4 attempts; 400,000 bytes have come and are kept"):
+            bring(server.address, tmp_path)
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Connection refused.*after 4 attempts; 0 bytes have come"):
+        bring("http://127.0.0.1:9", tmp_path)
+
+
+def test_it_ends_when_asked_to_and_keeps_what_has_come(liar: Liar, tmp_path: Path) -> None:
+    liar.stall_after = 1_000_000
+    stop = threading.Event()
+    threading.Timer(0.3, stop.set).start()
+    assert not fetch(liar.address, NAME, tmp_path / NAME, sha256=SHA256, size=len(DATA), stop=stop)
+    assert [path.name for path in tmp_path.iterdir()] == [f"{NAME}.part"]
+    assert (tmp_path / f"{NAME}.part").read_bytes() == DATA[: (tmp_path / f"{NAME}.part").stat().st_size]
+
+
+def test_nginx_whole_and_from_the_middle(tmp_path: Path) -> None:
+    (tmp_path / "root/a set").mkdir(parents=True)
+    (tmp_path / "root/a set" / NAME).write_bytes(DATA)
+    out = tmp_path / "out"
+    out.mkdir()
+    with nginx(tmp_path / "root", tmp_path / "nginx") as address:
+        assert bring(address + "/a%20set/", out) == DATA
+        (out / NAME).unlink()
+        (out / f"{NAME}.part").write_bytes(DATA[:1_000_000])
+        assert bring(address + "/a%20set", out) == DATA
+        with pytest.raises(ValueError, match=r"/another/shard-000000\.tar: the server answers 404 Not Found"):
+            bring(address + "/another", out)
+        with pytest.raises(ValueError, match="control characters"):
+            bring(address + "/a set", out)
+    assert " 206 " in (tmp_path / "nginx/access").read_text()
+
+
+# --------------------------------------------------------------------------------------------------------- pipe
+
+
+def test_a_command_brings_a_file(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / NAME).write_bytes(DATA)
+    out = tmp_path / "out"
+    out.mkdir()
+    assert bring(f"pipe:cat {tmp_path}/there/{{}}", out) == DATA
+    (out / f"{NAME}.part").write_bytes(DATA[:1_000_000])
+    assert bring(f"pipe:cat {tmp_path}/there/{{}}", out) == DATA
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            "cat /nowhere/{}",
+            r"pipe:cat /nowhere/shard-000000\.tar: the command ended with exit code 1 cat: .*No such file",
+        ),
+        ("echo {}", r"expected 3,000,000 bytes, the connection ended after 17, after 4 attempts"),
+        ("sleep 60 # {}", r"the command gave no byte for 1 s"),
+        ("yes {}", r"expected 3,000,000 bytes, found more, twice"),
+        ("head -c 3000000 /dev/zero # {}", r"expected bytes of SHA-256 .*, twice"),
+    ],
+)
+def test_a_command_that_does_not_bring_it(tmp_path: Path, command: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        bring(f"pipe:{command}", tmp_path)
+    assert not (tmp_path / NAME).exists()
+
+
+# ----------------------------------------------------------------------------------------------------- addresses
+
+
+def test_what_is_an_address() -> None:
+    assert all(map(is_remote, ["http://host/set", "s3://bucket/set", "pipe:cat {}", "gs://bucket/set"]))
+    assert not any(map(is_remote, ["/data/train", "datasets/voc", "C:/data"]))
+    assert location("http://host/set/?a=b", NAME) == f"http://host/set/{NAME}?a=b"
+    assert location("s3://bucket", NAME) == f"s3://bucket/{NAME}"
+    assert location("pipe:ssh host cat /a/{} | tee {}", "x") == "pipe:ssh host cat /a/x | tee x"
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        (
+            "gs://bucket/set",
+            r"gs://bucket/set: expected a folder, http\(s\)://HOST/SET, s3://BUCKET/SET or pipe:COMMAND",
+        ),
+        ("pipe:cat /data", r"pipe:cat /data: expected \{\} in the command"),
+        ("http:///set", r"expected the name of a host"),
+        ("s3:///set", r"expected the name of a bucket"),
+        ("https://me:secret@host/set", r"^https:// address: expected the name of a host .* without user and password"),
+    ],
+)
+def test_addresses_that_cannot_be(address: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message) as found:
+        check_address(address)
+    assert "secret" not in str(found.value)
+    for good in ("http://host/set", "https://host:1/a/set?x=y", "s3://bucket/set", "pipe:cat {}"):
+        check_address(good)
+
+
+# ------------------------------------------------------------------------------------------------------------ s3
+
+
+def test_without_its_package_s3_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "boto3", None)
+    data.fetch._s3_client.cache_clear()
+    with pytest.raises(ValueError, match="pip install boto3"):
+        bring("s3://bucket/set", tmp_path)
