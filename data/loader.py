@@ -19,15 +19,18 @@ from typing import Literal
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from data.augment import AugmentConfig, Colour, stretch
+from data.fetch import is_remote
 from data.index import ShardIndex
 from data.order import BatchPlan, Order, plan
 from data.pixels import layout_row
 from data.reader import NOT_AUGMENTED, BatchReader, Filled, Numbered
+from data.remote import open_remote
 from data.sample import Batch
 from data.slots import Slots
+from data.staging import Staging, Wanted
 from data.transfer import Transfer
 
 PREFETCH = 2  # batches in the making for each worker
@@ -35,8 +38,9 @@ PREFETCH = 2  # batches in the making for each worker
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    train: str  #: folder of shards
+    train: str  #: folder of shards; elsewhere: http(s)://HOST/SET, s3://BUCKET/SET or pipe:COMMAND {}
     val: str
+    staging: str | None = None  #: folder on a disk of each machine, where shards from elsewhere are brought to
     classes: list[str] | None = None  #: what the shards must hold; None: whatever they hold
     batch: int = 64  #: images of one step, over all processes
     sides: list[int] = field(default_factory=lambda: list(range(320, 609, 32)))  #: px, multiples of 32
@@ -59,14 +63,26 @@ class DataConfig:
                 raise ValueError(f"data.{name}={getattr(self, name)}: expected at least 1")
 
 
-def open_shards(folder: str, classes: list[str] | None) -> ShardIndex:
-    index = ShardIndex.load(Path(folder))
+def open_shards(address: str, classes: list[str] | None, staging: str | None) -> ShardIndex:
+    index = open_remote(address, staging) if is_remote(address) else ShardIndex.load(Path(address))
     if classes is not None and tuple(classes) != index.classes:
         raise ValueError(
-            f"the shards at {folder} hold the classes {', '.join(index.classes)}; expected {', '.join(classes)}, as "
+            f"the shards at {address} hold the classes {', '.join(index.classes)}; expected {', '.join(classes)}, as "
             "data.classes or the training shards say: correct the config, or make the shards with these --classes"
         )
     return index
+
+
+def staged(train: "Loader", val: "Loader", start: int) -> Staging:
+    """Brings shards from elsewhere, in the order in which training from this position needs them."""
+    now, after = train.order.shards_from(start)
+    return Staging(
+        [
+            Wanted(train.config.train, train.index, now),
+            Wanted(val.config.val, val.index, range(len(val.index.shards))),
+            Wanted(train.config.train, train.index, after),
+        ]
+    )
 
 
 class Loader:
@@ -176,7 +192,7 @@ class Loader:
             # the server that workers are forked from imports all this once, not each of them
             multiprocessing.get_context("forkserver").set_forkserver_preload(["data.reader"])
         loader = DataLoader(
-            reader,
+            _Answers(reader),
             sampler=_Once(numbered()),  # the "index" of this dataset is a plan
             batch_size=None,
             num_workers=workers,
@@ -189,14 +205,31 @@ class Loader:
         atexit.register(_end_workers)  # last registered, first called: before Python waits for the workers
         return self._deliver(found, asked, reader)
 
-    def _deliver(self, found: Iterator[Filled], asked: deque[Numbered], reader: BatchReader) -> Iterator[Batch]:
+    def _deliver(
+        self, found: Iterator[Filled | ValueError], asked: deque[Numbered], reader: BatchReader
+    ) -> Iterator[Batch]:
         transfer = Transfer(self.device, reader.slots, packed=reader.packed, coloured=reader.colour)
         try:
             for filled in found:
+                if isinstance(filled, ValueError):
+                    raise filled
                 yield transfer(*asked.popleft(), filled)
                 transfer.wait_for_all_but_the_last()
         finally:
             transfer.close()
+
+
+class _Answers(Dataset[Filled | ValueError]):
+    """The reader in a worker. An error is an answer too: raised there, it would come back as a traceback."""
+
+    def __init__(self, reader: BatchReader) -> None:
+        self._reader = reader
+
+    def __getitem__(self, numbered: Numbered) -> Filled | ValueError:
+        try:
+            return self._reader[numbered]
+        except ValueError as error:
+            return error
 
 
 class _Once:

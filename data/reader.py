@@ -31,6 +31,7 @@ from data.order import BatchPlan
 from data.pixels import layout_row
 from data.sample import truth_slots
 from data.slots import Slots
+from data.staging import Arrivals
 
 NOT_AUGMENTED = -1  # in BatchPlan.epochs
 Image = NDArray[np.uint8]
@@ -71,7 +72,7 @@ class BatchReader(Dataset[Filled]):
         """packed: leave geometry to the device, and hand over decoded images. colour: change colours here."""
         self.index, self.slots, self.augment, self.seed, self.resize = index, slots, augment, seed, resize
         self.packed, self.colour, self.cache_folder = packed, colour, cache
-        self.shards = ShardReader(index)
+        self.shards, self.arrivals = ShardReader(index), Arrivals(index)
         self._cache: DecodedCache | None = None
         self._scratch: Image | None = None
 
@@ -120,6 +121,7 @@ class BatchReader(Dataset[Filled]):
         """The decoded image and its number: an unreadable one is replaced by the next in the shards."""
         for step in range(self.index.num_samples):
             source = (sample + step) % self.index.num_samples
+            self.arrivals.wait_for(source)
             try:
                 return self._decoded(source, room), source
             except ValueError as error:

@@ -45,6 +45,8 @@ class Turn:
 
     def taken(self) -> bool:
         """By anybody."""
+        if not (self.folder / LOCK).exists():
+            return False
         file = self._locked(fcntl.LOCK_SH)
         if file is not None:
             file.close()

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from data.demo import draw_shards
-from data.loader import Loader, open_shards
+from data.loader import Loader, open_shards, staged
 from launch.environment import Environment
 from launch.stop import StopSignal
 from train.board import Board
@@ -29,9 +29,9 @@ def train(config: Config, env: Environment) -> Progress:
     env.barrier()
     mine = partial(Loader, rank=env.rank, world_size=env.world_size, device=env.device)
     share = partial(mine, config=config.data, seed=config.seed)
-    loader = share(open_shards(config.data.train, config.data.classes))
+    loader = share(open_shards(config.data.train, config.data.classes, config.data.staging))
     classes, per_epoch = loader.index.classes, loader.index.num_samples
-    val_loader = share(open_shards(config.data.val, list(classes)))
+    val_loader = share(open_shards(config.data.val, list(classes), config.data.staging))
     torch.manual_seed(config.seed)  # the same weights on every process; the data has its own randomness
     model = build_model(config.model, len(classes), len(config.anchor_pairs))
     if config.weights:
@@ -48,6 +48,7 @@ def train(config: Config, env: Environment) -> Progress:
     last = config.epochs * per_epoch
     with (
         StopSignal() as stop,
+        staged(loader, val_loader, progress.images),
         Board(run / "board", config.board, env, start=progress.images, stop=last, settings=flat(config)) as board,
     ):
         step.warm_up(loader.blank_batches())
