@@ -4,6 +4,7 @@ python -m data.shards voc ROOT --split 2007:trainval,2012:trainval OUT
 python -m data.shards index FOLDER       the index of tars that another program made
 python -m data.shards verify OUT         read everything back
 python -m data.shards stats OUT          counts, sizes, how anchors fit; --png draws charts of it
+python -m data.shards show OUT SHEET.png images with their truths; --augment N: and what training makes of them
 """
 
 import argparse
@@ -12,8 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from data.index import ShardIndex
+from data.loader import DataConfig
+from data.sheet import read_data_config, sheet
 from data.stats import measure, picture, read_anchors, table
 from data.verify import verify
 from data.voc import read_voc
@@ -42,12 +46,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     check = commands.add_parser("verify", help="read everything back")
     count = commands.add_parser("stats", help="what is in the shards, and what a network would see of it")
-    count.add_argument("--side", type=int, default=416, help="px of the network's input")
+    show = commands.add_parser("show", help="a picture of some images with their truths on them")
     count.add_argument("--resize", choices=("letterbox", "stretch"), default="letterbox", help="how images get square")
     count.add_argument("--anchors", help="a config, or 1.32,1.73,3.19,4.01,...: w,h in cells of 32 px")
     count.add_argument("--png", type=Path, help="file for the charts")
-    for reading in (index, check, count):
+    for reading in (index, check, count, show):
         reading.add_argument("out", type=Path, metavar="FOLDER")
+    show.add_argument("sheet", type=Path, help="file for the picture: .png or .jpg")
+    show.add_argument("--count", type=int, default=24, help="images")
+    show.add_argument(
+        "--augment", type=int, nargs="?", const=1, default=0, metavar="N", help="and what the first N epochs see"
+    )
+    show.add_argument("--config", type=Path, help="a run's config: its resize and augmentation instead of the defaults")
+    show.add_argument("--seed", type=int, default=0, help="which images, and how augmentation falls out")
+    for looking in (count, show):
+        looking.add_argument("--side", type=int, default=416, help="px of the network's input")
     for command in (voc, index, check):
         command.add_argument("--workers", type=int, default=0, help="processes; default: one for each core")
     options = parser.parse_args(arguments)
@@ -60,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _run(options: argparse.Namespace) -> str:
     if options.command == "stats":
         return _stats(options)
+    if options.command == "show":
+        return _show(options)
     return summary(_index(options))
 
 
@@ -81,6 +96,14 @@ def _stats(options: argparse.Namespace) -> str:
     if options.png:
         picture(stats).save(options.png)
     return table(stats)
+
+
+def _show(options: argparse.Namespace) -> str:
+    index = ShardIndex.load(options.out)
+    config = read_data_config(options.config) if options.config else DataConfig(train="", val="")
+    drawn = sheet(index, config, side=options.side, count=options.count, augmented=options.augment, seed=options.seed)
+    Image.fromarray(drawn).save(options.sheet, quality=92)
+    return f"{min(options.count, index.num_samples)} images of {index.folder} -> {options.sheet}"
 
 
 def summary(index: ShardIndex) -> str:

@@ -1,6 +1,6 @@
 """The whole configuration: sections from their owners, filled from a YAML file and key=value overrides.
 
-The only module that knows every section, and the only one that sees OmegaConf: what leaves here is frozen.
+The only module that knows every section. Nothing that leaves here knows of OmegaConf, and all of it is frozen.
 """
 
 from dataclasses import dataclass, field, fields, is_dataclass

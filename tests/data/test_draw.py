@@ -5,7 +5,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from data.draw import class_colour, draw_boxes
+from data.draw import BLACK, GREY, class_colour, draw_boxes, draw_truths
 
 CLASSES = ("circle", "square", "star")
 
@@ -70,6 +70,64 @@ def test_views_and_read_only_pictures_can_be_drawn_on() -> None:
     image = grey()[:, ::-1]
     image.flags.writeable = False
     assert (draw_boxes(image, np.array([[20.0, 40.0, 60.0, 90.0]]), None, None, CLASSES) == 255).any()
+
+
+# ----------------------------------------------------------------------------------------------------------- truths
+
+
+def truths(
+    image: np.ndarray, boxes: list[list[float]], labels: list[int], difficult: str = "", crowd: str = ""
+) -> np.ndarray:
+    """difficult, crowd: one letter for each object, "x" where it is."""
+    marks = [np.array([mark == "x" for mark in which.ljust(len(boxes))], np.bool_) for which in (difficult, crowd)]
+    return draw_truths(image, np.array(boxes).reshape(-1, 4), np.array(labels, np.int16), *marks, CLASSES)
+
+
+def test_truths_have_the_colour_and_the_name_of_their_class() -> None:
+    image = grey()
+    drawn = truths(image, [[20, 40, 60, 90], [90, 50, 140, 100]], [0, 2])
+    assert (image == 60).all()
+    assert tuple(drawn[90, 40]) == class_colour(0) and tuple(drawn[70, 90]) == class_colour(2)
+    for plate, label in ((drawn[28:40, 22:40], 0), (drawn[38:50, 92:110], 2)):
+        assert (plate == class_colour(label)).all(-1).any() and (plate.astype(int).sum(-1) < 60).any()
+
+
+@pytest.mark.parametrize("marks", [{"difficult": "x"}, {"crowd": "x"}, {"difficult": "x", "crowd": "x"}])
+def test_truths_that_are_not_trained_on_are_dashed(marks: dict[str, str]) -> None:
+    drawn = truths(grey(), [[20, 40, 150, 90]], [0], **marks)
+    lower = drawn[90, 20:150]
+    assert {tuple(pixel) for pixel in lower.tolist()} == {GREY, BLACK}
+    assert 0.4 < (lower == GREY).all(-1).mean() < 0.6
+    assert not (drawn == class_colour(0)).all(-1).any()
+
+
+def test_the_reason_is_written() -> None:
+    box = [[20.0, 40.0, 150.0, 90.0]]
+    difficult, crowd, both = (truths(grey(), box, [0], d, c) for d, c in (("x", ""), ("", "x"), ("x", "x")))
+    assert (difficult != crowd).any() and (crowd == both).all()
+    assert len(set(map(bytes, (truths(grey(), box, [0]), difficult, crowd)))) == 3
+    plates = [(drawn[27] == colour).all(-1).sum() for drawn, colour in ((crowd, GREY), (difficult, GREY))]
+    assert truths(grey(), box, [0])[27, 20:].tolist().count(list(class_colour(0))) < plates[0] < plates[1]
+
+
+def test_names_of_truths_do_not_cover_each_other() -> None:
+    """Five objects in a heap: all boxes are drawn, one name above them, one below."""
+    boxes = [[30 + 2 * number, 50 + 2 * number, 90 + 2 * number, 80 + 2 * number] for number in range(5)]
+    drawn, alone = truths(grey(), boxes, [0] * 5), truths(grey(), boxes[:1], [0])
+    np.testing.assert_array_equal(drawn[30:50, 30:70], alone[30:50, 30:70])
+    assert all(tuple(drawn[70, 30 + 2 * number]) == class_colour(0) for number in range(5))
+    assert (drawn[92:] != 60).any()
+
+
+def test_names_stay_inside_the_picture() -> None:
+    drawn = truths(grey(), [[140, -5, 159, 10], [140, 110, 159, 119]], [2, 0])
+    for label in (2, 0):
+        assert (drawn == class_colour(label)).all(-1)[:, :138].any()  # wider than the box: moved to the left, not cut
+
+
+def test_truths_beyond_the_picture_and_none_at_all() -> None:
+    assert (truths(grey(), [[500, 500, 600, 600]], [1]) == 60).all(-1).mean() > 0.95
+    assert (truths(grey(), [], []) == 60).all()
 
 
 def test_twenty_classes_have_colours_that_can_be_told_apart() -> None:

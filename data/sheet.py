@@ -1,0 +1,100 @@
+"""A contact sheet: images of a set with their truths on them, and beside each what training makes of it.
+
+What is shown comes out of the reader that training uses, so a box that is off here is off in training.
+"""
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from data.augment import place_boxes, whole_image
+from data.boxes import xyxy_from_cxcywh
+from data.draw import draw_truths
+from data.index import ShardIndex
+from data.loader import DataConfig
+from data.order import BatchPlan, random_bits
+from data.reader import NOT_AUGMENTED, BatchReader, Numbered
+from data.slots import Slots
+
+Image = NDArray[np.uint8]
+
+GAP_PX = 8
+LINE_PX = 18  # of text above a picture
+NUM_ACROSS = 6  # pictures
+PAPER, INK = 255, 30
+
+
+def read_data_config(path: Path) -> DataConfig:
+    """The section `data` of a run's config."""
+    try:
+        written = OmegaConf.load(path)
+        section = written.get("data") if isinstance(written, DictConfig) else None
+        if not isinstance(section, DictConfig):
+            raise ValueError(f"{path}: expected a config with a section `data`, such as those of configs/")
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DataConfig), section))
+    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: {str(error).strip().partition(chr(10))[0]}") from None
+    assert isinstance(config, DataConfig)
+    return config
+
+
+def sheet(index: ShardIndex, config: DataConfig, *, side: int, count: int, augmented: int, seed: int) -> Image:
+    """[H, W, 3] `count` images drawn by `seed`: as evaluation sees them, then as the first `augmented` epochs do."""
+    if min(count, side) < 1 or augmented < 0:
+        raise ValueError(f"count={count}, side={side}, augment={augmented}: expected at least 1, 1 and 0")
+    chosen = np.argsort(random_bits(index.num_samples, seed), kind="stable")[:count]
+    reader = BatchReader(
+        index, Slots(1, 1, config.truth_slots, side * side * 3), config.augment, seed=seed, resize=config.resize
+    )
+    rows: list[list[Image]] = [[]]
+    for sample in chosen.tolist():
+        pictures = [
+            _whole(reader, sample, side),
+            *(_augmented(reader, sample, epoch, side) for epoch in range(augmented)),
+        ]
+        if rows[-1] and len(rows[-1]) + len(pictures) > NUM_ACROSS:
+            rows.append([])
+        rows[-1] += pictures
+    across = max(len(row) for row in rows)
+    height, width = rows[0][0].shape[:2]
+    paper = np.full((len(rows) * (height + GAP_PX), across * (width + GAP_PX), 3), PAPER, np.uint8)
+    for down, row in enumerate(rows):
+        for right, picture in enumerate(row):
+            top, left = down * (height + GAP_PX), right * (width + GAP_PX)
+            paper[top : top + height, left : left + width] = picture
+    return paper
+
+
+def _whole(reader: BatchReader, sample: int, side: int) -> Image:
+    index, arrays, objects = reader.index, reader.index.arrays, reader.index.objects(sample)
+    image, _ = _read(reader, sample, NOT_AUGMENTED, side)
+    width, height = index.size_px(sample)
+    boxes = place_boxes(arrays["boxes_xyxy_px"][objects], whole_image(width, height, side, reader.resize), side) * side
+    marks = arrays["difficult"][objects], arrays["crowd"][objects]
+    drawn = draw_truths(image, boxes, arrays["labels"][objects], *marks, index.classes)
+    return _captioned(drawn, f"{index.key(sample)}  {width}x{height}")
+
+
+def _augmented(reader: BatchReader, sample: int, epoch: int, side: int) -> Image:
+    image, truths = _read(reader, sample, epoch, side)
+    truths = truths[truths[:, 4] >= 0]
+    none = np.zeros(len(truths), np.bool_)
+    boxes, labels = xyxy_from_cxcywh(truths[:, :4]) * side, truths[:, 4].astype(np.int64)
+    return _captioned(draw_truths(image, boxes, labels, none, none, reader.index.classes), f"augmented, epoch {epoch}")
+
+
+def _read(reader: BatchReader, sample: int, epoch: int, side: int) -> tuple[Image, NDArray[np.float32]]:
+    reader[Numbered(0, BatchPlan(np.array([sample]), np.array([epoch]), side))]
+    slot = reader.slots[0]
+    return slot.pixels.reshape(side, side, 3), slot.truths[0]
+
+
+def _captioned(picture: Image, text: str) -> Image:
+    line = np.full((LINE_PX, picture.shape[1], 3), PAPER, np.uint8)
+    cv2.putText(line, text, (2, LINE_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (INK, INK, INK), 1, cv2.LINE_AA)
+    return np.concatenate([line, picture])
