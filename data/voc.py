@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import clip
+from data.index import MAX_SIDE_PX
 from data.sample import Annotations, Record
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -56,11 +57,7 @@ def read_voc(
             origin[key] = where
             xml = _existing(folder / "Annotations", image_id, (".xml",), where)
             image = _existing(folder / "JPEGImages", image_id, IMAGE_SUFFIXES, where)
-            try:
-                text = xml.read_text(encoding="utf-8-sig")
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{xml}: expected UTF-8 text, found: {error}; convert the file") from None
-            found.append((key, image_id, image, xml, parse_annotation(text, xml)))
+            found.append((key, image_id, image, xml, parse_annotation(_text(xml), xml)))
 
     degenerate = [sentence for *_, parsed in found for sentence in parsed.degenerate]
     if degenerate and not drop_degenerate:
@@ -93,13 +90,16 @@ def parse_annotation(text: str, path: Path) -> Annotation:
     except ElementTree.ParseError as error:
         raise ValueError(f"{path}: expected XML, found: {error}; fetch or write the file again") from None
     size = _child(root, "size", f"{path}: the annotation")
-    width, height = (int(_number(size, tag, f"{path}: <size>")) for tag in ("width", "height"))
-    if width <= 0 or height <= 0:
-        raise ValueError(f"{path}: expected the image's size in px, found {width}x{height}; correct it")
+    sides = [_number(size, tag, f"{path}: <size>") for tag in ("width", "height")]
+    if not all(1 <= side <= MAX_SIDE_PX and side.is_integer() for side in sides):
+        raise ValueError(f"{path}: expected the image's size in px, found {sides[0]:g}x{sides[1]:g}; correct it")
+    width, height = map(int, sides)
 
     names, boxes, difficult, degenerate = [], [], [], []
     for number, element in enumerate(root.findall("object"), start=1):
         name = (_child(element, "name", f"{path}: object {number}").text or "").strip()
+        if not name.isprintable():
+            raise ValueError(f"{path}: object {number}: expected a class in <name>, found {name[:80]!r}; correct it")
         where = f"{path}: object {number} ({name})"
         corners = _child(element, "bndbox", where)
         xmin, ymin, xmax, ymax = (_number(corners, tag, where) for tag in ("xmin", "ymin", "xmax", "ymax"))
@@ -129,7 +129,7 @@ def _number(parent: ElementTree.Element, tag: str, where: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise ValueError(f"{where}: expected a finite number in <{tag}>, found {text!r}; correct it")
+        raise ValueError(f"{where}: expected a finite number in <{tag}>, found {text[:80]!r}; correct it")
     return number
 
 
@@ -143,15 +143,22 @@ def _listed(folder: Path, name: str) -> list[str]:
             " folder of VOC2007, or trainval under the folder of ImageSets"
         )
     ids = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_text(path).splitlines(), start=1):
         image_id, *flags = line.split() or [""]
-        if flags not in ([], ["-1"], ["0"], ["1"]):
-            raise ValueError(f"{path}:{number}: expected ID or ID -1|0|1, found {line!r}; correct it")
+        if flags not in ([], ["-1"], ["0"], ["1"]) or "/" in image_id:
+            raise ValueError(f"{path}:{number}: expected ID or ID -1|0|1, found {line[:80]!r}; correct it")
         if image_id and flags != ["-1"]:
             ids.append(image_id)
     if not ids:
         raise ValueError(f"{path}: expected at least one image, found none; leave this split out")
     return ids
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text, found: {error}; convert the file") from None
 
 
 def _existing(folder: Path, image_id: str, suffixes: Sequence[str], where: str) -> Path:
