@@ -1,6 +1,7 @@
 """Make shards of annotated images, and look at them.
 
 python -m data.shards voc ROOT --split 2007:trainval,2012:trainval OUT
+python -m data.shards coco ROOT --split train2017 OUT
 python -m data.shards index FOLDER       the index of tars that another program made
 python -m data.shards verify OUT         read everything back
 python -m data.shards stats OUT          counts, sizes, how anchors fit; --png draws charts of it
@@ -15,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data.coco import read_coco
 from data.index import ShardIndex
 from data.loader import DataConfig
 from data.sheet import read_data_config, sheet
@@ -35,14 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--split", required=True, help="2007:trainval,2012:trainval; without a year ROOT is the year folder"
     )
     voc.add_argument("--drop-degenerate", action="store_true", help="leave out boxes without area instead of refusing")
-    for writing in (voc,):
+    coco = commands.add_parser("coco", help="COCO's instances JSON and images -> shards")
+    coco.add_argument("root", type=Path, help="the folder that has annotations/instances_SPLIT.json and SPLIT")
+    coco.add_argument(
+        "--split", required=True, help="train2017,... or JSON:FOLDER, both under ROOT, for files that lie elsewhere"
+    )
+    coco.add_argument("--count", type=int, help="only so many images: as if at random, always the same ones")
+    coco.add_argument("--keep-others", action="store_true", help="keep images that show none of --classes but others")
+    for writing in (voc, coco):
         writing.add_argument("out", type=Path)
         writing.add_argument("--drop-corrupt", action="store_true", help="leave out unreadable images, don't refuse")
         writing.add_argument("--shard-mb", type=float, default=128, help="size of a shard")
     index = commands.add_parser("index", help="plain webdataset tars of jpg + json -> their index")
-    for naming in (voc, index):
+    for naming in (voc, coco, index):
         naming.add_argument(
-            "--classes", help="comma separated, in the order of the network's outputs; default: the names found"
+            "--classes", help="comma separated, in the order of the network's outputs; default: all there are"
         )
     check = commands.add_parser("verify", help="read everything back")
     count = commands.add_parser("stats", help="what is in the shards, and what a network would see of it")
@@ -61,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     show.add_argument("--seed", type=int, default=0, help="which images, and how augmentation falls out")
     for looking in (count, show):
         looking.add_argument("--side", type=int, default=416, help="px of the network's input")
-    for command in (voc, index, check):
+    for command in (voc, coco, index, check):
         command.add_argument("--workers", type=int, default=0, help="processes; default: one for each core")
     options = parser.parse_args(arguments)
     try:
@@ -84,7 +93,11 @@ def _index(options: argparse.Namespace) -> ShardIndex:
     classes = options.classes.split(",") if options.classes else None
     if options.command == "index":
         return index_shards(options.out, classes, options.workers)
-    annotations = read_voc(options.root, options.split.split(","), classes, drop_degenerate=options.drop_degenerate)
+    splits = options.split.split(",")
+    if options.command == "coco":
+        annotations = read_coco(options.root, splits, classes, count=options.count, keep_others=options.keep_others)
+    else:
+        annotations = read_voc(options.root, splits, classes, drop_degenerate=options.drop_degenerate)
     return write_shards(
         annotations, options.out, shard_mb=options.shard_mb, workers=options.workers, drop_corrupt=options.drop_corrupt
     )
