@@ -75,19 +75,21 @@ def _lay(
 
 def random_placement(width: int, height: int, side: int, config: AugmentConfig, rng: np.random.Generator) -> Placement:
     jitter = config.jitter
-    flip = bool(rng.random() < config.flip)
+    mirror, *four, size = rng.random(6).tolist()
+    flip = mirror < config.flip
     if config.policy == "crop":
-        left, right = rng.uniform(-jitter, jitter, 2) * width
-        top, bottom = rng.uniform(-jitter, jitter, 2) * height
+        left, right, top, bottom = (jitter * (2 * draw - 1) for draw in four)
+        left, right, top, bottom = left * width, right * width, top * height, bottom * height
         zoom_x, zoom_y = side / (width - left - right), side / (height - top - bottom)
         laid = _lay(-left * zoom_x, -top * zoom_y, width * zoom_x, height * zoom_y, width, height, side)
         return Placement(*laid, flip, repeat_border=True)
-    aspect = width * (1 + rng.uniform(-jitter, jitter)) / (height * (1 + rng.uniform(-jitter, jitter)))
-    scale = rng.uniform(config.scale_min, config.scale_max)
+    wider, higher, across, down = four
+    aspect = width * (1 + jitter * (2 * wider - 1)) / (height * (1 + jitter * (2 * higher - 1)))
+    scale = config.scale_min + size * (config.scale_max - config.scale_min)
     new_width, new_height = (
         (scale * side * aspect, scale * side) if aspect < 1 else (scale * side, scale * side / aspect)
     )
-    left, top = rng.uniform(0, 1, 2) * (side - new_width, side - new_height)
+    left, top = across * (side - new_width), down * (side - new_height)
     return Placement(*_lay(left, top, new_width, new_height, width, height, side), flip)
 
 
@@ -112,23 +114,23 @@ def place_image(image: Image, placement: Placement, canvas: Image) -> None:
     """Writes the [S, S, 3] canvas. One resize, straight into it: three times faster than one warpAffine."""
     sx1, sy1, sx2, sy2 = placement.source
     tx1, ty1, tx2, ty2 = placement.target
-    side = canvas.shape[0]
-    if (tx1, ty1, tx2, ty2) != (0, 0, side, side):
-        canvas[:] = GREY
+    for edge in (canvas[:ty1], canvas[ty2:], canvas[ty1:ty2, :tx1], canvas[ty1:ty2, tx2:]):
+        edge[:] = GREY
     inner = canvas[ty1:ty2, tx1:tx2]
     cv2.resize(image[sy1:sy2, sx1:sx2], (tx2 - tx1, ty2 - ty1), dst=inner, interpolation=cv2.INTER_LINEAR)
     if placement.repeat_border:
-        border = ty1, side - ty2, tx1, side - tx2
+        border = ty1, len(canvas) - ty2, tx1, len(canvas) - tx2
         cv2.copyMakeBorder(inner.copy(), *border, cv2.BORDER_REPLICATE, dst=canvas)
     if placement.flip:
-        canvas[:] = canvas[:, ::-1].copy()
+        cv2.flip(canvas, 1, dst=canvas)
 
 
 def place_boxes(boxes_xyxy_px: NDArray[np.float32], placement: Placement, side: int) -> NDArray[np.float32]:
     """[N, 4] px of the image -> [N, 4] fractions of the canvas, not clipped."""
     (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
-    zoom = np.array([(tx2 - tx1) / (sx2 - sx1), (ty2 - ty1) / (sy2 - sy1)] * 2, np.float64)
-    boxes = ((boxes_xyxy_px - (sx1, sy1, sx1, sy1)) * zoom + (tx1, ty1, tx1, ty1)) / side
+    zoom_x, zoom_y = (tx2 - tx1) / (sx2 - sx1) / side, (ty2 - ty1) / (sy2 - sy1) / side
+    left, top = tx1 / side - sx1 * zoom_x, ty1 / side - sy1 * zoom_y
+    boxes = boxes_xyxy_px * np.array((zoom_x, zoom_y, zoom_x, zoom_y)) + np.array((left, top, left, top))
     if placement.flip:
         boxes[:, [0, 2]] = 1 - boxes[:, [2, 0]]
     return boxes.astype(np.float32)
@@ -159,10 +161,13 @@ class Colour(NamedTuple):
 
 
 def random_colour(config: AugmentConfig, rng: np.random.Generator) -> Colour:
-    hue = rng.uniform(-config.hue, config.hue)
-    factors = [rng.uniform(1, limit) for limit in (config.saturation, config.exposure)]
-    saturation, exposure = (1 / f if rng.random() < 0.5 else f for f in factors)
-    return Colour(hue, saturation, exposure)
+    hue, *draws = rng.random(5).tolist()
+    saturation, exposure = 1 + draws[0] * (config.saturation - 1), 1 + draws[1] * (config.exposure - 1)
+    return Colour(
+        config.hue * (2 * hue - 1),
+        1 / saturation if draws[2] < 0.5 else saturation,
+        1 / exposure if draws[3] < 0.5 else exposure,
+    )
 
 
 def distort_colour(canvas: Image, colour: Colour) -> None:

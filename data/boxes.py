@@ -26,7 +26,7 @@ def xyxy_from_cxcywh(boxes_cxcywh: Floats) -> Floats:
 def clip(boxes_xyxy: Floats, width: float, height: float) -> Floats:
     """The part of each box inside (0, 0, width, height); empty (x2 <= x1) for a box that lies outside."""
     limits = np.array([width, height, width, height], dtype=boxes_xyxy.dtype)
-    clipped: Floats = np.clip(boxes_xyxy, 0, limits)
+    clipped: Floats = np.minimum(np.maximum(boxes_xyxy, 0), limits)
     return clipped
 
 

@@ -53,9 +53,9 @@ class Transfer:
             _runtime().cudaHostUnregister(self.slots.memory.ctypes.data)
 
     def _copied(self, *arrays: "NDArray[np.generic]") -> list[torch.Tensor]:
-        tensors = [torch.from_numpy(array) for array in arrays]
         if self.device.type == "cpu":
-            return [tensor.clone() for tensor in tensors]
+            return [torch.from_numpy(array.copy()) for array in arrays]
+        tensors = [torch.from_numpy(array) for array in arrays]
         step = torch.cuda.current_stream(self.device)
         with torch.cuda.stream(self._stream):
             copies = [tensor.to(self.device, non_blocking=True) for tensor in tensors]

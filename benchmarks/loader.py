@@ -1,0 +1,232 @@
+"""python -m benchmarks.loader [SHARDS]: what an image costs on its way from a shard to a training batch, in CPU time.
+
+Each case runs in processes of its own, in turn with the others, several rounds: compare the ratios of one run. An
+image's cost is the CPU time of all processes of the case between two marks of a running pipeline, so that start-up and
+what else the machine does count little. Without SHARDS pictures are drawn; photographs say more.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from data.augment import (
+    AugmentConfig,
+    clip_boxes,
+    distort_colour,
+    place_boxes,
+    place_image,
+    random_colour,
+    random_placement,
+)
+from data.decode import decode
+from data.index import ShardIndex, ShardReader
+from data.loader import DataConfig, Loader
+from data.sample import truth_slots
+from data.shapes import draw_voc
+from data.voc import read_voc
+from data.write import write_shards
+from launch.environment import connect
+
+SIDE = 416
+BATCH = 32
+SLOTS = 50
+CPU = torch.device("cpu")
+
+
+def decode_only(index: ShardIndex, _: int, __: Path) -> Iterator[int]:
+    """The limit: JPEG bytes from the shards, decoded into the same memory again and again, and nothing else."""
+    largest = int((index.arrays["widths"].astype(np.int64) * index.arrays["heights"]).max())
+    room = np.empty(largest * 3, np.uint8)
+    with ShardReader(index) as reader:
+        for sample in cycle(range(index.num_samples)):
+            width, height = index.size_px(sample)
+            decode(reader.image(sample), room[: width * height * 3].reshape(height, width, 3))
+            yield 1
+
+
+def ours(**options: Any) -> Callable[[ShardIndex, int, Path], Iterator[int]]:
+    def run(index: ShardIndex, workers: int, folder: Path) -> Iterator[int]:
+        if "decoded_cache" in options:
+            options["decoded_cache"] = str(folder / "decoded")
+        config = DataConfig(train="", val="", batch=BATCH, sides=[SIDE], workers=workers, **options)
+        for batch in Loader(index, config, seed=0, rank=0, world_size=1, device=CPU).batches(0, 10**9):
+            yield len(batch.samples)
+
+    return run
+
+
+class Files(Dataset[tuple[torch.Tensor, torch.Tensor]]):
+    """A file for each image, PIL, float tensors: how most reimplementations read."""
+
+    def __init__(self, index: ShardIndex, folder: Path) -> None:
+        self.index, self.folder = index, folder
+
+    def __len__(self) -> int:
+        return self.index.num_samples
+
+    def __getitem__(self, sample: int) -> tuple[torch.Tensor, torch.Tensor]:
+        from PIL import Image
+
+        rng = np.random.default_rng()
+        image = Image.open(self.folder / f"{sample}.jpg").convert("RGB")
+        placement = random_placement(*image.size, SIDE, AugmentConfig(), rng)
+        canvas = Image.new("RGB", (SIDE, SIDE), (128, 128, 128))
+        x1, y1, x2, y2 = placement.target
+        canvas.paste(image.crop(placement.source).resize((x2 - x1, y2 - y1), Image.Resampling.BILINEAR), (x1, y1))
+        if placement.flip:
+            canvas = canvas.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        shift, saturation, exposure = random_colour(AugmentConfig(), rng)
+        hue, sat, value = canvas.convert("HSV").split()
+        hue = hue.point([int(level + shift * 255) % 256 for level in range(256)])
+        sat = sat.point([min(255, int(level * saturation)) for level in range(256)])
+        value = value.point([min(255, int(level * exposure)) for level in range(256)])
+        canvas = Image.merge("HSV", (hue, sat, value)).convert("RGB")
+        pixels = torch.from_numpy(np.array(canvas)).permute(2, 0, 1).float() / 255
+        return pixels, torch.from_numpy(truths_of(self.index, sample, placement))
+
+
+def truths_of(index: ShardIndex, sample: int, placement: Any) -> np.ndarray[Any, Any]:
+    objects = index.objects(sample)
+    boxes, kept = clip_boxes(place_boxes(index.arrays["boxes_xyxy_px"][objects], placement, SIDE), 0.001)
+    return truth_slots(boxes[kept], index.arrays["labels"][objects][kept], SLOTS)
+
+
+def plain_files(index: ShardIndex, workers: int, folder: Path) -> Iterator[int]:
+    if not (folder / "files").exists():
+        (folder / "files").mkdir()
+        with ShardReader(index) as reader:
+            for sample in range(index.num_samples):
+                (folder / "files" / f"{sample}.jpg").write_bytes(reader.image(sample))
+    while True:
+        dataset = Files(index, folder / "files")
+        for images, _ in DataLoader(dataset, BATCH, shuffle=True, num_workers=workers, drop_last=True):
+            yield len(images)
+
+
+def webdataset_pipeline(index: ShardIndex, workers: int, _: Path) -> Iterator[int]:
+    """The library's own reading, shuffling and batching, with this project's decoder and transforms."""
+    import webdataset
+
+    label_of = {name: label for label, name in enumerate(index.classes)}
+
+    def sample_of(raw: dict[str, Any]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        rng = np.random.default_rng()
+        image, note = decode(raw["jpg"]), json.loads(raw["json"])
+        placement = random_placement(note["width"], note["height"], SIDE, AugmentConfig(), rng)
+        canvas = np.empty((SIDE, SIDE, 3), np.uint8)
+        place_image(image, placement, canvas)
+        distort_colour(canvas, random_colour(AugmentConfig(), rng))
+        placed = place_boxes(np.array(note["boxes_xyxy_px"]).reshape(-1, 4), placement, SIDE)
+        boxes, kept = clip_boxes(placed, 0.001)
+        labels = np.array([label_of[name] for name in note["labels"]], np.int64)
+        return canvas, truth_slots(boxes[kept], labels[kept], SLOTS)
+
+    urls = [str(index.folder / shard.name) for shard in index.shards]
+    dataset = webdataset.WebDataset(urls, shardshuffle=100, empty_check=False).shuffle(1000).map(sample_of)
+    while True:
+        loader = webdataset.WebLoader(dataset.batched(BATCH), batch_size=None, num_workers=min(workers, len(urls)))
+        for images, _ in loader:
+            yield len(images)
+
+
+CASES: dict[str, Callable[[ShardIndex, int, Path], Iterator[int]]] = {
+    "decode only": decode_only,
+    "ours, all on the CPU": ours(colour="workers"),
+    "ours, colour on the device": ours(colour="device"),
+    "ours, geometry and colour on the device": ours(geometry="device"),
+    "ours, decoded cache, colour on the device": ours(colour="device", decoded_cache=""),
+    "webdataset's pipeline, same transforms": webdataset_pipeline,
+    "files, PIL, float tensors": plain_files,
+}
+
+
+def cpu_seconds() -> float:
+    """Of all processes of this process group, whoever is their parent."""
+    group, ticks = str(os.getpgrp()), 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:  # it has just ended
+            continue
+        if fields[2] == group:
+            ticks += sum(map(int, fields[11:15]))  # its own, and of children that have ended
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def measure(case: str, index: ShardIndex, workers: int, images: int, folder: Path) -> tuple[float, float]:
+    """CPU seconds and wall seconds for an image."""
+    counts = CASES[case](index, workers, folder)
+    warm = index.num_samples if "cache" in case else images // 4
+    seen = 0
+    while seen < warm:
+        seen += next(counts)
+    seen, cpu, wall = 0, cpu_seconds(), time.perf_counter()
+    while seen < images:
+        seen += next(counts)
+    return (cpu_seconds() - cpu) / seen, (time.perf_counter() - wall) / seen
+
+
+def table(rows: dict[str, list[tuple[float, float]]], workers: int) -> str:
+    limit = statistics.median(cpu for cpu, _ in rows["decode only"])
+    lines = [f"{'case':<44} {'CPU ms/image':>22} {'images/s/core':>14} {'of decode':>10} {'wall images/s':>14}"]
+    for case, found in rows.items():
+        cpu, wall = (statistics.median(column) for column in zip(*found, strict=True))
+        least, most = min(found)[0], max(found)[0]
+        spread = f"{1e3 * cpu:.2f} ({1e3 * least:.2f}..{1e3 * most:.2f})"
+        lines.append(f"{case:<44} {spread:>22} {1 / cpu:>14.0f} {limit / cpu:>10.0%} {1 / wall:>14.0f}")
+    lines.append(f"medians (least..most); {workers} workers, {SIDE} px, batch {BATCH}; decode only: one process")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.loader", description=__doc__)
+    parser.add_argument("shards", type=Path, nargs="?")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--images", type=int, default=1600, help="measured in each round of a case")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", help="a part of the names of cases")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--case", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.case:
+        index = ShardIndex.load(options.shards)
+        with connect():  # as a run does: it sets how memory is kept
+            print(*measure(options.case, index, options.workers, options.images, options.folder))
+        return
+    with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as temporary:
+        folder, shards = Path(temporary), options.shards
+        if shards is None:
+            shards = folder / "shards"
+            draw_voc(folder / "drawn", train=400, val=1, seed=0)
+            write_shards(read_voc(folder / "drawn", ["2007:train"]), shards, shard_mb=4)
+        rows: dict[str, list[tuple[float, float]]] = {
+            case: [] for case in CASES if not options.only or options.only in case or case == "decode only"
+        }
+        for _ in range(options.rounds):
+            for case, found in rows.items():
+                sizes = [f"--workers={options.workers}", f"--images={options.images}", f"--folder={folder}"]
+                command = [sys.executable, "-m", "benchmarks.loader", str(shards), *sizes, "--case", case]
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, start_new_session=True)
+                cpu, wall = map(float, done.stdout.split())
+                found.append((cpu, wall))
+    print(table(rows, options.workers))
+    if options.json:
+        options.json.write_text(json.dumps({"workers": options.workers, "seconds_per_image": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
