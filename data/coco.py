@@ -22,7 +22,7 @@ from data.tar import IMAGE_EXTENSIONS
 NUM_LISTED = 10  # an error about many things shows this many of them
 
 Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-SidePx = Annotated[int, msgspec.Meta(gt=0, le=MAX_SIDE_PX)]
+SidePx = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE_PX)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
 Row = TypeVar("Row")
 
@@ -214,8 +214,8 @@ def _read(path: Path) -> _Instances:
         if (strange := ~np.isin(objects[column], there)).any():
             first = objects[strange][0]
             raise ValueError(
-                f"{path}: annotation {first['id']}: expected a {column} that {table} has, found {first[column]}; add it"
-                " there, or leave out the annotation"
+                f"{path}: annotation {first['id']}: expected {column} out of {table}, found {first[column]}; correct"
+                " it, or take the annotation out"
             )
     names = [category.name for category in categories]
     if twice := {name for name in names if names.count(name) > 1}:

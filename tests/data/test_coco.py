@@ -1,0 +1,388 @@
+import copy
+import json
+import re
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+
+from data.augment import AugmentConfig
+from data.coco import read_coco
+from data.index import ShardIndex
+from data.loader import DataConfig, Loader
+from data.sample import Record
+from data.shards import main
+
+SET: dict[str, Any] = {
+    "info": {"year": 2017},
+    "images": [
+        {"id": 30, "file_name": "c.jpg", "width": 100, "height": 80, "license": 1},
+        {"id": 7, "file_name": "a.jpg", "width": 50, "height": 60},
+        {"id": 9, "file_name": "b.jpg", "width": 50, "height": 60},
+        {"id": 8, "file_name": "d.jpg", "width": 50, "height": 60},
+    ],
+    "annotations": [
+        {"id": 1, "image_id": 7, "category_id": 3, "bbox": [1.5, 2, 10, 20.25], "area": 90.5, "iscrowd": 0},
+        {"id": 2, "image_id": 30, "category_id": 90, "bbox": [5, 6, 7, 8], "area": 11, "segmentation": [[1, 2, 3, 4]]},
+        {"id": 5, "image_id": 7, "category_id": 90, "bbox": [0, 0, 50, 60], "area": 70.5, "iscrowd": 1}
+        | {"segmentation": {"counts": [5, 2], "size": [60, 50]}},
+        {"id": 4, "image_id": 8, "category_id": 18, "bbox": [0, 0, 10, 10]},
+    ],
+    "categories": [
+        {"id": 90, "name": "toothbrush", "supercategory": "indoor"},
+        {"id": 3, "name": "car"},
+        {"id": 18, "name": "dog"},
+    ],
+}
+
+
+def write_set(root: Path, instances: object = SET, split: str = "mine") -> Path:
+    (root / "annotations").mkdir(exist_ok=True)
+    text = instances if isinstance(instances, str) else json.dumps(instances)
+    (root / "annotations" / f"instances_{split}.json").write_text(text)
+    (root / split).mkdir(exist_ok=True)
+    for name in "abcd":
+        (root / split / f"{name}.jpg").touch()
+    return root
+
+
+def changed(table: str, row: int, **fields: object) -> dict[str, Any]:
+    """SET with other fields in one row; None takes a field out."""
+    instances = copy.deepcopy(SET)
+    found = instances[table][row] | fields
+    instances[table][row] = {name: value for name, value in found.items() if value is not None}
+    return instances
+
+
+def record_of(records: list[Record], key: str) -> Record:
+    [found] = [record for record in records if record.key == key]
+    return found
+
+
+# --- what a set becomes
+
+
+def test_sparse_ids_become_labels_in_order_of_id(tmp_path: Path) -> None:
+    found = read_coco(write_set(tmp_path), ["mine"])
+    assert (found.source, found.dropped) == ("coco mine", {})
+    assert (found.classes, found.category_ids) == (("car", "dog", "toothbrush"), (3, 18, 90))
+    assert [(record.key, record.image_id) for record in found.records] == [
+        ("a", "7"),
+        ("d", "8"),
+        ("b", "9"),
+        ("c", "30"),
+    ]
+    assert [record.labels.tolist() for record in found.records] == [[0, 2], [1], [], [2]]
+    assert [(record.width, record.height) for record in found.records] == [(50, 60)] * 3 + [(100, 80)]
+    assert found.records[3].image == tmp_path / "mine" / "c.jpg"
+    assert found.records[2].boxes_xyxy_px.shape == (0, 4) and found.records[2].labels.dtype == np.int16
+
+
+def test_boxes_areas_and_crowd(tmp_path: Path) -> None:
+    record = read_coco(write_set(tmp_path), ["mine"]).records[0]
+    np.testing.assert_array_equal(record.boxes_xyxy_px, [[1.5, 2, 11.5, 22.25], [0, 0, 50, 60]])
+    assert record.areas_px.tolist() == [90.5, 70.5]
+    assert (record.crowd.tolist(), record.difficult.tolist()) == ([False, True], [False, False])
+
+
+def test_without_area_and_iscrowd(tmp_path: Path) -> None:
+    record = record_of(read_coco(write_set(tmp_path), ["mine"]).records, "d")
+    assert (record.areas_px.tolist(), record.crowd.tolist()) == ([100], [False])
+
+
+def test_boxes_are_clipped_and_keep_their_area(tmp_path: Path) -> None:
+    root = write_set(tmp_path, changed("annotations", 0, bbox=[-5, -1.5, 70, 21.5]))
+    record = read_coco(root, ["mine"]).records[0]
+    np.testing.assert_array_equal(record.boxes_xyxy_px[0], [0, 0, 50, 20])
+    assert record.areas_px[0] == 90.5
+
+
+@pytest.mark.parametrize("bbox", [[5, 5, 0, 9], [5, 5, 9, 0], [50, 0, 10, 10], [-9, 0, 9, 5], [0, 60, 5, 5]])
+def test_degenerate_boxes_are_left_out_and_counted(tmp_path: Path, bbox: list[float]) -> None:
+    found = read_coco(write_set(tmp_path, changed("annotations", 0, bbox=bbox)), ["mine"])
+    assert found.dropped == {"degenerate boxes": 1}
+    assert found.records[0].labels.tolist() == [2]
+    assert found.records[0].boxes_xyxy_px.tolist() == [[0, 0, 50, 60]]
+
+
+@pytest.mark.parametrize(
+    ("file_name", "key"), [("x.y.jpg", "x_y"), ("train/x.JPG", "train_x"), ("ü x.png", "ü x"), ("x.jpeg", "x")]
+)
+def test_keys_are_names_without_dots_and_slashes(tmp_path: Path, file_name: str, key: str) -> None:
+    root = write_set(tmp_path, changed("images", 0, file_name=file_name))
+    (root / "mine" / "train").mkdir()
+    (root / "mine" / file_name).touch()
+    assert record_of(read_coco(root, ["mine"]).records, key).image == root / "mine" / file_name
+
+
+# --- which images
+
+
+def test_several_splits(tmp_path: Path) -> None:
+    write_set(tmp_path, split="one")
+    other = {"images": [SET["images"][0] | {"id": 1, "file_name": "d.jpg"}], "annotations": []}
+    write_set(tmp_path, SET | other, "two")
+    found = read_coco(tmp_path, ["one", "two"])
+    assert found.source == "coco one two"
+    assert [record.image_id for record in found.records] == ["7", "8", "9", "30", "1"]
+    assert found.records[4].image == tmp_path / "two" / "d.jpg"
+
+
+def test_splits_with_other_categories(tmp_path: Path) -> None:
+    write_set(tmp_path, split="one")
+    write_set(tmp_path, changed("categories", 0, name="brush"), "two")
+    with pytest.raises(ValueError, match=r"instances_two\.json: expected the categories of .*instances_one\.json, fou"):
+        read_coco(tmp_path, ["one", "two"])
+
+
+def test_image_in_two_splits(tmp_path: Path) -> None:
+    write_set(tmp_path, split="one")
+    write_set(tmp_path, split="two")
+    with pytest.raises(ValueError, match="expected each id of images of one, two once, found 7 again; leave one"):
+        read_coco(tmp_path, ["one", "two"])
+
+
+@pytest.mark.parametrize("layout", ["mine", "images/mine"])
+def test_folder_of_a_split(tmp_path: Path, layout: str) -> None:
+    write_set(tmp_path)
+    (tmp_path / "images").mkdir()
+    (tmp_path / "mine").rename(tmp_path / layout)
+    assert read_coco(tmp_path, ["mine"]).records[0].image == tmp_path / layout / "a.jpg"
+
+
+@pytest.mark.parametrize(("split", "folder"), [("sub/all.json:mine", "mine"), ("sub/all.json", "sub")])
+def test_json_and_folder_of_any_name(tmp_path: Path, split: str, folder: str) -> None:
+    write_set(tmp_path)
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "annotations" / "instances_mine.json").rename(tmp_path / "sub" / "all.json")
+    if folder == "sub":
+        for path in (tmp_path / "mine").iterdir():
+            path.rename(tmp_path / "sub" / path.name)
+    assert read_coco(tmp_path, [split]).records[0].image == tmp_path / folder / "a.jpg"
+
+
+def test_given_classes_set_the_labels(tmp_path: Path) -> None:
+    found = read_coco(write_set(tmp_path), ["mine"], ["toothbrush", "car", "dog"])
+    assert (found.classes, found.category_ids) == (("toothbrush", "car", "dog"), (90, 3, 18))
+    assert [record.labels.tolist() for record in found.records] == [[1, 0], [2], [], [0]]
+    assert found.source == "coco mine"
+
+
+def test_subset_of_classes_leaves_out_images_of_others_only(tmp_path: Path) -> None:
+    found = read_coco(write_set(tmp_path), ["mine"], ["car"])
+    assert (found.classes, found.category_ids, found.dropped) == (("car",), (3,), {})
+    assert found.source == "coco mine (1 of 3 classes, 2 of 4 images)"
+    assert [(record.key, record.labels.tolist()) for record in found.records] == [("a", [0]), ("b", [])]
+    np.testing.assert_array_equal(found.records[0].boxes_xyxy_px, [[1.5, 2, 11.5, 22.25]])
+
+
+def test_images_of_other_classes_can_stay(tmp_path: Path) -> None:
+    found = read_coco(write_set(tmp_path), ["mine"], ["car"], keep_others=True)
+    assert found.source == "coco mine (1 of 3 classes)"
+    assert [record.labels.tolist() for record in found.records] == [[0], [], [], []]
+
+
+@pytest.mark.parametrize(("classes", "shown"), [(["car", "cat"], "found cat"), (["car", "car"], "found car")])
+def test_wrong_classes(tmp_path: Path, classes: list[str], shown: str) -> None:
+    message = f"mine.json: expected --classes out of car, dog, toothbrush, each once; {shown}; correct it"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        read_coco(write_set(tmp_path), ["mine"], classes)
+
+
+def many(count: int) -> dict[str, Any]:
+    images = [{"id": i, "file_name": f"{i}.jpg", "width": 9, "height": 9} for i in range(count)]
+    return SET | {"images": images, "annotations": []}
+
+
+def test_count_is_the_same_choice_whatever_the_order_and_grows(tmp_path: Path) -> None:
+    instances = many(200)
+    root = write_set(tmp_path, instances)
+    for i in range(200):
+        (root / "mine" / f"{i}.jpg").touch()
+    found = {
+        count: [int(record.image_id) for record in read_coco(root, ["mine"], count=count).records] for count in (20, 60)
+    }
+    assert len(set(found[20])) == 20 and set(found[20]) < set(found[60])
+    assert found[20] == sorted(found[20]) and max(np.diff(found[60])) < 30  # from all over the set
+    write_set(tmp_path, instances | {"images": instances["images"][::-1]})
+    again = read_coco(root, ["mine"], count=20)
+    assert [int(record.image_id) for record in again.records] == found[20]
+    assert again.source == "coco mine (20 of 200 images)"
+
+
+def test_count_counts_only_what_is_chosen(tmp_path: Path) -> None:
+    root = write_set(tmp_path, changed("annotations", 1, bbox=[0, 0, 0, 0]))
+    dropped = [read_coco(root, ["mine"], count=count) for count in (1, 2, 3, 4)]
+    for found in dropped:
+        there = any(record.image_id == "30" for record in found.records)
+        assert found.dropped == ({"degenerate boxes": 1} if there else {})
+    assert {bool(found.dropped) for found in dropped} == {True, False}
+
+
+@pytest.mark.parametrize("count", [0, -1, 5])
+def test_count_out_of_range(tmp_path: Path, count: int) -> None:
+    with pytest.raises(ValueError, match=f"expected --count from 1 to 4, the images there are; found {count}"):
+        read_coco(write_set(tmp_path), ["mine"], count=count)
+
+
+def test_images_that_are_not_there(tmp_path: Path) -> None:
+    root = write_set(tmp_path)
+    (root / "mine" / "b.jpg").unlink()
+    with pytest.raises(ValueError, match=r"expected 4 images, 1 are not there; unpack .*JSON:FOLDER\n.*/mine/b\.jpg$"):
+        read_coco(root, ["mine"])
+    read_coco(root, ["mine"], ["dog"], count=1)  # b is not among them
+
+
+def test_no_such_split(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match=r"instances_val\.json: .*there is annotations/instances_mine\.json; name a split val2017, or"
+    ):
+        read_coco(write_set(tmp_path), ["val"])
+
+
+# --- files that are wrong
+
+
+@pytest.mark.parametrize(
+    ("instances", "message"),
+    [
+        (changed("annotations", 0, bbox=None), "annotations, id 1: Object missing required field `bbox`; correct it"),
+        (changed("annotations", 0, id=None), "annotations, number 0, without id: Object missing required field `id`"),
+        (changed("annotations", 2, bbox=[1, 2, 3]), "annotations, id 5: Expected `array` of length 4 - at `$.bbox`"),
+        (changed("annotations", 2, bbox=[1, 2, -3, 4]), "annotations, id 5: Expected `float` >= 0.0 - at `$.bbox[2]`"),
+        (changed("annotations", 2, bbox=["1", 2, 3, 4]), "annotations, id 5: Expected `float`, got `str` - at `$.bbox"),
+        (changed("annotations", 2, area=-1), "annotations, id 5: Expected `float` >= 0.0 - at `$.area`"),
+        (changed("annotations", 2, iscrowd=2), "annotations, id 5: Invalid enum value 2 - at `$.iscrowd`; correct it"),
+        (changed("annotations", 2, id="x"), 'annotations, id "x": Expected `int`, got `str` - at `$.id`'),
+        (changed("annotations", 2, id=2**63), "annotations, id 9223372036854775808: Expected `int` <= 92233720368547"),
+        (changed("annotations", 2, id=2), "expected each id of annotations once, found 2 again; leave one of them out"),
+        (changed("annotations", 2, image_id=31), "annotation 5: expected image_id out of images, found 31; corr"),
+        (changed("annotations", 2, category_id=4), "annotation 5: expected category_id out of categories, found 4"),
+        (changed("images", 1, width=0), "images, id 7: Expected `int` >= 1 - at `$.width`; correct it, or take it out"),
+        (changed("images", 1, height=70_000), "images, id 7: Expected `int` <= 65535 - at `$.height`"),
+        (changed("images", 1, height=None), "images, id 7: Object missing required field `height`"),
+        (changed("images", 1, id=9), "expected each id of images once, found 9 again"),
+        (changed("images", 1, file_name="../a.jpg"), "image 7: expected a jpg or jpeg or png file below the folder of"),
+        (changed("images", 1, file_name="/a.jpg"), "found '/a.jpg'; correct file_name"),
+        (changed("images", 1, file_name="a"), "found 'a'; correct file_name"),
+        (changed("categories", 1, id=18), "expected each id of categories once, found 18 again"),
+        (changed("categories", 1, name="dog"), "expected each name of categories once, found dog again; rename one"),
+        (changed("categories", 1, name=""), "categories, id 3: Expected `str` of length >= 1 - at `$.name`"),
+        (SET | {"images": [7]}, "images, number 0, without id: Expected `object`, got `int`"),
+        (SET | {"images": [], "annotations": []}, "expected at least one of each, found 0 images and 3 categories"),
+        ({"images": []}, "expected COCO's JSON with images, annotations and categories, found: Object missing requ"),
+        ([], "found: Expected `object`, got `array`; fetch or write the file again"),
+        ("", "found: Input data was truncated; fetch or write the file again"),
+        (json.dumps(SET)[:-9], "found: Input data was truncated; fetch or write the file again"),
+        (json.dumps(changed("annotations", 2, bbox=[0, 1, float("nan"), 2])), '"category_id": 90, "bbox": [0, 1, NaN,'),
+        (json.dumps(SET).replace("70.5", "1e999"), "annotations, id 5: Number out of range - at `$.area`"),
+        ('{"images": ' + "[" * 100_000, "found: maximum recursion depth exceeded"),
+    ],
+)  # fmt: skip
+def test_refused_files(tmp_path: Path, instances: object, message: str) -> None:
+    root = write_set(tmp_path, instances)
+    with pytest.raises(ValueError, match=re.escape(message)) as error:
+        read_coco(root, ["mine"])
+    assert str(error.value).startswith(f"{root / 'annotations' / 'instances_mine.json'}: ")
+
+
+def test_text_that_is_not_utf8(tmp_path: Path) -> None:
+    root = write_set(tmp_path)
+    path = root / "annotations" / "instances_mine.json"
+    path.write_bytes(path.read_bytes().replace(b"toothbrush", b"toothbr\xfcsh"))
+    with pytest.raises(ValueError, match=r"categories, id 90: 'utf-8' codec can't decode"):
+        read_coco(root, ["mine"])
+
+
+def test_segmentations_are_not_looked_at(tmp_path: Path) -> None:
+    found = read_coco(write_set(tmp_path, changed("annotations", 0, segmentation={"counts": None})), ["mine"])
+    assert len(found.records[0].labels) == 2
+
+
+# --- real pictures
+
+
+@pytest.fixture(scope="module")
+def coco188(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = shared / "data" / "coco188_val2017.tar"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    root = tmp_path_factory.mktemp("coco")
+    with tarfile.open(path) as tar:
+        tar.extractall(root, filter="data")
+    return root
+
+
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    def call(*arguments: object) -> str:
+        main([str(argument) for argument in (*arguments, "--workers", "1")])
+        return capsys.readouterr().out
+
+    return call
+
+
+def test_from_json_to_batches(coco188: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "shards"
+    line = f"{out}: 188 images, 1692 objects (0 difficult, 20 crowd) in 1 shards, from coco val2017\n"
+    assert run(capsys)("coco", coco188, "--split", "val2017", out).startswith(line)
+    assert run(capsys)("verify", out).startswith(line)
+    index = ShardIndex.load(out)
+
+    official = COCO(str(coco188 / "annotations" / "instances_val2017.json"))
+    categories = official.loadCats(sorted(official.getCatIds()))
+    assert index.category_ids == tuple(category["id"] for category in categories)
+    assert index.classes == tuple(category["name"] for category in categories)
+    assert sorted(int(index.image_id(sample)) for sample in range(188)) == sorted(official.getImgIds())
+    without = 0
+    for sample in range(188):
+        image_id, mine = int(index.image_id(sample)), index.objects(sample)
+        annotations = official.loadAnns(official.getAnnIds(imgIds=image_id))
+        width, height = index.size_px(sample)
+        xywh = np.array([one["bbox"] for one in annotations]).reshape(-1, 4)
+        boxes_xyxy_px = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+        np.testing.assert_array_equal(
+            index.arrays["boxes_xyxy_px"][mine], boxes_xyxy_px.clip(0, [width, height, width, height])
+        )
+        np.testing.assert_allclose(index.arrays["boxes_xyxy_px"][mine], boxes_xyxy_px, atol=0.02)  # hardly any clipped
+        assert index.arrays["areas_px"][mine].tolist() == [one["area"] for one in annotations]
+        assert index.arrays["crowd"][mine].tolist() == [one["iscrowd"] == 1 for one in annotations]
+        ids = [index.category_ids[label] for label in index.arrays["labels"][mine]]
+        assert ids == [one["category_id"] for one in annotations]
+        without += not annotations
+    assert without == 2
+
+    augment = AugmentConfig(jitter=0, flip=0)  # so that no object is cut off
+    config = DataConfig(train="", val="", batch=4, sides=[96], truth_slots=100, workers=0, augment=augment)
+    loader = Loader(index, config, seed=0, rank=0, world_size=1, device=torch.device("cpu"))
+    for batch in loader.batches(0, 188):
+        for sample, truths in zip(batch.samples.tolist(), batch.truths, strict=True):
+            mine = index.objects(sample)
+            labels = index.arrays["labels"][mine][~index.arrays["crowd"][mine]]
+            assert sorted(truths[truths[:, 4] >= 0, 4].tolist()) == sorted(labels.tolist())
+    assert loader.faults == 0
+
+
+def test_subset_by_class_and_count(coco188: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    official = COCO(str(coco188 / "annotations" / "instances_val2017.json"))
+    id_ = official.getCatIds(catNms=["traffic light"])
+    out = tmp_path / "lights"
+    run(capsys)("coco", coco188, "--split", "val2017", "--classes", "traffic light", out)
+    index = ShardIndex.load(out)
+    assert (index.classes, index.category_ids) == (("traffic light",), tuple(id_))
+    assert len(index.arrays["labels"]) == len(official.getAnnIds(catIds=id_))
+    assert index.num_samples == len(official.getImgIds(catIds=id_)) + 2
+    few = tmp_path / "few"
+    split = "annotations/instances_val2017.json:val2017"
+    run(capsys)("coco", coco188, "--split", split, "--count", 5, "--classes", "person,car", "--keep-others", few)
+    assert ShardIndex.load(few).num_samples == 5
+    assert ShardIndex.load(few).source == f"coco {split} (2 of 80 classes, 5 of 188 images)"
+
+
+def test_errors_end_the_command(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"error: .*instances_val\.json: expected instances in JSON"):
+        main(["coco", str(write_set(tmp_path)), "--split", "val", str(tmp_path / "out")])
