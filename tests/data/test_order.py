@@ -1,11 +1,12 @@
 """The stream of samples: every sample once an epoch, the same stream for any number of ranks, from any position."""
 
+import tracemalloc
 from collections import Counter
 from itertools import islice, pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -120,6 +121,60 @@ def test_ranks_together_have_the_stream_of_one_process(shard_sizes: list[int], w
         assert {found[step].side for found in ranks} == {expected.side}
         np.testing.assert_array_equal(np.concatenate([found[step].samples for found in ranks]), expected.samples)
         np.testing.assert_array_equal(np.concatenate([found[step].epochs for found in ranks]), expected.epochs)
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 7, 8, 64, 255, 256])
+@pytest.mark.parametrize("num_shards", [1, 2, 5, 13, 64])
+def test_on_a_grid_of_shards_and_ranks(num_shards: int, world_size: int) -> None:
+    """Two epochs: equal batches, no sample twice in an epoch or left out, the same global batches for every world."""
+    order = Order(1 + random_bits(num_shards, 5).astype(np.int64) % 23, 9, 8)
+    batch, total = 2 * world_size, 2 * order.num_samples
+    ranks = [plans(order, 0, total, batch, rank, world_size) for rank in range(world_size)]
+    assert {len(found) for found in ranks} == {-(-total // batch)}
+    assert {len(each.samples) for found in ranks for each in found} == {2}
+    together = [pair for step in zip(*ranks, strict=True) for pair in stream(list(step))]
+    assert together == stream(plans(order, 0, total, batch))
+    counts = Counter(together[:total])
+    assert set(counts.values()) == {1} and len(counts) == total  # every sample of both epochs, once
+
+
+@settings(max_examples=200)
+@given(
+    shard_sizes=st.lists(st.integers(1, 50), min_size=1, max_size=64),
+    world_size=st.integers(1, 256),
+    local=st.integers(1, 4),
+    start=st.integers(0, 10**7),
+    window=st.integers(1, 70),
+)
+def test_ranks_share_every_batch_wherever_it_is(
+    shard_sizes: list[int], world_size: int, local: int, start: int, window: int
+) -> None:
+    order, batch = Order(sizes(*shard_sizes), 3, window), world_size * local
+    whole = plans(order, start, start + 2 * batch, batch)
+    shares = [plans(order, start, start + 2 * batch, batch, rank, world_size) for rank in {0, world_size // 2}]
+    for share, rank in zip(shares, sorted({0, world_size // 2}), strict=True):
+        for ours, all_ranks in zip(share, whole, strict=True):
+            mine = slice(rank * local, (rank + 1) * local)
+            assert ours.samples.tolist() == all_ranks.samples[mine].tolist()
+            assert ours.epochs.tolist() == all_ranks.epochs[mine].tolist()
+            assert ours.side == all_ranks.side
+
+
+def test_planning_for_a_large_world_costs_a_rank_no_more() -> None:
+    """118,287 images: two epochs' orders at 8 bytes a sample, whatever the number of ranks."""
+    shard_sizes = np.full(120, 986)
+    peaks = {}
+    for world_size in (1, 1024):
+        tracemalloc.start()
+        order = Order(shard_sizes, 0, 8)
+        found = plan(
+            order, start=50_000, stop=10**9, batch=1024, rank=0, world_size=world_size, sides=SIDES, images_per_side=10
+        )
+        for each in islice(found, 300):
+            assert len(each.samples) == 1024 // world_size
+        peaks[world_size] = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peaks[1024] <= peaks[1] < 118_320 * 8 * 8  # sorting needs some of it for a moment
 
 
 def test_the_stream_does_not_depend_on_the_batch_size() -> None:
