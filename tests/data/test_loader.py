@@ -1,10 +1,13 @@
 """Batches: a function of the plan, the seed and the shards; faults replaced, counted, named."""
 
 import dataclasses
+import multiprocessing
 import os
 import shutil
+import statistics
 import subprocess
 import sys
+import time
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -67,8 +70,8 @@ def spoilt(shards: Path, index: ShardIndex, tmp_path: Path) -> tuple[ShardIndex,
 # --------------------------------------------------------------------------------------------- the same everywhere
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker processes")
-@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.filterwarnings("ignore:This DataLoader will create . worker processes")
+@pytest.mark.parametrize("workers", [1, 3, 7])
 def test_batches_do_not_depend_on_the_number_of_workers(index: ShardIndex, middle: list[Batch], workers: int) -> None:
     assert_equal(list(loader_of(index, workers=workers).batches(80, 80 + 8 * 5)), middle)
 
@@ -284,6 +287,45 @@ def test_batches_stay_as_they_are_while_more_are_made(index: ShardIndex, middle:
         kept.append((batch, batch.images.clone()))
     assert all(torch.equal(batch.images, copy) for batch, copy in kept)
     assert_equal([batch for batch, _ in kept][:5], middle)
+
+
+# ------------------------------------------------------------------------------------------------ memory and start
+
+
+def anonymous_kb(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("geometry", ["workers", "device"])
+def test_workers_do_not_grow_over_epochs(index: ShardIndex, geometry: str) -> None:
+    before = {process.pid for process in multiprocessing.active_children()}
+    batches = loader_of(index, workers=2, geometry=geometry, sides=[320, 416]).batches(0, 10**9)
+    rss: list[dict[int, int]] = []
+    for _ in range(6):
+        for _ in islice(batches, 10 * index.num_samples // 8):
+            pass
+        workers = {process.pid for process in multiprocessing.active_children()} - before
+        rss.append({pid: anonymous_kb(pid) for pid in workers if pid is not None})
+    assert len(rss[0]) == 2
+    for pid, first in rss[1].items():
+        assert rss[-1][pid] <= 1.02 * first, rss
+
+
+@pytest.mark.slow
+def test_the_first_batch_comes_as_soon_at_the_end_of_an_epoch(index: ShardIndex) -> None:
+    """Nothing is read or drawn to get to a position."""
+
+    def seconds(start: int) -> float:
+        began = time.perf_counter()
+        next(loader_of(index).batches(start, 10**9))
+        return time.perf_counter() - began
+
+    late = 1000 * index.num_samples + int(0.9 * index.num_samples)
+    times = [(seconds(0), seconds(late)) for _ in range(15)]
+    first, last = (statistics.median(column) for column in zip(*times, strict=True))
+    assert last < 1.5 * first + 0.01
 
 
 # ----------------------------------------------------------------------------------------------------------- faults
