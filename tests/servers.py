@@ -31,12 +31,12 @@ def wait_until_it_listens(port: int, process: "subprocess.Popen[bytes]") -> None
 
 
 @contextmanager
-def nginx(root: Path, scratch: Path, rate: str = "0") -> Iterator[str]:
+def nginx(root: Path, scratch: Path, rate: str = "0", port: int | None = None) -> Iterator[str]:
     """Serves a folder. rate: bytes a second of each connection, as nginx writes it (200k); 0: no limit."""
     binary = shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
     if binary is None:
         pytest.skip("no nginx (apt-get install nginx-light)")
-    port = free_port()
+    port = port or free_port()
     scratch.mkdir(parents=True, exist_ok=True)
     config = scratch / "nginx.conf"
     config.write_text(

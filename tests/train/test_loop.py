@@ -10,6 +10,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ROOT, launch
+from tests.servers import Liar, nginx
 from train.checkpoint import newest, read
 
 
@@ -84,6 +85,34 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
     for tag, points in scalars(parts).items():
         assert len(points) == len(set(points)), f"{tag}: a step was logged twice"
     assert len(scalars(parts)["mAP/voc_area"]) == 12  # no evaluation left out, none repeated
+
+
+@pytest.mark.slow
+def test_a_run_on_shards_from_elsewhere_ends_with_the_same_bits(config: Path, shards: Path, tmp_path: Path) -> None:
+    """From a slow server: training begins with what has come, and two processes share one copy."""
+    local, remote = tmp_path / "local", tmp_path / "remote"
+    launch(str(config), f"run={local}", "epochs=2", processes=2)
+    with nginx(shards, tmp_path / "nginx", "50k") as address:
+        there = [f"data.{name}={address}/{name}" for name in ("train", "val")]
+        here = f"data.staging={tmp_path}/staging"
+        launch(str(config), f"run={remote}", "epochs=2", *there, here, "data.workers=1", processes=2)
+    expected, found = final_state(local), final_state(remote)
+    assert expected.keys() == found.keys()
+    assert not [name for name in expected if not torch.equal(expected[name], found[name])]
+    requests = (tmp_path / "nginx/access").read_text().split()
+    asked = [request for request in requests if request.endswith(".tar")]
+    assert len(asked) == len(set(asked)) == len(list(shards.glob("*/*.tar")))
+
+
+@pytest.mark.slow
+def test_a_run_on_wrong_bytes_ends_with_the_name_of_the_shard(config: Path, shards: Path, tmp_path: Path) -> None:
+    with Liar({path.name: path.read_bytes() for path in (shards / "train").iterdir()}) as liar:
+        liar.behaviour["shard-000001.tar"].extend(["altered"] * 2)
+        remote = [f"data.train={liar.address}", f"data.staging={tmp_path}/staging", f"run={tmp_path}/run"]
+        done = launch(str(config), *remote, check=False)
+        assert done.returncode and "Traceback" not in done.stderr
+        assert f"\nerror: {liar.address}/shard-000001.tar: expected bytes of SHA-256" in done.stderr
+        launch(str(config), *remote, "epochs=1")
 
 
 def scalars(run: Path) -> dict[str, list[int]]:
