@@ -44,7 +44,8 @@ def entries(path: Path) -> Iterator[Entry]:
     for file in _files(path):
         *folders, base = file.name.split("/")
         if file.name.startswith("/") or ".." in folders:
-            raise ValueError(f"{path}: expected names below the folder of the tar, found {file.name!r}; make it again")
+            found = repr(file.name[:200])
+            raise ValueError(f"{path}: expected names below the folder of the tar, found {found}; make it again")
         stem, _, extension = base.partition(".")
         if not stem or not extension:
             continue
@@ -70,7 +71,8 @@ def _sample(path: Path, key: str, parts: dict[str, _File]) -> Iterator[Entry]:
             "a key ends at its first dot; docs/data.md describes the layout"
         )
     if not re.fullmatch(r"[\x21-\x7e]{1,200}", key):
-        raise ValueError(f"{path}: expected keys of up to 200 ASCII letters without spaces, found {key!r}; rename it")
+        found = repr(key[:200])
+        raise ValueError(f"{path}: expected keys of up to 200 ASCII letters without spaces, found {found}; rename it")
     image, note = parts[images[0]], parts["json"]
     yield Entry(key, image.offset, image.length, note.offset, note.length)
 
@@ -92,11 +94,11 @@ def _files(path: Path) -> Iterator[_File]:
                     "copy it again or make it again"
                 )
             if kind in (PAX, PAX_OF_ALL, GNU_NAME):
-                given |= _extension(path, kind, file.read(min(length, MAX_EXTENSION)))
+                given |= _extension(path, kind, file.read(length) if length <= MAX_EXTENSION else b"")
             else:
                 name, given = given.get("path") or _name(header), {}
                 if kind not in (*PLAIN, FOLDER):
-                    raise ValueError(f"{path}: expected plain files, found {name!r}, a link or a special file")
+                    raise ValueError(f"{path}: expected plain files, found {name[:200]!r}, a link or a special file")
                 if kind != FOLDER and not name.endswith("/"):  # the slash: a folder, as of 1979
                     yield _File(name, start, length)
             place = start + -(-length // BLOCK) * BLOCK
@@ -140,6 +142,8 @@ def _text(field: bytes) -> str:
 
 def _extension(path: Path, kind: bytes, data: bytes) -> dict[str, str]:
     """Name and size of the next file, where its extension header gives them."""
+    if not data:
+        raise ValueError(f"{path}: expected a name of the next file in up to {MAX_EXTENSION} bytes; make the tar again")
     if kind == GNU_NAME:
         return {"path": _text(data)}
     given = {}

@@ -1,0 +1,67 @@
+"""Small sets to write, read and spoil, for the tests of several modules."""
+
+import io
+import json
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from data.index import parse_header, seal
+from data.sample import Annotations, Record
+
+
+def jpeg(seed: int = 0, *, width: int = 40, height: int = 30) -> bytes:
+    """Noise."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
+    return bytes(cv2.imencode(".jpg", pixels)[1].tobytes())
+
+
+def annotations(folder: Path, count: int, *, width: int = 40, height: int = 30) -> Annotations:
+    """Images of noise; image i has i % 3 objects."""
+    folder.mkdir(exist_ok=True)
+    records = []
+    for number in range(count):
+        path = folder / f"image{number}.jpg"
+        path.write_bytes(jpeg(number, width=width, height=height))
+        objects = number % 3
+        boxes = np.array([[1.5, 2, 10 + number, 20.25], [0, 0, width, height]])[:objects]
+        labels = np.arange(objects, dtype=np.int16)
+        areas, crowd = boxes[:, 2] * 1.5, np.zeros(objects, np.bool_)
+        records.append(Record(path.stem, f"{number}", path, width, height, boxes, areas, labels, labels == 1, crowd))
+    return Annotations("noise", ("cat", "dog"), (3, 7), records, {})
+
+
+def note(**fields: object) -> bytes:
+    """KEY.json of a 40x30 image with a cat, as little as there must be."""
+    least = {"width": 40, "height": 30, "boxes_xyxy_px": [[1, 2, 10, 20]], "labels": ["cat"]}
+    return json.dumps(least | fields).encode()
+
+
+def write_tar(path: Path, files: Iterable[tuple[str, bytes]], kind: int = tarfile.USTAR_FORMAT) -> Path:
+    """A tar as another program makes it. A name that ends with a slash is a folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w", format=kind) as tar:
+        for name, data in files:
+            info = tarfile.TarInfo(name)
+            info.type, info.size = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE, len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def flip_byte(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 0x40
+    path.write_bytes(data)
+
+
+def change_header(folder: Path, **fields: object) -> None:
+    """Another index.json, sealed as if it had been written so."""
+    path = folder / "index.json"
+    path.write_bytes(seal(parse_header(path.read_bytes(), path) | fields))
