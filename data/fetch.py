@@ -214,7 +214,7 @@ def _s3_client() -> Any:
         from botocore.config import Config
     except ImportError:
         raise ValueError("s3:// needs another package: pip install boto3") from None
-    return boto3.client("s3", config=Config(connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S))
+    return boto3.Session().client("s3", config=Config(connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S))
 
 
 def _answer(status: int, reason: str) -> Exception:

@@ -4,6 +4,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator
@@ -52,6 +53,20 @@ def nginx(root: Path, scratch: Path, rate: str = "0", port: int | None = None) -
         """
     )
     process = subprocess.Popen([binary, "-c", str(config), "-e", str(scratch / "errors")], cwd=scratch)
+    try:
+        wait_until_it_listens(port, process)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@contextmanager
+def moto() -> Iterator[str]:
+    """An S3 server."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait_until_it_listens(port, process)
         yield f"http://127.0.0.1:{port}"

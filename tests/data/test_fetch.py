@@ -11,7 +11,7 @@ import pytest
 
 import data.fetch
 from data.fetch import check_address, fetch, is_remote, location
-from tests.servers import Liar, nginx
+from tests.servers import Liar, moto, nginx
 
 DATA = np.random.default_rng(0).integers(0, 256, 3_000_000, np.uint8).tobytes()
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -225,6 +225,94 @@ def test_addresses_that_cannot_be(address: str, message: str) -> None:
 
 
 # ------------------------------------------------------------------------------------------------------------ s3
+
+
+@pytest.fixture
+def bucket(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The liar, spoken to as S3."""
+    pytest.importorskip("boto3")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", liar.address.removesuffix("/set"))
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # its own; ours come on top
+    data.fetch._s3_client.cache_clear()
+    yield "s3://bucket/a/set"
+    data.fetch._s3_client.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        [],
+        [0, 1_200_000],
+        [1_200_000, "503", 1_200_000],
+        [1_200_000, "no range"],
+        ["altered"],
+        ["shorter"],
+        [2_000_000, "shorter"],
+    ],
+    ids=str,
+)
+def test_an_object_comes_whole_through_a_bad_connection(
+    liar: Liar, bucket: str, tmp_path: Path, behaviour: list[str | int]
+) -> None:
+    liar.behaviour[NAME].extend(behaviour)
+    assert bring(bucket, tmp_path) == DATA
+    assert not liar.behaviour[NAME]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "message"),
+    [
+        (["404"], r"^s3://bucket/a/set/shard-000000\.tar: the server answers 404 .*; correct the address"),
+        (["altered"] * 2, r"expected bytes of SHA-256 .*, twice"),
+        (["503"] * 4, r"the server answers 503 .*, after 4 attempts; 0 bytes have come and are kept"),
+        (["html"] * 2, r"expected 3,000,000 bytes, the server has 26, twice"),
+    ],
+    ids=str,
+)
+def test_an_object_that_cannot_be_had_is_named(
+    liar: Liar, bucket: str, tmp_path: Path, behaviour: list[str | int], message: str
+) -> None:
+    liar.behaviour[NAME].extend(behaviour)
+    with pytest.raises(ValueError, match=message):
+        bring(bucket, tmp_path)
+
+
+def test_an_object_without_credentials(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with pytest.raises(ValueError, match=r"Unable to locate credentials \(they are found as the AWS tools find them\)"):
+        bring(bucket, tmp_path)
+
+
+def test_nobody_listens_for_objects(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(ValueError, match=r"Could not connect .*, after 4 attempts"):
+        bring(bucket, tmp_path)
+
+
+def test_a_real_s3_server(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("moto")
+    with moto() as address:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        client = data.fetch._s3_client()
+        client.create_bucket(Bucket="bucket")
+        client.put_object(Bucket="bucket", Key=f"a/set/{NAME}", Body=DATA)
+        assert bring(bucket, tmp_path) == DATA
+        (tmp_path / NAME).unlink()
+        (tmp_path / f"{NAME}.part").write_bytes(DATA[:1_000_000])
+        assert bring(bucket, tmp_path) == DATA
+        with pytest.raises(ValueError, match=r"the server answers 404 .*NoSuchKey.*; correct the address or put the"):
+            bring("s3://bucket/another", tmp_path)
+        with pytest.raises(
+            ValueError, match=r"the server answers 404 .*NoSuchBucket.*; correct the address or put the"
+        ):
+            bring("s3://nowhere/set", tmp_path)
+        client.put_object(Bucket="bucket", Key=f"a/set/{NAME}", Body=DATA[:-1] + b"?")
+        with pytest.raises(ValueError, match=r"expected bytes of SHA-256 .*, twice"):
+            bring(bucket, tmp_path)
 
 
 def test_without_its_package_s3_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
