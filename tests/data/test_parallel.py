@@ -1,0 +1,58 @@
+"""Jobs in processes: results in order, the first error ends it, and nobody is left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from data.parallel import in_parallel
+from tests.conftest import ROOT
+
+BEATING = "import pathlib, time\nwhile True: pathlib.Path({path!r}).open('a').write('.'), time.sleep(0.02)"
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2, 9])
+def test_results_come_in_the_order_of_the_jobs(workers: int) -> None:
+    assert in_parallel(divmod, [(number, 3) for number in range(20)], workers, "dividing") == [
+        divmod(number, 3) for number in range(20)
+    ]
+
+
+def test_nothing_to_do() -> None:
+    assert in_parallel(divmod, [], 2, "dividing") == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_first_error_ends_it(workers: int) -> None:
+    jobs = [("raise ValueError('the first')",), *[("import time; time.sleep(1)",)] * 100]
+    start = time.monotonic()
+    with pytest.raises(ValueError, match="the first"):
+        in_parallel(exec, jobs, workers, "waiting")
+    assert time.monotonic() - start < 30
+
+
+def test_a_process_that_was_killed_is_not_waited_for() -> None:
+    message = "dying: a process was killed, for want of memory perhaps; try again with less than 2 --workers"
+    with pytest.raises(ChildProcessError, match=message):
+        in_parallel(os._exit, [(1,), (1,)], 2, "dying")
+
+
+def test_processes_end_with_a_program_that_is_killed(tmp_path: Path) -> None:
+    """Of itself it is the one that would have told them."""
+    files = [tmp_path / "one", tmp_path / "two"]
+    jobs = [(BEATING.format(path=str(path)),) for path in files]
+    code = f"from data.parallel import in_parallel; in_parallel(exec, {jobs!r}, 2, 'beating')"
+    program = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not all(path.exists() for path in files) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+    time.sleep(1)
+    sizes = [path.stat().st_size for path in files]
+    time.sleep(0.5)
+    assert min(sizes) > 0 and [path.stat().st_size for path in files] == sizes
