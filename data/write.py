@@ -24,6 +24,7 @@ from data.parallel import in_parallel
 from data.sample import Annotations, Record
 from data.tar import entries
 
+MAX_CLASSES = 32_767  # labels are int16
 NUM_LISTED = 10  # an error about many images shows this many of them
 
 
@@ -93,6 +94,8 @@ def write_index(out: Path, names: Sequence[str], source: Annotations, workers: i
     if not scans:
         raise ValueError(f"{out}: expected samples in the tars, found none")
     classes = source.classes or tuple(sorted({name for scan in scans for name in scan.names}))
+    if len(classes) > MAX_CLASSES:
+        raise ValueError(f"{out}: expected up to {MAX_CLASSES:,} class names in labels, found {len(classes):,}")
     category_ids = source.category_ids or tuple(range(1, len(classes) + 1))
     arrays = {name: np.concatenate([scan.columns[name] for scan in scans]) for name in scans[0].columns}
     arrays["labels"] = np.concatenate([labels_of(scan, classes) for scan in scans])
