@@ -85,6 +85,8 @@ def parse_annotation(text: str, path: Path) -> Annotation:
     """Objects are direct children of the root: a <part> has a <bndbox> too. `path` is for messages only."""
     if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can expand to gigabytes
         raise ValueError(f"{path}: expected plain XML, found a <!DOCTYPE or <!ENTITY declaration; remove it")
+    if "\0" in text:  # the parser takes such text for UTF-16, and would find a declaration there
+        raise ValueError(f"{path}: expected UTF-8 text, found zero bytes, as in UTF-16; convert the file")
     try:
         root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:

@@ -1,5 +1,6 @@
 import re
 import tarfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -107,6 +108,19 @@ def test_degenerate_boxes_are_set_apart(box: tuple[int, int, int, int]) -> None:
         (f"<annotation>{SIZE.replace('100', '0')}</annotation>", "expected the image's size in px, found 0x80"),
         (f"<annotation>{SIZE.replace('80', '-2')}</annotation>", "expected the image's size in px, found 100x-2"),
         (f"<annotation>{SIZE.replace('80', 'nan')}</annotation>", "<size>: expected a finite number in <height>"),
+        (f"<annotation>{SIZE.replace('80', '80.5')}</annotation>", "expected the image's size in px, found 100x80.5"),
+        (f"<annotation>{SIZE.replace('80', '65536')}</annotation>", "expected the image's size in px, found 100x65536"),
+        (
+            f"<annotation>{SIZE.replace('80', '1e300')}</annotation>",
+            "the image's size in px, found 100x1e+300; correct",
+        ),
+        ("<a>" * 200_000 + "</a>" * 200_000, "the annotation: expected <size>, found none; add it"),
+        ("<a>" * 200_000, "expected XML, found: no element found"),
+        ("<annotation>\0</annotation>", "expected UTF-8 text, found zero bytes, as in UTF-16; convert the file"),
+        ("<annotation>\1</annotation>", "expected XML, found: not well-formed (invalid token)"),
+        ("<annotation>&lol;</annotation>", "expected XML, found: undefined entity"),
+        ("<annotation>&#xD800;</annotation>", "expected XML, found: reference to invalid character number"),
+        ("<annotation a='1' a='2'/>", "expected XML, found: duplicate attribute"),
     ],
 )
 def test_refused_annotations(text: str, message: str) -> None:
@@ -120,6 +134,8 @@ def test_refused_annotations(text: str, message: str) -> None:
     [
         (f"<object>{bndbox()}</object>", "object 2: expected <name>, found none"),
         (thing(" "), "object 2: expected <name>, found none"),
+        (thing("a\nb"), r"object 2: expected a class in <name>, found 'a\nb'; correct it"),
+        (thing(box=bndbox(ymin="9" * 5000)), "expected a finite number in <ymin>, found '999"),
         (thing(box=""), "object 2 (cat): expected <bndbox>, found none; add it"),
         (thing(box=f"<part>{bndbox()}</part>"), "object 2 (cat): expected <bndbox>, found none"),
         (thing(box=bndbox().replace("xmin", "left")), "object 2 (cat): expected <xmin>, found none"),
@@ -134,6 +150,17 @@ def test_refused_objects(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as error:
         parse(thing(), text)
     assert str(error.value).startswith(f"{XML}: object 2")
+
+
+def test_a_box_larger_than_any_image_is_clipped() -> None:
+    found = parse(thing(box=bndbox(-1e308, -1e308, 1e308, 1e308)))
+    np.testing.assert_array_equal(found.boxes_xyxy_px, [[0, 0, 100, 80]])
+
+
+def test_a_hundred_thousand_objects_are_read_in_seconds() -> None:
+    start = time.monotonic()
+    assert len(parse(thing() * 100_000).names) == 100_000
+    assert time.monotonic() - start < 20
 
 
 # --- a set
@@ -214,7 +241,7 @@ def test_split_without_images(tmp_path: Path) -> None:
         read_voc(tmp_path, ["cat_val"])
 
 
-@pytest.mark.parametrize("line", ["a 2", "a b c"])
+@pytest.mark.parametrize("line", ["a 2", "a b c", "../a", "/etc/passwd"])
 def test_line_that_is_no_image(tmp_path: Path, line: str) -> None:
     write_set(tmp_path, {"val": f"\n{line}"}, {"a": ""})
     with pytest.raises(ValueError, match=rf"val\.txt:2: expected ID or ID -1\|0\|1, found '{line}'; correct it"):
@@ -231,10 +258,44 @@ def test_missing_files(tmp_path: Path) -> None:
         read_voc(tmp_path, ["val"])
 
 
-def test_annotation_that_is_not_utf8(tmp_path: Path) -> None:
+ENTITIES = '<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;"><!ENTITY c "&b;&b;&b;&b;">'
+BOMB = f"<!DOCTYPE a [{ENTITIES}]><annotation>&c;</annotation>"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("<annotation>é</annotation>".encode("latin-1"), "expected UTF-8 text, found: .*; convert the file"),
+        (BOMB.encode(), "expected plain XML, found a <!DOCTYPE or <!ENTITY declaration; remove it"),
+        (BOMB.encode("utf-8-sig"), "expected plain XML, found a <!DOCTYPE or <!ENTITY declaration; remove it"),
+        (BOMB.encode("utf-16"), "expected UTF-8 text, found: .*; convert the file"),
+        (BOMB.encode("utf-16-le"), "expected UTF-8 text, found zero bytes, as in UTF-16; convert the file"),
+        (BOMB.encode("utf-16-be"), "expected UTF-8 text, found zero bytes, as in UTF-16; convert the file"),
+        (b"<?xml version='1.0' encoding='utf-7'?>+ADwAIQ-DOCTYPE a []><a/>", "expected XML, found: "),
+    ],
+)
+def test_entities_are_refused_in_every_encoding(tmp_path: Path, text: bytes, message: str) -> None:
+    """They can grow to gigabytes. The parser knows more encodings than the check before it."""
     write_set(tmp_path, {"val": "a"}, {"a": ""})
-    (tmp_path / "Annotations" / "a.xml").write_bytes("<annotation>é</annotation>".encode("latin-1"))
-    with pytest.raises(ValueError, match=r"a\.xml: expected UTF-8 text, found: .*; convert the file"):
+    (tmp_path / "Annotations" / "a.xml").write_bytes(text)
+    with pytest.raises(ValueError, match=rf"a\.xml: {message}"):
+        read_voc(tmp_path, ["val"])
+
+
+def test_a_declared_encoding_is_not_believed(tmp_path: Path) -> None:
+    write_set(tmp_path, {"val": "a"}, {"a": thing("café")})
+    xml = tmp_path / "Annotations" / "a.xml"
+    xml.write_text("<?xml version='1.0' encoding='utf-16'?>" + xml.read_text(encoding="utf-8"), encoding="utf-8-sig")
+    assert read_voc(tmp_path, ["val"]).classes == ("café",)
+
+
+def test_a_list_in_another_encoding(tmp_path: Path) -> None:
+    write_set(tmp_path, {"val": "a"}, {"a": ""})
+    path = tmp_path / "ImageSets" / "Main" / "val.txt"
+    path.write_bytes("a\r\n".encode("utf-8-sig"))
+    assert len(read_voc(tmp_path, ["val"]).records) == 1
+    path.write_bytes("a\n".encode("utf-16"))
+    with pytest.raises(ValueError, match=r"val\.txt: expected UTF-8 text, found: .*; convert the file"):
         read_voc(tmp_path, ["val"])
 
 
