@@ -15,6 +15,7 @@ IMAGE_EXTENSIONS = ("jpg", "jpeg", "png")
 BLOCK = 512  # bytes: a header is one, data is filled up to whole ones
 PLAIN, FOLDER, PAX, PAX_OF_ALL, GNU_NAME = (b"0", b"\0"), b"5", b"x", b"g", b"L"  # kinds of headers
 PAX_FIELDS = (b"path", b"size")  # the others, times and owners, don't matter here
+MAX_FILLING = 2**20  # bytes of zeros after the end: tar programs fill up to 10 KiB, to 1 MiB for tapes
 MAX_EXTENSION = 2**16  # bytes of a header about the next one; a name takes a few hundred
 
 
@@ -105,9 +106,9 @@ def _files(path: Path) -> Iterator[_File]:
             file.seek(place)
         if file.read(BLOCK) != bytes(BLOCK):
             raise ValueError(f"{path} is cut short: expected two empty blocks at byte {place}; copy it again")
-        while rest := file.read(2**20):
-            if any(rest):
-                raise ValueError(f"{path} goes on after its end at byte {place}: several tars in one? make it again")
+        rest = file.read(MAX_FILLING + 1)
+        if any(rest) or len(rest) > MAX_FILLING:  # as after a download that allocated the file and then stopped
+            raise ValueError(f"{path} goes on after its end at byte {place}: damaged, or several tars; make it again")
 
 
 def _length(header: bytes, given: dict[str, str]) -> int | None:

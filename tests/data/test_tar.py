@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from data.tar import BLOCK, MAX_EXTENSION, entries
+from data.tar import BLOCK, MAX_EXTENSION, MAX_FILLING, entries
 from tests.data.pictures import jpeg, note, write_tar
 
 KINDS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
@@ -230,14 +230,21 @@ def test_a_changed_byte_loses_no_sample(tmp_path: Path, kind: int) -> None:
 def test_several_tars_in_one_are_refused(tmp_path: Path) -> None:
     """Every tar program reads the first and says nothing."""
     path = write_tar(tmp_path / "a.tar", sample("a"))
-    first = path.read_bytes()
     with path.open("ab") as file:
         file.write(write_tar(tmp_path / "b.tar", sample("b")).read_bytes())
-    message = rf"a\.tar goes on after its end at byte {4 * BLOCK}: several tars in one\? make it again"
+    message = rf"a\.tar goes on after its end at byte {4 * BLOCK}: damaged, or several tars; make it again"
     with pytest.raises(ValueError, match=message):
         keys(path)
-    path.write_bytes(first + bytes(3 * 2**20))
+
+
+def test_zeros_up_to_the_end_of_a_file_are_not_the_end_of_a_tar(tmp_path: Path) -> None:
+    """A download that allocates the file first and then stops leaves them; so do blocks of a tape, up to 1 MiB."""
+    path = write_tar(tmp_path / "a.tar", sample("a"))
+    os.truncate(path, 6 * BLOCK + MAX_FILLING)
     assert keys(path) == ["a"]
+    os.truncate(path, 6 * BLOCK + MAX_FILLING + 1)
+    with pytest.raises(ValueError, match=rf"a\.tar goes on after its end at byte {4 * BLOCK}: damaged"):
+        keys(path)
 
 
 @pytest.mark.parametrize(
