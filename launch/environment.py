@@ -12,6 +12,8 @@ from typing import TypeVar, cast
 import torch
 import torch.distributed as dist
 
+from launch.meeting import meet, meeting_place
+
 T = TypeVar("T")
 CPU = torch.device("cpu")
 
@@ -66,24 +68,33 @@ class Environment:
             dist.all_reduce(torch.zeros(1))  # on the host: needs no device and keeps none busy
 
 
-def detect(environ: Mapping[str, str], cuda: bool) -> Environment:
-    """What the launcher says; `cuda`: whether this machine has such devices. Pure."""
+def detect(environ: Mapping[str, str], gpus: int) -> Environment:
+    """What the launcher says; `gpus`: how many this process can see. Pure."""
     if "RANK" in environ and "WORLD_SIZE" in environ:
-        local_rank = int(environ.get("LOCAL_RANK", "0"))
-        device = torch.device("cuda", local_rank) if cuda else CPU
-        return Environment(int(environ["RANK"]), int(environ["WORLD_SIZE"]), local_rank, device, "torchrun")
+        rank, world_size, local_rank = (int(environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+        return Environment(rank, world_size, local_rank, _device(local_rank, gpus), "torchrun")
     if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        raise ValueError(
-            f"srun started {environ['SLURM_STEP_NUM_TASKS']} tasks that no torchrun connects: each would train alone; "
-            "run one task per node: srun --ntasks-per-node=1 torchrun ... train/main.py"
+        rank, world_size, local_rank = (
+            int(environ[f"SLURM_{name}"]) for name in ("PROCID", "STEP_NUM_TASKS", "LOCALID")
         )
-    return Environment(device=torch.device("cuda", 0) if cuda else CPU)
+        bound = gpus == 1  # srun --gpus-per-task=1: each task sees its own as the first
+        return Environment(rank, world_size, local_rank, _device(0 if bound else local_rank, gpus), "srun")
+    return Environment(device=_device(0, gpus))
+
+
+def _device(number: int, gpus: int) -> torch.device:
+    if gpus and number >= gpus:
+        raise ValueError(
+            f"process {number + 1} of {socket.gethostname()} sees {gpus} GPU{'s' * (gpus > 1)}; expected one for each: "
+            f"start {gpus} (torchrun --nproc-per-node {gpus}, srun --ntasks-per-node={gpus})"
+        )
+    return torch.device("cuda", number) if gpus else CPU
 
 
 @contextmanager
 def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]:
     """Opens the process group where there is more than one process, and closes it."""
-    env = detect(os.environ, torch.cuda.is_available())
+    env = detect(os.environ, torch.cuda.device_count())
     if env.device.type == "cuda":
         torch.cuda.set_device(env.device)
     else:
@@ -92,7 +103,11 @@ def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]
         yield env
         return
     backend = "cpu:gloo,cuda:nccl" if env.device.type == "cuda" else "gloo"  # host data never waits for the device
-    dist.init_process_group(backend, timeout=timeout)
+    if env.launcher == "srun":
+        store = meet(*meeting_place(os.environ), env.rank, env.world_size, timeout)
+        dist.init_process_group(backend, store=store, rank=env.rank, world_size=env.world_size, timeout=timeout)
+    else:
+        dist.init_process_group(backend, timeout=timeout)
     yield env
     # only after a clean end: with an error under way the others may sit in a collective, and closing waits for them
     env.barrier()  # nobody closes while another still talks

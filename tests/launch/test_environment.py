@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from launch.environment import Environment, connect, detect
+from tests.servers import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 TORCHRUN = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}
+SRUN = {"SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_STEP_NUM_TASKS": "8"}
 CPU, CUDA_0, CUDA_1 = torch.device("cpu"), torch.device("cuda", 0), torch.device("cuda", 1)
 
 TWO_PROCESSES = """
@@ -45,25 +47,29 @@ with connect() as env:
 
 
 @pytest.mark.parametrize(
-    ("environ", "cuda", "expected"),
+    ("environ", "gpus", "expected"),
     [
-        ({}, False, Environment(0, 1, 0, CPU, "single")),
-        ({}, True, Environment(0, 1, 0, CUDA_0, "single")),
-        (TORCHRUN, False, Environment(5, 8, 1, CPU, "torchrun")),
-        (TORCHRUN, True, Environment(5, 8, 1, CUDA_1, "torchrun")),
-        ({"RANK": "0", "WORLD_SIZE": "1"}, True, Environment(0, 1, 0, CUDA_0, "torchrun")),
-        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, True, Environment(0, 1, 0, CUDA_0, "single")),
-        ({"SLURM_STEP_NUM_TASKS": "4", **TORCHRUN}, True, Environment(5, 8, 1, CUDA_1, "torchrun")),
-        ({"SLURM_NTASKS": "4"}, False, Environment(0, 1, 0, CPU, "single")),  # in a batch script, outside srun
+        ({}, 0, Environment(0, 1, 0, CPU, "single")),
+        ({}, 2, Environment(0, 1, 0, CUDA_0, "single")),
+        (TORCHRUN, 0, Environment(5, 8, 1, CPU, "torchrun")),
+        (TORCHRUN, 2, Environment(5, 8, 1, CUDA_1, "torchrun")),
+        ({"RANK": "0", "WORLD_SIZE": "1"}, 1, Environment(0, 1, 0, CUDA_0, "torchrun")),
+        (SRUN, 0, Environment(5, 8, 1, CPU, "srun")),
+        (SRUN, 4, Environment(5, 8, 1, CUDA_1, "srun")),
+        (SRUN, 1, Environment(5, 8, 1, CUDA_0, "srun")),  # its own one
+        ({**SRUN, **TORCHRUN, "SLURM_PROCID": "2"}, 4, Environment(5, 8, 1, CUDA_1, "torchrun")),
+        ({**SRUN, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, 1, Environment(0, 1, 0, CUDA_0, "single")),
+        ({"SLURM_NTASKS": "4"}, 0, Environment(0, 1, 0, CPU, "single")),  # in a batch script, outside srun
     ],
 )
-def test_the_variables_say_who_a_process_is(environ: dict[str, str], cuda: bool, expected: Environment) -> None:
-    assert detect(environ, cuda) == expected
+def test_the_variables_say_who_a_process_is(environ: dict[str, str], gpus: int, expected: Environment) -> None:
+    assert detect(environ, gpus) == expected
 
 
-def test_several_unconnected_tasks_of_srun_are_refused_with_the_remedy() -> None:
-    with pytest.raises(ValueError, match=r"srun started 4 tasks .* srun --ntasks-per-node=1 torchrun"):
-        detect({"SLURM_STEP_NUM_TASKS": "4"}, True)
+@pytest.mark.parametrize(("environ", "gpus"), [(TORCHRUN, 1), ({**SRUN, "SLURM_LOCALID": "3"}, 2)])
+def test_more_processes_than_gpus_are_refused_with_the_remedy(environ: dict[str, str], gpus: int) -> None:
+    with pytest.raises(ValueError, match=rf"sees {gpus} GPU.*start {gpus} \(torchrun --nproc-per-node {gpus}, srun"):
+        detect(environ, gpus)
 
 
 def test_one_process_alone_gets_back_what_it_gives() -> None:
@@ -89,22 +95,21 @@ def test_a_process_can_say_who_it_is() -> None:
     )
 
 
-def test_two_processes_exchange_values(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    shared = {
-        **os.environ,
-        "WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "CUDA_VISIBLE_DEVICES": "",
-    }
+@pytest.mark.parametrize("launcher", ["torchrun", "srun"])
+def test_two_processes_exchange_values(tmp_path: Path, launcher: str) -> None:
+    shared = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    if launcher == "torchrun":
+        shared |= {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        own = [{"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(2)]
+    else:
+        shared |= {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "localhost"}
+        shared |= {"SLURM_JOB_ID": str(os.getpid()), "SLURM_STEP_ID": "0"}
+        own = [{"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank)} for rank in range(2)]
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", TWO_PROCESSES, str(tmp_path)],
             cwd=ROOT,
-            env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            env={**shared, **own[rank]},
             stderr=subprocess.PIPE,
             text=True,
         )
@@ -118,7 +123,7 @@ def test_two_processes_exchange_values(tmp_path: Path) -> None:
         for process in processes:
             process.kill()
     zero, one = (json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2))
-    assert zero["who"] == [0, 2, "torchrun", "cpu"] and one["who"] == [1, 2, "torchrun", "cpu"]
+    assert zero["who"] == [0, 2, launcher, "cpu"] and one["who"] == [1, 2, launcher, "cpu"]
     assert zero["gather"] == [["from", 0], ["from", 1]] and one["gather"] == []
     for found in (zero, one):
         assert found["mean"] == found["in place"] == [1.5, 15.0]
