@@ -5,13 +5,15 @@
 Boxes are cxcywh in fractions of the network input unless the name says otherwise; anchors are w, h in grid cells.
 """
 
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.boxes import Floats, iou, xyxy_from_cxcywh
+from data.boxes import Floats
+from train.nms import suppress
 
 FAR = 1000.0  # fractions of the network input
 
@@ -60,42 +62,44 @@ class Found(NamedTuple):
     scores: Floats  # [D] objectness * class probability
 
 
-def candidates(raw: torch.Tensor, anchors_cells: torch.Tensor, score_threshold: float) -> list[Found]:
-    """Every (box, class) pair whose objectness and whose score exceed the threshold, as `darknet detector valid`."""
-    head = read_head(raw, anchors_cells)
-    scores = head.objectness_BAHW[..., None] * head.class_logits_BAHWC.softmax(-1)
-    scores = torch.where(head.objectness_BAHW[..., None] > score_threshold, scores, 0).flatten(1, 3)  # [B, N, C]
-    boxes = head.boxes_cxcywh_BAHW4.flatten(1, 3)  # [B, N, 4]
-    images, places, labels = (scores > score_threshold).nonzero(as_tuple=True)
-    # an untrained network's exp may be infinite: a thousand inputs away is as good, and has an IoU
-    picked_boxes = np.clip(xyxy_from_cxcywh(boxes[images, places].double().cpu().numpy()), -FAR, FAR)
-    picked_scores = scores[images, places, labels].double().cpu().numpy()
-    picked_labels, of_image = labels.cpu().numpy(), images.cpu().numpy()
-    found = []
-    for image in range(raw.shape[0]):
-        mine = np.flatnonzero(of_image == image)
-        mine = mine[np.argsort(-picked_scores[mine], kind="stable")]
-        found.append(Found(picked_boxes[mine], picked_labels[mine], picked_scores[mine]))
-    return found
-
-
-def suppress(found: Found, iou_threshold: float) -> Found:
-    """Greedy non-maximum suppression in each class: a box goes where a better one overlaps it by more than this."""
-    kept = np.zeros(len(found.labels), bool)
-    for label in np.unique(found.labels):
-        mine = np.flatnonzero(found.labels == label)  # best first
-        boxes = found.boxes_xyxy[mine]
-        alive = np.ones(len(mine), bool)
-        for first in range(len(mine)):
-            if alive[first]:
-                overlaps = iou(boxes[first : first + 1], boxes[first + 1 :])[0]
-                alive[first + 1 :] &= overlaps <= iou_threshold
-        kept[mine[alive]] = True
-    return Found(found.boxes_xyxy[kept], found.labels[kept], found.scores[kept])
-
-
 def detections(
-    raw: torch.Tensor, anchors_cells: torch.Tensor, *, score_threshold: float, iou_threshold: float
+    raw: torch.Tensor,
+    anchors_cells: torch.Tensor,
+    *,
+    score_threshold: float,
+    iou_threshold: float,
+    max_detections: int | None = None,
 ) -> list[Found]:
-    """One `Found` for each image of the batch."""
-    return [suppress(found, iou_threshold) for found in candidates(raw, anchors_cells, score_threshold)]
+    """One `Found` for each image of the batch, of at most `max_detections`.
+
+    As `darknet detector valid`: every (box, class) pair whose objectness and whose score exceed the threshold, then
+    non-maximum suppression.
+    """
+    boxes_BN4, scores_BNC = candidates(raw, anchors_cells, score_threshold)
+    kept = suppress(boxes_BN4, scores_BNC, iou_threshold)
+    if np.isnan(kept.scores).any():
+        raise ValueError(
+            f"expected numbers from the network, found nan in {len(np.unique(kept.images[np.isnan(kept.scores)]))} of "
+            f"{raw.shape[0]} images; it has diverged: go back to an earlier checkpoint"
+        )
+    boxes_xyxy = boxes_BN4.cpu().numpy()[kept.images, kept.boxes]
+    edges = np.searchsorted(kept.images, np.arange(raw.shape[0] + 1))
+    found = [
+        Found(boxes_xyxy[first:last], kept.labels[first:last], kept.scores[first:last])
+        for first, last in pairwise(edges)
+    ]
+    return [Found(*(column[:max_detections] for column in each)) for each in found]
+
+
+def candidates(
+    raw: torch.Tensor, anchors_cells: torch.Tensor, score_threshold: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """[B, N, 4] boxes, xyxy, and [B, N, C] their scores, 0 where one is too low."""
+    head = read_head(raw, anchors_cells)
+    objectness_BN1 = head.objectness_BAHW.flatten(1)[..., None]
+    scores_BNC = objectness_BN1 * head.class_logits_BAHWC.softmax(-1).flatten(1, 3)
+    too_low = (objectness_BN1 <= score_threshold) | (scores_BNC <= score_threshold)  # nan is not: it gets through
+    centre, size = head.boxes_cxcywh_BAHW4.flatten(1, 3).split(2, dim=-1)
+    # an untrained network's exp may be infinite: a thousand inputs away is as good, and has an IoU
+    boxes_BN4 = torch.cat([centre - size / 2, centre + size / 2], dim=-1).clamp(-FAR, FAR)
+    return boxes_BN4, scores_BNC.masked_fill(too_low, 0)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from data.boxes import cxcywh_from_xyxy, iou
-from train.head import Found, candidates, detections, read_head, suppress
+from data.boxes import cxcywh_from_xyxy
+from train.head import detections, read_head
 
 
 def unletterbox(boxes_cxcywh: np.ndarray, grid: int) -> np.ndarray:
@@ -19,14 +19,12 @@ def unletterbox(boxes_cxcywh: np.ndarray, grid: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("case", ["voc", "coco"])
-@pytest.mark.parametrize("nms", ["0", "0.45"])
-def test_detections_equal_darknets_as_sets(shared: Path, case: str, nms: str) -> None:
+@pytest.mark.parametrize(("nms", "iou_threshold"), [("0", 1.0), ("0.45", 0.45)])
+def test_detections_equal_darknets_as_sets(shared: Path, case: str, nms: str, iou_threshold: float) -> None:
     golden = np.load(shared / "golden/darknet" / f"region_{case}.npz")
     expected = golden[f"detections_nms{nms}"]
     raw, anchors = torch.from_numpy(golden["logits"])[:1], torch.from_numpy(golden["anchors"]).float()
-    found = candidates(raw, anchors, 0.003)[0]
-    if nms != "0":
-        found = suppress(found, float(nms))
+    found = detections(raw, anchors, score_threshold=0.003, iou_threshold=iou_threshold)[0]
     boxes = unletterbox(cxcywh_from_xyxy(found.boxes_xyxy), raw.shape[-1])
     assert np.array_equal(np.bincount(found.labels), np.bincount(expected[:, 0].astype(int)))
     for label in np.unique(found.labels):
@@ -45,17 +43,25 @@ def test_a_cell_and_an_anchor_decode_to_the_box_of_the_paper() -> None:
     torch.testing.assert_close(box, torch.tensor([2.5 / 7, 3.5 / 5, 6 / 7, 4 / 5]))
 
 
-def test_suppression_equals_a_plain_loop() -> None:
-    rng = np.random.default_rng(0)
-    corners = rng.uniform(0, 0.7, (200, 2))
-    boxes = np.concatenate([corners, corners + rng.uniform(0.05, 0.4, (200, 2))], axis=1)
-    found = Found(boxes, rng.integers(0, 3, 200), np.sort(rng.uniform(size=200))[::-1])
-    kept: list[int] = []
-    for n in range(200):
-        same = [k for k in kept if found.labels[k] == found.labels[n]]
-        if all(iou(boxes[n : n + 1], boxes[k : k + 1])[0, 0] <= 0.45 for k in same):
-            kept.append(n)
-    assert np.array_equal(suppress(found, 0.45).scores, found.scores[kept])
+def test_the_best_of_each_image_are_kept() -> None:
+    raw, anchors = torch.randn(3, 2 * 9, 6, 6, generator=torch.Generator().manual_seed(0)), torch.ones(2, 2)
+    every = detections(raw, anchors, score_threshold=0.005, iou_threshold=0.45)
+    for found, best in zip(
+        every, detections(raw, anchors, score_threshold=0.005, iou_threshold=0.45, max_detections=7), strict=True
+    ):
+        assert len(found.scores) > 7 and (np.diff(found.scores) <= 0).all()
+        for column, first in zip(found, best, strict=True):
+            assert np.array_equal(column[:7], first)
+
+
+def test_a_network_that_has_diverged_is_an_error() -> None:
+    raw = torch.zeros(3, 2 * 9, 4, 4)
+    raw[1, :, 2, 2] = torch.nan
+    with pytest.raises(ValueError, match=r"found nan in 1 of 3 images; it has diverged: go back to an earlier"):
+        detections(raw, torch.ones(2, 2), score_threshold=0.005, iou_threshold=0.45)
+    raw[1, :, 2, 2] = 1e30  # an infinite size has an answer
+    found = detections(raw, torch.ones(2, 2), score_threshold=0.005, iou_threshold=0.45)
+    assert all(np.isfinite(each.boxes_xyxy).all() for each in found)
 
 
 def test_nothing_found_is_an_empty_answer() -> None:

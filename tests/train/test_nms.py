@@ -1,0 +1,68 @@
+"""Suppression leaves what a plain loop leaves, ties included."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from data.boxes import iou
+from train import nms
+from train.nms import suppress
+
+
+def plain_loop(boxes_xyxy, scores, threshold):
+    """One image and class: which boxes stay."""
+    kept = []
+    for box in np.argsort(-scores, kind="stable"):
+        if scores[box] and all(iou(boxes_xyxy[[other]], boxes_xyxy[[box]])[0, 0] <= threshold for other in kept):
+            kept.append(int(box))
+    return kept
+
+
+def assert_as_the_plain_loop(boxes, scores, threshold):
+    found = suppress(torch.from_numpy(boxes), torch.from_numpy(scores), threshold)
+    for image in range(scores.shape[0]):
+        for label in range(scores.shape[2]):
+            mine = (found.images == image) & (found.labels == label)
+            assert found.boxes[mine].tolist() == plain_loop(boxes[image], scores[image, :, label], threshold)
+    assert np.array_equal(found.scores, scores[found.images, found.boxes, found.labels])
+    rows = list(zip(found.images, -found.scores, found.labels, found.boxes, strict=True))
+    assert rows == sorted(rows)
+
+
+def random_case(rng, batch, num, classes, grid, levels):
+    """Corners on a coarse grid and few scores: ties of every kind, IoUs at the threshold, equal and empty boxes."""
+    corner = rng.integers(0, grid, (batch, num, 2))
+    boxes = np.concatenate([corner, corner + rng.integers(0, grid, (batch, num, 2))], axis=2).astype(np.float32)
+    scores = rng.integers(0, levels, (batch, num, classes)).astype(np.float32) / levels
+    return boxes, scores * (rng.random((batch, 1, 1)) < 0.8)  # some images without a candidate
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.integers(0, 2**32 - 1), st.integers(1, 3), st.integers(1, 70), st.integers(1, 3),
+    st.sampled_from([3, 6, 1000]), st.sampled_from([2, 4, 10_000]), st.sampled_from([0.0, 0.25, 0.45, 0.5, 1.0]),
+)  # fmt: skip
+def test_as_a_plain_loop(seed, batch, num, classes, grid, levels, threshold):
+    assert_as_the_plain_loop(*random_case(np.random.default_rng(seed), batch, num, classes, grid, levels), threshold)
+
+
+@pytest.mark.parametrize("pairs", [1, 300, 200_000])
+def test_in_parts_of_any_size(pairs, monkeypatch):
+    """More boxes than a word has bits; parts of rows, of an image, of several images."""
+    monkeypatch.setitem(nms.PAIRS_AT_ONCE, "cpu", pairs)
+    assert_as_the_plain_loop(*random_case(np.random.default_rng(0), 5, 150, 2, 40, 50), 0.45)
+
+
+def test_no_candidates():
+    found = suppress(torch.rand(2, 30, 4), torch.zeros(2, 30, 3), 0.45)
+    assert [len(column) for column in found] == [0, 0, 0, 0]
+
+
+@pytest.mark.gpu
+def test_the_same_on_the_device():
+    boxes, scores = map(torch.from_numpy, random_case(np.random.default_rng(1), 8, 845, 20, 60, 1000))
+    here, there = suppress(boxes, scores, 0.45), suppress(boxes.cuda(), scores.cuda(), 0.45)
+    for one, other in zip(here, there, strict=True):
+        assert np.array_equal(one, other)
