@@ -84,11 +84,9 @@ def detections(
         )
     boxes_xyxy = boxes_BN4.cpu().numpy()[kept.images, kept.boxes]
     edges = np.searchsorted(kept.images, np.arange(raw.shape[0] + 1))
-    found = [
-        Found(boxes_xyxy[first:last], kept.labels[first:last], kept.scores[first:last])
-        for first, last in pairwise(edges)
-    ]
-    return [Found(*(column[:max_detections] for column in each)) for each in found]
+    most = len(kept.scores) if max_detections is None else max_detections
+    ranges = [slice(first, min(first + most, last)) for first, last in pairwise(edges)]
+    return [Found(boxes_xyxy[mine], kept.labels[mine], kept.scores[mine]) for mine in ranges]
 
 
 def candidates(
@@ -99,7 +97,7 @@ def candidates(
     objectness_BN1 = head.objectness_BAHW.flatten(1)[..., None]
     scores_BNC = objectness_BN1 * head.class_logits_BAHWC.softmax(-1).flatten(1, 3)
     too_low = (objectness_BN1 <= score_threshold) | (scores_BNC <= score_threshold)  # nan is not: it gets through
-    centre, size = head.boxes_cxcywh_BAHW4.flatten(1, 3).split(2, dim=-1)
+    centre, size = head.boxes_cxcywh_BAHW4.flatten(1, 3).chunk(2, dim=-1)
     # an untrained network's exp may be infinite: a thousand inputs away is as good, and has an IoU
     boxes_BN4 = torch.cat([centre - size / 2, centre + size / 2], dim=-1).clamp(-FAR, FAR)
     return boxes_BN4, scores_BNC.masked_fill(too_low, 0)
