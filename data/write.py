@@ -8,9 +8,11 @@ import dataclasses
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import tarfile
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,6 +41,9 @@ def write_shards(
     """Writes the set into `out`. Every image is decoded once on the way and its size compared with the annotation."""
     if not annotations.records:
         raise ValueError(f"{annotations.source}: no images to write")
+    if not 0 < shard_mb < math.inf:
+        raise ValueError(f"--shard-mb: expected a size above 0, found {shard_mb}")
+    _check_classes(annotations.classes)
     _check_keys(annotations)
     out.mkdir(parents=True, exist_ok=True)
     groups = _group(annotations.records, int(shard_mb * 1e6))
@@ -82,7 +87,8 @@ def index_shards(folder: Path, classes: Sequence[str] | None = None, workers: in
     if not names:
         raise ValueError(f"{folder}: expected tars of KEY.jpg and KEY.json, found no *.tar")
     given = tuple(classes or ())
-    source = Annotations(f"tars at {folder.name}", given, tuple(range(1, len(given) + 1)), [], {})
+    _check_classes(given)
+    source = Annotations(f"tars at {folder.resolve().name}", given, tuple(range(1, len(given) + 1)), [], {})
     write_index(folder, names, source, workers)
     return ShardIndex.load(folder)
 
@@ -94,8 +100,7 @@ def write_index(out: Path, names: Sequence[str], source: Annotations, workers: i
     if not scans:
         raise ValueError(f"{out}: expected samples in the tars, found none")
     classes = source.classes or tuple(sorted({name for scan in scans for name in scan.names}))
-    if len(classes) > MAX_CLASSES:
-        raise ValueError(f"{out}: expected up to {MAX_CLASSES:,} class names in labels, found {len(classes):,}")
+    _check_classes(classes)
     category_ids = source.category_ids or tuple(range(1, len(classes) + 1))
     arrays = {name: np.concatenate([scan.columns[name] for scan in scans]) for name in scans[0].columns}
     arrays["labels"] = np.concatenate([labels_of(scan, classes) for scan in scans])
@@ -138,6 +143,15 @@ def _refuse_twice(out: Path, keys: NDArray[np.bytes_]) -> None:
     twice = ordered[1:][ordered[1:] == ordered[:-1]]
     if len(twice):
         raise ValueError(f"{out}: expected each key once, found {twice[0].decode()!r} again; rename one of its samples")
+
+
+def _check_classes(classes: Sequence[str]) -> None:
+    if len(classes) > MAX_CLASSES:
+        raise ValueError(f"expected up to {MAX_CLASSES:,} classes, found {len(classes):,}; are labels class names?")
+    wrong = [name for name in classes if not name.isprintable() or not name.strip()]
+    wrong += [name for name, count in Counter(classes).items() if count > 1]
+    if wrong:
+        raise ValueError(f"expected a name of its own for each class, found {wrong[0]!r}; correct --classes")
 
 
 def _check_keys(annotations: Annotations) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -207,6 +208,23 @@ def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
         write_shards(given, tmp_path / "out", workers=1)
 
 
+@pytest.mark.parametrize("size", [0, -1, float("nan"), float("inf")])
+def test_sizes_of_shards_that_cannot_be(tmp_path: Path, size: float) -> None:
+    with pytest.raises(ValueError, match=f"--shard-mb: expected a size above 0, found {size}"):
+        write_shards(annotations(tmp_path / "images", 1), tmp_path / "out", shard_mb=size, workers=1)
+
+
+@pytest.mark.parametrize("names", [("cat", "cat"), ("cat", ""), ("cat", " "), ("cat", "a\nb"), ("cat", "\ud800")])
+def test_classes_that_cannot_be_told_apart(tmp_path: Path, names: tuple[str, ...]) -> None:
+    given = dataclasses.replace(annotations(tmp_path / "images", 1), classes=names)
+    message = re.escape(f"expected a name of its own for each class, found {names[1]!r}; correct --classes")
+    with pytest.raises(ValueError, match=message):
+        write_shards(given, tmp_path / "out", workers=1)
+    write_tar(tmp_path / "a.tar", [("a.jpg", b""), ("a.json", note())])
+    with pytest.raises(ValueError, match=message):
+        index_shards(tmp_path, names, workers=1)
+
+
 # ------------------------------------------------------------------------------------------------ tars made elsewhere
 
 
@@ -276,7 +294,7 @@ def test_captions_are_no_class_names(tmp_path: Path) -> None:
     names = [f"caption {number}" for number in range(MAX_CLASSES + 1)]
     text = note(labels=names, boxes_xyxy_px=[[0, 0, 1, 1]] * len(names))
     write_tar(tmp_path / "a.tar", [("a.jpg", b""), ("a.json", text)])
-    with pytest.raises(ValueError, match="expected up to 32,767 class names in labels, found 32,768"):
+    with pytest.raises(ValueError, match=r"expected up to 32,767 classes, found 32,768; are labels class names\?"):
         index_shards(tmp_path, workers=1)
 
 
