@@ -133,7 +133,8 @@ def place_boxes(boxes_xyxy_px: NDArray[np.float32], placement: Placement, side: 
     boxes = boxes_xyxy_px * np.array((zoom_x, zoom_y, zoom_x, zoom_y)) + np.array((left, top, left, top))
     if placement.flip:
         boxes[:, [0, 2]] = 1 - boxes[:, [2, 0]]
-    return boxes.astype(np.float32)
+    placed: NDArray[np.float32] = boxes.astype(np.float32)
+    return placed
 
 
 def unplace_boxes(boxes_xyxy: Floats, placement: Placement, side: int) -> NDArray[np.float64]:

@@ -10,10 +10,9 @@ import atexit
 import multiprocessing
 import signal
 import sys
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import tee
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +29,7 @@ from data.reader import NOT_AUGMENTED, BatchReader, Filled, Numbered
 from data.remote import open_remote
 from data.sample import Batch
 from data.slots import Slots
-from data.staging import Staging, Wanted
+from data.staging import Arrivals, Staging, Wanted, never
 from data.transfer import Transfer
 
 PREFETCH = 2  # batches in the making for each worker
@@ -111,8 +110,11 @@ class Loader:
         self.colours_left = on_device or self.packed  # for the device: colours change after the geometry
         self.faults = 0
 
-    def batches(self, start: int, stop: int) -> Iterator[Batch]:
-        """Training batches from position `start` (images seen) on, until `stop` images are seen."""
+    def batches(self, start: int, stop: int, stopping: Callable[[], bool] = never) -> Iterator[Batch]:
+        """Training batches from position `start` (images seen) on, until `stop` images are seen.
+
+        They end early if `stopping` says so while their shards are still on the way.
+        """
         config = self.config
         plans = plan(
             self.order,
@@ -128,7 +130,7 @@ class Loader:
         largest = int((arrays["widths"].astype(np.int64) * arrays["heights"]).max()) if self.packed else side * side
         slots = self._slots(config.batch // self.world_size, largest * 3)
         reader = self._reader(slots, packed=self.packed, colour=not self.colours_left)
-        for batch in self._load(plans, reader):
+        for batch in self._load(plans, reader, stopping):
             for fault in batch.faults:
                 print(f"replaced an unreadable image: {fault}", file=sys.stderr)
             self.faults += len(batch.faults)
@@ -153,13 +155,13 @@ class Loader:
                 layout = torch.tensor([whole] * local)
             yield Batch(images, truths, torch.zeros(local, dtype=torch.int64), [], side, colours, layout)
 
-    def evaluation_batches(self, side: int, batch: int) -> Iterator[Batch]:
+    def evaluation_batches(self, side: int, batch: int, stopping: Callable[[], bool] = never) -> Iterator[Batch]:
         """This rank's share of the set, each image once, unaugmented; the last batch is as large as what is left."""
         share = np.arange(self.rank, self.index.num_samples, self.world_size, dtype=np.int64)
         parts = [share[first : first + batch] for first in range(0, len(share), batch)]
         plans = (BatchPlan(part, np.full_like(part, NOT_AUGMENTED), side) for part in parts)
         reader = self._reader(self._slots(batch, side * side * 3), packed=False, colour=True)
-        return self._load(plans, reader)
+        return self._load(plans, reader, stopping)
 
     def _slots(self, batch: int, image_bytes: int) -> Slots:
         # in the making, and two that are being read: the batch in use, and the one before it on its way to the device
@@ -179,21 +181,17 @@ class Loader:
             cache=config.decoded_cache,
         )
 
-    def _load(self, plans: Iterable[BatchPlan], reader: BatchReader) -> Iterator[Batch]:
+    def _load(
+        self, plans: Iterable[BatchPlan], reader: BatchReader, stopping: Callable[[], bool] = never
+    ) -> Iterator[Batch]:
         slots, workers = reader.slots, self.config.workers
-        asked: deque[Numbered] = deque()  # by the DataLoader, not yet come
-
-        def numbered() -> Iterator[Numbered]:
-            for number, each in zip(count(), plans, strict=False):
-                asked.append(Numbered(number % slots.count, each))
-                yield asked[-1]
-
+        to_workers, to_come = tee(Numbered(number % slots.count, each) for number, each in enumerate(plans))
         if workers:
             # the server that workers are forked from imports all this once, not each of them
             multiprocessing.get_context("forkserver").set_forkserver_preload(["data.reader"])
         loader = DataLoader(
             _Answers(reader),
-            sampler=_Once(numbered()),  # the "index" of this dataset is a plan
+            sampler=_Once(to_workers),  # the "index" of this dataset is a plan
             batch_size=None,
             num_workers=workers,
             prefetch_factor=PREFETCH if workers else None,
@@ -203,17 +201,25 @@ class Loader:
         found = iter(loader)
         atexit.unregister(_end_workers)
         atexit.register(_end_workers)  # last registered, first called: before Python waits for the workers
-        return self._deliver(found, asked, reader)
+        return self._deliver(found, to_come, reader, stopping)
 
     def _deliver(
-        self, found: Iterator[Filled | ValueError], asked: deque[Numbered], reader: BatchReader
+        self,
+        found: Iterator[Filled | ValueError],
+        to_come: Iterator[Numbered],
+        reader: BatchReader,
+        stopping: Callable[[], bool],
     ) -> Iterator[Batch]:
+        arrivals = Arrivals(self.index)
         transfer = Transfer(self.device, reader.slots, packed=reader.packed, coloured=reader.colour)
         try:
-            for filled in found:
+            for slot, each in to_come:
+                if not all(arrivals.wait_for(sample, stopping) for sample in each.samples.tolist()):
+                    return
+                filled = next(found)
                 if isinstance(filled, ValueError):
                     raise filled
-                yield transfer(*asked.popleft(), filled)
+                yield transfer(slot, each, filled)
                 transfer.wait_for_all_but_the_last()
         finally:
             transfer.close()

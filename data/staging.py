@@ -10,7 +10,7 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,10 +202,16 @@ class Staging:
             self._turns[folder].give_back()
 
 
-def wait_for(path: Path) -> None:
-    """Until the shard is there. ValueError: it will not come."""
+def never() -> bool:
+    return False
+
+
+def wait_for(path: Path, stopping: Callable[[], bool] = never) -> bool:
+    """Until the shard is there, or `stopping` (False then). ValueError: it will not come."""
     turn, began, alone_s = Turn(path.parent), time.time(), 0.0
     while not path.exists():
+        if stopping():
+            return False
         failure = path.parent / FAILURE
         taken = turn.taken()
         if not taken and failure.exists():
@@ -216,6 +222,7 @@ def wait_for(path: Path) -> None:
             found = f"no process that brings it for {GRACE_S} s" if alone_s else f"no byte coming for {PATIENCE_S} s"
             raise ValueError(f"expected {path}, found {found}; start the run again, it goes on with what has come")
         time.sleep(POLL_S)
+    return True
 
 
 class Arrivals:
@@ -225,12 +232,14 @@ class Arrivals:
         self._index = index
         self._there: set[int] = set()
 
-    def wait_for(self, sample: int) -> None:
-        """Until its shard is there: looked for once."""
+    def wait_for(self, sample: int, stopping: Callable[[], bool] = never) -> bool:
+        """Until its shard is there (looked for once), or `stopping`."""
         shard = int(self._index.arrays["shards"][sample])
         if shard not in self._there:
-            wait_for(self._index.folder / self._index.shards[shard].name)
+            if not wait_for(self._index.folder / self._index.shards[shard].name, stopping):
+                return False
             self._there.add(shard)
+        return True
 
 
 def _size(path: Path) -> int:

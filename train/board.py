@@ -18,13 +18,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from data.sample import Batch
 from launch.environment import Environment
+from train.checkpoint import newest
 from train.evaluate import Evaluation
 from train.loss import Losses
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoardConfig:
-    every_batches: int = 10  #: between two log lines; also how often processes ask each other whether to stop
+    every_batches: int = 10  #: between two log lines
 
     def __post_init__(self) -> None:
         if self.every_batches < 1:
@@ -75,27 +76,39 @@ class Board:
     def add(self, losses: Losses, images: int) -> bool:
         """Keeps the losses on the device; whether a log line is due."""
         self._losses.append(torch.stack(list(losses)))
-        self.images = images
-        return len(self._losses) >= self.config.every_batches
+        before, self.images = self.images, images
+        every = self.config.every_batches * (images - before)
+        return images // every > before // every  # at the same positions whenever the run was stopped and resumed
 
-    def log(self, rate: float, side: int) -> None:
-        """Means over the batches since the last line and over all processes. The one place where training waits."""
+    def mean_losses(self) -> Losses | None:
+        """Over the batches since the last line and over all processes, None if there are none. Waits for the device.
+
+        FloatingPointError if one is not finite in any process: to be asked before anything is saved.
+        """
+        if not self._losses:
+            return None
         own = torch.stack(self._losses).mean(0).cpu()
         mean = self.env.mean(own.clone())
         bad = [name for name, value in zip(Losses._fields, own.tolist(), strict=True) if not np.isfinite(value)]
         who = [(rank, names) for rank, names in enumerate(self.env.broadcast(self.env.gather(bad))) if names]
         if who:
+            resumed = newest(self.folder.parent / "checkpoints") or "its beginning"
             raise FloatingPointError(
                 f"loss terms became nan or infinite between images {self._logged_images} and {self.images}: "
                 + "; ".join(f"{', '.join(names)} on rank {rank}" for rank, names in who)
-                + "; nothing was saved since. Start again: the run goes on from the newest checkpoint; a lower "
-                "schedule.rate or a longer schedule.burn_in_images keeps it from happening again"
+                + f"; nothing was saved since. Start again: the run goes on from {resumed}; a lower schedule.rate "
+                "or a longer schedule.burn_in_images keeps it from happening again"
             )
+        return Losses(*mean.unbind())
+
+    def log(self, rate: float, side: int) -> None:
+        """Means over the batches since the last line and over all processes. The one place where training waits."""
+        losses = self.mean_losses()
+        assert losses is not None, "a line without batches"
         elapsed = time.perf_counter() - self._since
         speed = (self.images - self._logged_images) / elapsed
         share = self._waited / elapsed
         if self._writer is not None and self._console is not None:
-            losses = Losses(*mean.unbind())
             truths = max(float(losses.truths), 1e-9)
             values = {f"loss/{name}": float(getattr(losses, name)) for name in Losses._fields[:6]}
             values["loss/total"] = float(losses.total)

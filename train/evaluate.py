@@ -12,6 +12,7 @@ from data.draw import draw_boxes
 from data.index import ShardIndex
 from data.loader import Loader
 from launch.environment import Environment
+from launch.stop import Stop
 from train.head import Found, detections
 from train.metrics import Detections, Truths, VocScores, voc_ap
 from train.step import Step
@@ -39,25 +40,38 @@ class Evaluation(NamedTuple):
 
 
 class Evaluator:
-    """`evaluator(step)` -> `Evaluation`. All processes must call it; the scores are equal on all of them."""
+    """`evaluator(step, stop)` -> `Evaluation`, or None if it was asked to stop before it was through.
+
+    All processes must call it; the scores are equal on all of them.
+    """
 
     def __init__(self, config: EvaluateConfig, loader: Loader, env: Environment) -> None:
         self.config, self.loader, self.env = config, loader, env
 
-    def __call__(self, step: Step) -> Evaluation:
-        found, pictures = self._predict_share(step)
+    def __call__(self, step: Step, stop: Stop) -> Evaluation | None:
+        predicted = self._predict_share(step, stop)
+        if predicted is None:
+            return None
+        found, pictures = predicted
         shares = self.env.gather(found)
         scores = self._score(Detections.concatenate(shares)) if shares else None
         scores = self.env.broadcast(scores)
         assert scores is not None
         return Evaluation(scores, pictures)
 
-    def _predict_share(self, step: Step) -> tuple[Detections, list[NDArray[np.uint8]]]:
+    def _predict_share(self, step: Step, stop: Stop) -> tuple[Detections, list[NDArray[np.uint8]]] | None:
         config, index = self.config, self.loader.index
         parts: list[Detections] = []
         pictures: list[NDArray[np.uint8]] = []
         evaluated: list[int] = []
-        for batch in self.loader.evaluation_batches(config.side, config.batch):
+        largest_share = -(-index.num_samples // self.env.world_size)
+        batches = self.loader.evaluation_batches(config.side, config.batch, lambda: stop.requested)
+        for _ in range(-(-largest_share // config.batch)):
+            batch = next(batches, None)
+            if stop.agreed():  # of all processes: also one without a batch in this round takes part
+                return None
+            if batch is None:
+                continue
             found = detections(
                 step.predict(batch.images),
                 step.loss.anchors_cells,

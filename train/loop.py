@@ -8,7 +8,7 @@ import torch
 from data.demo import draw_shards
 from data.loader import Loader, open_shards, staged
 from launch.environment import Environment
-from launch.stop import StopSignal
+from launch.stop import Stop
 from train.board import Board
 from train.checkpoint import Checkpoint
 from train.config import Config, flat, save
@@ -21,7 +21,7 @@ from train.schedule import learning_rate
 from train.step import Step
 
 
-def train(config: Config, env: Environment) -> Progress:
+def train(config: Config, env: Environment) -> None:
     """Train until the last epoch, or until the scheduler asks us to stop; either way leave a checkpoint."""
     run = Path(config.run)
     if env.rank == 0 and config.drawn:
@@ -31,13 +31,12 @@ def train(config: Config, env: Environment) -> Progress:
     share = partial(mine, config=config.data, seed=config.seed)
     loader = share(open_shards(config.data.train, config.data.classes, config.data.staging))
     classes, per_epoch = loader.index.classes, loader.index.num_samples
-    val_loader = share(open_shards(config.data.val, list(classes), config.data.staging))
     torch.manual_seed(config.seed)  # the same weights on every process; the data has its own randomness
     model = build_model(config.model, len(classes), len(config.anchor_pairs))
     if config.weights:
         load_weights(model, Path(config.weights), partial=True)
     step = Step(config.step, config.schedule, model, build_loss(config.loss, config.anchor_pairs, len(classes)), env)
-    evaluator = Evaluator(config.evaluate, val_loader, env)
+    evaluator = Evaluator(config.evaluate, share(open_shards(config.data.val, list(classes), config.data.staging)), env)
     progress = Progress()
     checkpoint = Checkpoint(
         run / "checkpoints", config.checkpoint, env, config.network(classes), step=step, progress=progress
@@ -47,33 +46,34 @@ def train(config: Config, env: Environment) -> Progress:
         save(config, run / "config.yaml")
     last = config.epochs * per_epoch
     with (
-        StopSignal() as stop,
-        staged(loader, val_loader, progress.images),
+        Stop(run, env) as stop,
+        staged(loader, evaluator.loader, progress.images),
         Board(run / "board", config.board, env, start=progress.images, stop=last, settings=flat(config)) as board,
     ):
-        step.warm_up(loader.blank_batches())
+        step.warm_up(loader.blank_batches(), stop)
         board.resume_clock()
-        batches = board.waiting(loader.batches(progress.images, last))
+        batches = board.waiting(loader.batches(progress.images, last, lambda: stop.requested))
         while True:
             if progress.evaluation_due(per_epoch):
-                evaluation = evaluator(step)
-                progress.epochs_evaluated = progress.images // per_epoch
-                best = evaluation.scores.map_area > progress.best_map
-                progress.best_map = max(progress.best_map, evaluation.scores.map_area)
+                evaluation = evaluator(step, stop)
+                if evaluation is None:
+                    break
+                best = progress.evaluated(evaluation.scores.map_area, per_epoch)
                 board.log_evaluation(evaluation, classes, progress.epochs_evaluated)
                 checkpoint.save(progress.images, best=best)
                 board.resume_clock()
             batch = next(batches, None)
-            if batch is None:
+            if stop.agreed() or batch is None:
                 break
             losses = step(batch, progress.images)
             progress.images += config.data.batch
             if board.add(losses, progress.images) or progress.evaluation_due(per_epoch):
                 board.log(learning_rate(progress.images, config.schedule), batch.side)
-                stopping = env.any(stop.requested)
-                if stopping or checkpoint.due(progress.images):
+                if checkpoint.due(progress.images) and not progress.evaluation_due(per_epoch):
                     checkpoint.save(progress.images)
-                if stopping:
-                    break
+        finished = progress.images >= last and not progress.evaluation_due(per_epoch)
+        if not finished:
+            board.mean_losses()  # nothing is saved that is not finite
+            checkpoint.save(progress.images)
         checkpoint.wait()
-    return progress
+        stop.mark(finished=finished)

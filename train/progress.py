@@ -13,6 +13,12 @@ class Progress:
         """An epoch has ended and was not evaluated yet; stays true over a stop and a resume in between."""
         return self.images // images_per_epoch > self.epochs_evaluated
 
+    def evaluated(self, mean_ap: float, images_per_epoch: int) -> bool:
+        """Takes note of an evaluation; whether it is the best so far."""
+        self.epochs_evaluated = self.images // images_per_epoch
+        best, self.best_map = mean_ap > self.best_map, max(mean_ap, self.best_map)
+        return best
+
     def state_dict(self) -> dict[str, int | float]:
         return asdict(self)
 

@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from data.pixels import distort_colours, place_packed
 from data.sample import Batch
 from launch.environment import Environment
+from launch.stop import Stop
 from train.loss import Losses, YOLOv2Loss
 from train.model import YOLOv2
 from train.schedule import ScheduleConfig, learning_rate
@@ -168,16 +169,18 @@ class Step:
         self.model.train()
         return raw
 
-    def warm_up(self, batches: Iterator[Batch]) -> None:
+    def warm_up(self, batches: Iterator[Batch], stop: Stop) -> None:
         """Throw-away passes before the first step of a fresh or resumed run alike, over a batch of every side.
 
         Compiles every side, finds out now whether memory suffices (the largest side comes first), and makes DDP settle
         its buckets: they are rebuilt after the first backward, which changes the order of summation, so that without
         it a resumed run of three or more processes would not repeat bit for bit. Leaves weights, statistics and random
-        state as they were.
+        state as they were. Ends early where processes agree to stop.
         """
         kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         for batch in batches if self.compiled else islice(batches, 1):
+            if stop.agreed():
+                break
             for _ in range(2):
                 self._accumulate(batch, 0)
                 self.optimizer.zero_grad(set_to_none=True)

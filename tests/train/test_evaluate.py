@@ -26,6 +26,7 @@ import torch
 from data.loader import DataConfig, Loader
 from data.index import ShardIndex
 from launch.environment import connect
+from launch.stop import Stop
 from train.evaluate import EvaluateConfig, Evaluator
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
@@ -44,7 +45,8 @@ with connect() as env:
         model.output.bias[4::11] = 2.0  # something to find everywhere
     loss = build_loss(LossConfig(), [(1.0, 1.0), (2.0, 2.0)], len(index.classes))
     step = Step(StepConfig(precision="fp32"), ScheduleConfig(), model, loss, env)
-    scores, pictures = Evaluator(EvaluateConfig(side=96, batch=4, pictures=3), loader, env)(step)
+    evaluator = Evaluator(EvaluateConfig(side=96, batch=4, pictures=3), loader, env)
+    scores, pictures = evaluator(step, Stop(Path("no-run"), env))
     assert len(pictures) == (3 if env.rank == 0 else 0)
     found = [value.hex() for value in [*scores.ap_area.tolist(), *scores.ap_11point.tolist()]]
     Path(sys.argv[2], f"{env.world_size}-{env.rank}").write_text(json.dumps(found))

@@ -77,7 +77,9 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
     stop_at_line(5, *common, f"run={parts}", processes=processes)
     stopped_at = int(final_state(parts)["images"])
     assert 0 < stopped_at < 12 * 53 and stopped_at % 53, f"stopped at {stopped_at}, not in the middle of an epoch"
+    assert (parts / "interrupted").exists() and not (parts / "finished").exists()
     launch(*common, f"run={parts}", "data.workers=1", processes=processes)
+    assert (parts / "finished").exists() and not (parts / "interrupted").exists()
     expected, found = final_state(whole), final_state(parts)
     assert expected.keys() == found.keys() and expected["images"] == 640  # 12 * 53 filled up to whole batches
     differing = [name for name in expected if not torch.equal(expected[name], found[name])]

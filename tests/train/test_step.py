@@ -14,6 +14,7 @@ from data.augment import Colour, stretch
 from data.pixels import distort_colours, layout_row
 from data.sample import Batch
 from launch.environment import Environment
+from launch.stop import Stop
 from tests.conftest import ROOT
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
@@ -66,7 +67,7 @@ def test_an_accumulated_step_is_the_mean_of_its_parts() -> None:
 def test_warm_up_leaves_everything_as_it_was() -> None:
     step, fresh = small_step(), small_step()
     random_before = torch.get_rng_state()
-    step.warm_up(iter([batch_of(2, 96), batch_of(2, 64)]))
+    step.warm_up(iter([batch_of(2, 96), batch_of(2, 64)]), Stop(ROOT / "no-run", step.env))
     assert torch.equal(torch.get_rng_state(), random_before)
     for (name, ours), theirs in zip(step.model.state_dict().items(), fresh.model.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs), name
@@ -131,7 +132,7 @@ def test_two_processes_are_another_way_to_accumulate(tmp_path: Path) -> None:
             with connect() as env:
                 alone, step = small_step(accumulate=2), small_step()
                 step = Step(step.config, step.schedule, step.model, step.loss, env)
-                step.warm_up(iter([batch_of(2, 160)]))
+                step.warm_up(iter([batch_of(2, 160)]), Stop(ROOT / "no-run", env))
                 for number in range(3):
                     batch = batch_of(4, 160, seed=number)
                     if number == 1:
