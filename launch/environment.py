@@ -1,8 +1,10 @@
 """The process environment as one value: who am I among how many, on which device. The only reader of os.environ."""
 
+import atexit
 import ctypes
 import os
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -112,6 +114,18 @@ def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]
     # only after a clean end: with an error under way the others may sit in a collective, and closing waits for them
     env.barrier()  # nobody closes while another still talks
     dist.destroy_process_group()
+
+
+def leave() -> None:
+    """Ends this process well, without taking the interpreter down.
+
+    gloo's threads may still hold tensors then, and a thread that wants the interpreter while it goes aborts the process:
+    one of twenty runs of two processes ended that way (pytorch/pytorch PR 179291 describes it).
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _keep_freed_memory() -> None:

@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from launch.environment import connect
+from launch.environment import connect, leave
 from train.config import load
 from train.loop import train
 
@@ -24,3 +24,4 @@ def main(*arguments: str) -> None:
 
 if __name__ == "__main__":
     main(*sys.argv[1:])
+    leave()

@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from data.loader import DataConfig, Loader
 from data.index import ShardIndex
-from launch.environment import connect
+from launch.environment import connect, leave
 from launch.stop import Stop
 from train.evaluate import EvaluateConfig, Evaluator
 from train.loss import LossConfig, build_loss
@@ -50,6 +50,7 @@ with connect() as env:
     assert len(pictures) == (3 if env.rank == 0 else 0)
     found = [value.hex() for value in [*scores.ap_area.tolist(), *scores.ap_11point.tolist()]]
     Path(sys.argv[2], f"{env.world_size}-{env.rank}").write_text(json.dumps(found))
+leave()
 """
 
 

@@ -126,7 +126,7 @@ def test_two_processes_are_another_way_to_accumulate(tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent(
             """
-            from launch.environment import connect
+            from launch.environment import connect, leave
             from tests.train.test_step import *
 
             with connect() as env:
@@ -143,6 +143,7 @@ def test_two_processes_are_another_way_to_accumulate(tmp_path: Path) -> None:
                 torch.testing.assert_close(parameters(step), parameters(alone), rtol=1e-4, atol=1e-6)
                 statistics = env.broadcast(step.statistics)
                 assert all(torch.equal(ours, first) for ours, first in zip(step.statistics, statistics, strict=True))
+            leave()
             """
         )
     )
