@@ -146,6 +146,7 @@ def _append(url: str, part: Path, size: int | None, stop: Event) -> bool:
                 if stop.is_set():
                     return False
                 file.write(data)
+                file.flush()  # who waits for the file sees that it grows
                 written += len(data)
                 if expected is not None and written > expected:
                     raise Wrong(f"expected {expected:,} bytes, found more")
