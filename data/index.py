@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,23 @@ from data.tar import entries
 FORMAT = "yolov2-shards"
 VERSION = 2
 MAX_SIDE_PX = 65_535  # JPEG's own limit
+FIELDS = {"source": str, "classes": list, "category_ids": list, "images": int, "objects": int, "dropped": dict}
+FIELDS |= {"arrays_sha256": str, "shards": list}  # of index.json, each with its type
+COLUMNS = {  # of index.npz, each with its shape and its type: N samples, M objects
+    "keys": ("N", "S"),
+    "image_ids": ("N", "S"),
+    "shards": ("N", "i4"),
+    "image_offsets": ("N", "i8"),
+    "image_bytes": ("N", "i8"),
+    "widths": ("N", "i4"),
+    "heights": ("N", "i4"),
+    "object_starts": ("N+1", "i8"),
+    "boxes_xyxy_px": ("M,4", "f8"),
+    "areas_px": ("M", "f8"),
+    "labels": ("M", "i2"),
+    "difficult": ("M", "b1"),
+    "crowd": ("M", "b1"),
+}
 MADE_ELSEWHERE = "tars that another program made: python -m data.shards index FOLDER"
 
 
@@ -85,8 +103,6 @@ class ShardIndex:
                 f"{arrays_path} is missing or does not match index.json beside it; copy both again, or make the shards "
                 f"again ({MADE_ELSEWHERE})"
             )
-        with np.load(arrays_path, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
         index = cls(
             folder=folder,
             source=header["source"],
@@ -94,7 +110,7 @@ class ShardIndex:
             category_ids=tuple(header["category_ids"]),
             dropped=header["dropped"],
             shards=tuple(Shard(**shard) for shard in header["shards"]),
-            arrays=arrays,
+            arrays=_read_columns(arrays_path, header),
             digest=hashlib.sha256(text).hexdigest(),
         )
         for shard in index.shards if shards_there else ():
@@ -175,10 +191,51 @@ def parse_header(text: bytes, path: Path) -> dict[str, Any]:
     if sealed != text:
         raise ValueError(f"{path} is not what was written (its own digest differs); copy it again, or {again}")
     assert isinstance(header, dict)
+    for name, kind in FIELDS.items():
+        if type(header.get(name)) is not kind:
+            raise ValueError(
+                f"{path}: expected {name} as in docs/data.md, found {reprlib.repr(header.get(name))}; {again}"
+            )
     for shard in header["shards"]:
-        if not re.fullmatch(r"[^/\0]+\.tar", shard["name"]):  # staging writes files of these names
-            raise ValueError(f"{path}: expected names of tars beside it, found {shard['name']!r}; {again}")
+        kinds = {name: type(value) for name, value in shard.items()} if isinstance(shard, dict) else None
+        if kinds != Shard.__annotations__ or shard["samples"] < 1 or not re.fullmatch(r"[^/\0]+\.tar", shard["name"]):
+            raise ValueError(
+                f"{path}: expected tars beside it as in docs/data.md, found {reprlib.repr(shard)}; {again}"
+            )
     return header
+
+
+# --------------------------------------------------------------------------------------------------------- index.npz
+
+
+def _read_columns(path: Path, header: dict[str, Any]) -> dict[str, NDArray[Any]]:
+    """They may come from another program: nothing in them leads out of a shard, of the objects or of the classes."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            columns = {name: stored[name] for name in COLUMNS}
+    except (ValueError, TypeError, KeyError, EOFError, MemoryError, BadZipFile) as error:
+        raise ValueError(f"{path}: expected arrays as in docs/data.md, found: {error}; make the shards again") from None
+    sizes, count = [shard["samples"] for shard in header["shards"]], header["objects"]
+    shapes = {"N": (sum(sizes),), "N+1": (sum(sizes) + 1,), "M": (count,), "M,4": (count, 4)}
+    wrong = [
+        name
+        for name, (shape, kind) in COLUMNS.items()
+        if columns[name].shape != shapes[shape] or not re.fullmatch(rf"[<|]{kind}\d*", columns[name].dtype.str)
+    ]
+    if not wrong:
+        offsets, starts, labels = columns["image_offsets"], columns["object_starts"], columns["labels"]
+        room = np.repeat([shard["bytes"] for shard in header["shards"]], sizes) - offsets
+        right = {
+            "shards": np.array_equal(columns["shards"], np.repeat(np.arange(len(sizes)), sizes)),
+            "image_offsets": (offsets >= 0).all(),
+            "image_bytes": ((columns["image_bytes"] >= 0) & (columns["image_bytes"] <= room)).all(),
+            "object_starts": starts[0] == 0 and starts[-1] == count and (np.diff(starts) >= 0).all(),
+            "labels": ((labels >= 0) & (labels < len(header["classes"]))).all(),
+        }
+        wrong = [name for name, holds in right.items() if not holds]
+    if wrong:
+        raise ValueError(f"{path}: column {wrong[0]} is not as in docs/data.md; make the shards again")
+    return columns
 
 
 # ------------------------------------------------------------------------------------------------------------- notes

@@ -37,7 +37,6 @@ def _verify_shard(index: ShardIndex, number: int) -> list[str]:
     objects = slice(int(starts[samples.start]), int(starts[samples.stop]))
     found = {name: (scan.columns[name], index.arrays[name][samples]) for name in OF_SAMPLES}
     found |= {name: (scan.columns[name], index.arrays[name][objects]) for name in OF_OBJECTS}
-    found["shards"] = np.full(shard.samples, number), index.arrays["shards"][samples]
     found["labels"] = labels_of(scan, index.classes), index.arrays["labels"][objects]
     found["object_starts"] = (
         np.cumsum(scan.columns["object_counts"]),

@@ -5,11 +5,15 @@ import os
 import pickle
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from data.index import MAX_SIDE_PX, ShardIndex, ShardReader, parse_header, parse_note, scan_shard, seal
+from data.index import MAX_SIDE_PX, ShardIndex, ShardReader, parse_header, parse_note, scan_shard, seal, sha256
 from tests.data.pictures import change_header, flip_byte, jpeg, note, write_tar
 
 # ------------------------------------------------------------------------------------------------------------ a set
@@ -85,7 +89,73 @@ def test_a_header_that_nests_deeply_is_refused(copy: Path, depth: int) -> None:
 @pytest.mark.parametrize("name", ["../shard-000000.tar", "/shard-000000.tar", "a/b.tar", "", "..", "train.py"])
 def test_a_header_cannot_point_out_of_its_folder(copy: Path, index: ShardIndex, name: str) -> None:
     change_header(copy, shards=[index.shards[0]._replace(name=name)._asdict()])
-    with pytest.raises(ValueError, match=rf"index\.json: expected names of tars beside it, found '{name}'; make"):
+    message = rf"index\.json: expected tars beside it as in docs/data\.md, found .*'name': '{name}', .*; make"
+    with pytest.raises(ValueError, match=message):
+        ShardIndex.load(copy)
+
+
+FIELDS: list[dict[str, object]] = [{"source": 3}, {"classes": "cat"}, {"category_ids": {"a": 1}}, {"images": "5"}]
+FIELDS += [{"objects": 5.0}, {"dropped": []}, {"arrays_sha256": None}, {"shards": {}}, {"shards": [3]}]
+FIELDS += [{"shards": [{"name": "a.tar"}]}, {"shards": [{"name": "a.tar", "bytes": 1, "sha256": "", "samples": 0}]}]
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_header_of_another_program_that_is_wrong(copy: Path, field: dict[str, object]) -> None:
+    """Sealed as it should be; what it holds is not as it should be."""
+    change_header(copy, **field)
+    name = "tars beside it" if field.get("shards") else next(iter(field))
+    with pytest.raises(ValueError, match=rf"index\.json: expected {name} as in docs/data\.md, found .*; make"):
+        ShardIndex.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("keys", lambda keys: keys[:-1]),
+        ("keys", lambda keys: keys.astype("U")),
+        ("image_ids", lambda ids: ids[:, None]),
+        ("shards", lambda shards: shards[::-1].copy()),
+        ("shards", lambda shards: shards + 1),
+        ("image_offsets", lambda offsets: offsets - 2**40),
+        ("image_offsets", lambda offsets: offsets.astype(np.int32)),
+        ("image_bytes", lambda lengths: lengths + 2**40),
+        ("image_bytes", lambda lengths: np.full_like(lengths, 2**63 - 1)),
+        ("image_bytes", lambda lengths: -lengths),
+        ("widths", lambda widths: widths.astype(">i4")),
+        ("object_starts", lambda starts: starts[1:]),
+        ("object_starts", lambda starts: starts + 1),
+        ("object_starts", lambda starts: np.where(np.arange(len(starts)) == 3, starts[-1], starts)),
+        ("boxes_xyxy_px", lambda boxes: boxes.T),
+        ("labels", lambda labels: labels + 20),
+        ("labels", lambda labels: labels - 20),
+        ("crowd", lambda crowd: crowd.astype(np.uint8)),
+    ],
+)
+def test_columns_of_another_program_that_are_wrong(
+    copy: Path, name: str, change: Callable[[NDArray[Any]], NDArray[Any]]
+) -> None:
+    with np.load(copy / "index.npz") as stored:
+        columns = {column: stored[column] for column in stored.files}
+    np.savez(copy / "index.npz", **(columns | {name: change(columns[name])}))
+    change_header(copy, arrays_sha256=sha256(copy / "index.npz"))
+    with pytest.raises(
+        ValueError, match=r"index\.npz: column \w+ is not as in docs/data\.md; make the shards"
+    ) as error:
+        ShardIndex.load(copy)
+    assert f"column {name} " in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["labels", None])
+def test_arrays_of_another_program_that_are_none(copy: Path, name: str | None) -> None:
+    if name:
+        with np.load(copy / "index.npz") as stored:
+            np.savez(copy / "index.npz", **{column: stored[column] for column in stored.files if column != name})
+    else:
+        (copy / "index.npz").write_bytes(b"PK\x03\x04 and no more")
+    change_header(copy, arrays_sha256=sha256(copy / "index.npz"))
+    with pytest.raises(
+        ValueError, match=r"index\.npz: expected arrays as in docs/data\.md, found: .*; make the shards"
+    ):
         ShardIndex.load(copy)
 
 

@@ -32,7 +32,7 @@ def test_all_faults_are_listed(copy: Path, index: ShardIndex) -> None:
         verify(copy, workers=1)
 
 
-@pytest.mark.parametrize("name", [*OF_SAMPLES, *OF_OBJECTS, "shards", "labels", "object_starts"])
+@pytest.mark.parametrize("name", [*OF_SAMPLES, *OF_OBJECTS, "labels", "object_starts"])
 def test_arrays_that_describe_other_shards_are_found(copy: Path, name: str) -> None:
     """A consistent index over a tar it does not belong to: one value in the last shard is another one."""
     with np.load(copy / "index.npz") as stored:
