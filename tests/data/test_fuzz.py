@@ -19,12 +19,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.decode import decode
-from data.index import parse_note, scan_shard
+from data.index import ShardIndex, parse_note, scan_shard, sha256
 from data.tar import BLOCK, entries
 from data.verify import verify
 from data.voc import read_voc
 from data.write import index_shards
-from tests.data.pictures import jpeg, note, write_tar
+from tests.data.pictures import change_header, jpeg, note, write_tar
 
 Answer = TypeVar("Answer")
 Edit = tuple[str, int, int, bytes]  # what, where, how many bytes of the old, which new ones
@@ -318,6 +318,22 @@ def test_sets(small_set: Path, name: str, changes: list[Edit]) -> None:
                 verify(small_set, workers=1)
     finally:
         fresh(small_set / name, whole)
+
+
+@fuzzed
+@given(edits(5500, [b"PK", b"<i8", b"|O", b"(9999999999,)", b"True", b"\x08", b"}", b"'shape'"]))
+def test_columns_of_another_program(small_set: Path, changes: list[Edit]) -> None:
+    """With the digests that say that all is well."""
+    whole = {name: (small_set / name).read_bytes() for name in ("index.json", "index.npz")}
+    fresh(small_set / "index.npz", changed(whole["index.npz"], changes))
+    try:
+        change_header(small_set, arrays_sha256=sha256(small_set / "index.npz"))
+        found = answer("index.npz", ShardIndex.load, small_set)
+        if found:
+            assert found.num_samples == 2 and found.objects(1).stop == len(found.arrays["labels"]) == 2
+    finally:
+        for name, data in whole.items():
+            fresh(small_set / name, data)
 
 
 # ------------------------------------------------------------------------------------------------------------- images
