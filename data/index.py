@@ -197,10 +197,10 @@ def parse_header(text: bytes, path: Path) -> dict[str, Any]:
             )
     for shard in header["shards"]:
         kinds = {name: type(value) for name, value in shard.items()} if isinstance(shard, dict) else None
-        if kinds != Shard.__annotations__ or shard["samples"] < 1 or not re.fullmatch(r"[^/\0]+\.tar", shard["name"]):
-            raise ValueError(
-                f"{path}: expected tars beside it as in docs/data.md, found {reprlib.repr(shard)}; {again}"
-            )
+        if kinds != Shard.__annotations__ or shard["samples"] < 1:
+            raise ValueError(f"{path}: expected shards as in docs/data.md, found {reprlib.repr(shard)}; {again}")
+        if not re.fullmatch(r"[^/\0]+\.tar", shard["name"]):  # staging writes files of these names
+            raise ValueError(f"{path}: expected names of tars beside it, found {shard['name']!r}; {again}")
     return header
 
 

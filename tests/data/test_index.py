@@ -89,8 +89,7 @@ def test_a_header_that_nests_deeply_is_refused(copy: Path, depth: int) -> None:
 @pytest.mark.parametrize("name", ["../shard-000000.tar", "/shard-000000.tar", "a/b.tar", "", "..", "train.py"])
 def test_a_header_cannot_point_out_of_its_folder(copy: Path, index: ShardIndex, name: str) -> None:
     change_header(copy, shards=[index.shards[0]._replace(name=name)._asdict()])
-    message = rf"index\.json: expected tars beside it as in docs/data\.md, found .*'name': '{name}', .*; make"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=rf"index\.json: expected names of tars beside it, found '{name}'; make"):
         ShardIndex.load(copy)
 
 
@@ -103,8 +102,9 @@ FIELDS += [{"shards": [{"name": "a.tar"}]}, {"shards": [{"name": "a.tar", "bytes
 def test_a_header_of_another_program_that_is_wrong(copy: Path, field: dict[str, object]) -> None:
     """Sealed as it should be; what it holds is not as it should be."""
     change_header(copy, **field)
-    name = "tars beside it" if field.get("shards") else next(iter(field))
-    with pytest.raises(ValueError, match=rf"index\.json: expected {name} as in docs/data\.md, found .*; make"):
+    with pytest.raises(
+        ValueError, match=rf"index\.json: expected {next(iter(field))} as in docs/data\.md, found .*; make"
+    ):
         ShardIndex.load(copy)
 
 
