@@ -3,10 +3,11 @@
 import atexit
 import ctypes
 import os
+import signal
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TypeVar, cast
@@ -104,6 +105,7 @@ def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]
     if env.world_size == 1:
         yield env
         return
+    _warn_when_the_launcher_dies()
     backend = "cpu:gloo,cuda:nccl" if env.device.type == "cuda" else "gloo"  # host data never waits for the device
     if env.launcher == "srun":
         store = meet(*meeting_place(os.environ), env.rank, env.world_size, timeout)
@@ -116,10 +118,17 @@ def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]
     dist.destroy_process_group()
 
 
+def _warn_when_the_launcher_dies() -> None:
+    """A killed torchrun leaves its processes behind: they then get SIGTERM, save and leave. Linux."""
+    pr_set_pdeathsig = 1
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
 def leave() -> None:
     """Ends this process well, without taking the interpreter down.
 
-    gloo's threads may still hold tensors then, and a thread that wants the interpreter while it goes aborts the process:
+    gloo's threads may still hold tensors then; one that wants the interpreter while it goes aborts the process:
     one of twenty runs of two processes ended that way (pytorch/pytorch PR 179291 describes it).
     """
     atexit._run_exitfuncs()

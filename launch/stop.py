@@ -2,10 +2,17 @@
 
 Nothing happens in the signal handler: no printing, no collective, no exit. A run that is to stop may also be told by a
 file, RUN/stop: a batch script can write one where a signal would hit too many processes.
+
+One attempt at a time may work on a run: its folder is locked, and an attempt that comes while the one before it is
+still saving waits for it.
 """
 
+import fcntl
+import os
 import signal
+import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -13,10 +20,11 @@ from launch.environment import Environment
 
 WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # what Slurm, torchrun and cloud agents send
 LOOK_EVERY_S = 1.0  # at the file: it may lie on a slow shared disk
+PATIENCE_S = 120.0  # with an attempt that is still saving
 
 
 class Stop:
-    """Entered, it takes up warnings. At the end of a run one of the files RUN/finished and RUN/interrupted is there."""
+    """Enter it before anything of the run is read. At its end one of RUN/finished and RUN/interrupted is there."""
 
     def __init__(self, run: Path, env: Environment) -> None:
         self.run, self.env = run, env
@@ -26,6 +34,7 @@ class Stop:
     def __enter__(self) -> "Stop":
         self._previous = {number: signal.signal(number, self._raise_flag) for number in WARNINGS}
         if self.env.rank == 0:
+            self._claim()
             for name in ("stop", "interrupted", "finished"):
                 (self.run / name).unlink(missing_ok=True)
         return self
@@ -33,6 +42,32 @@ class Stop:
     def __exit__(self, *_: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        if self.env.rank == 0:
+            self._lock.close()
+
+    def _claim(self) -> None:
+        """ValueError if another process keeps on working on this run."""
+        self.run.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.run / "lock").open("a+")
+        began = time.monotonic()
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() - began > PATIENCE_S:
+                    self._lock.seek(0)
+                    raise ValueError(
+                        f"{self.run} is in use by {self._lock.read() or 'another process'}; expected one attempt at a "
+                        "time: stop that one, or choose another `run`"
+                    ) from None
+                time.sleep(0.2)
+            except OSError:  # a file system without locks
+                break
+        with suppress(OSError):
+            self._lock.truncate(0)
+            self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+            self._lock.flush()
 
     def _raise_flag(self, _number: int, _frame: FrameType | None) -> None:
         self._warned = True
@@ -52,5 +87,4 @@ class Stop:
     def mark(self, *, finished: bool) -> None:
         """Call when everything is on disk: a batch script requeues an interrupted run and leaves a finished one."""
         if self.env.rank == 0:
-            self.run.mkdir(parents=True, exist_ok=True)
             (self.run / ("finished" if finished else "interrupted")).touch()

@@ -58,6 +58,7 @@ class Config:
             "variant": self.model.variant,
             "passthrough": self.model.passthrough,
             "width": self.model.width,
+            **({"layers": self.model.layers} if self.model.layers else {}),
             "anchors": list(self.anchors),
             "classes": list(classes),
         }

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from launch.environment import connect, leave
+from launch.stop import Stop
 from train.config import load
 from train.loop import train
 
@@ -16,8 +17,8 @@ def main(*arguments: str) -> None:
         path, overrides = arguments[0], list(arguments[1:])
     try:
         config = load(path, overrides)
-        with connect() as env:
-            train(config, env)
+        with connect() as env, Stop(Path(config.run), env) as stop:
+            train(config, env, stop)
     except ValueError as error:
         sys.exit(f"error: {error}")
 

@@ -46,10 +46,31 @@ class ModelConfig:
     passthrough: Passthrough = "space_to_depth"  #: "reorg" is darknet's own order, needed for its trained detectors
     width: float = 1.0  #: factor on every number of filters but the output's
     bn_momentum: float = 0.01  #: darknet; a run of a few hundred steps wants 0.1
+    layers: str | None = None  #: a plain network of your own instead: "16 pool 32 pool ... -64 128", negative is 1x1
 
     def __post_init__(self) -> None:
         if not 0 < self.width <= 4:
             raise ValueError(f"model.width={self.width}: expected 0 < width <= 4; 1 is the published network")
+        if self.layers is not None:
+            parse_layers(self.layers)
+
+
+def parse_layers(text: str) -> Layers:
+    """ "16 pool -8" -> (16, POOL, -8). Five pools, since the grid has cells of 32 px."""
+    layers = tuple(word if word == POOL else _filters(word) for word in text.split())
+    if layers.count(POOL) != 5:
+        raise ValueError(f"model.layers={text!r}: expected 5 times {POOL}, found {layers.count(POOL)}; cells are 32 px")
+    return layers
+
+
+def _filters(word: str) -> int:
+    try:
+        filters = int(word)
+    except ValueError:
+        filters = 0
+    if filters == 0:
+        raise ValueError(f"model.layers: expected numbers of filters and {POOL!r}, found {word!r}")
+    return filters
 
 
 class SpaceToDepth(nn.Module):
@@ -116,11 +137,11 @@ class Darknet19(nn.Module):
 
 
 class Tiny(nn.Module):
-    """The seven convolutions of the tiny networks: [B, 3, 32H, 32W] -> [B, 1024, H, W], twice (there is no tap)."""
+    """One stack, such as the seven convolutions of the tiny networks: [B, 3, 32H, 32W] -> [B, C, H, W], twice."""
 
-    def __init__(self, width: float = 1.0, bn_momentum: float = 0.01) -> None:
+    def __init__(self, layers: Layers = _TINY, width: float = 1.0, bn_momentum: float = 0.01) -> None:
         super().__init__()
-        self.coarse, self.coarse_channels = _stack(_TINY, 3, width, bn_momentum)
+        self.coarse, self.coarse_channels = _stack(layers, 3, width, bn_momentum)
         self.fine_channels = 0
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -143,11 +164,17 @@ class YOLOv2(nn.Module):
         passthrough: Passthrough = "space_to_depth",
         width: float = 1.0,
         bn_momentum: float = 0.01,
+        layers: str | None = None,
     ) -> None:
+        """layers: of a plain network, instead of a variant."""
         super().__init__()
-        description = VARIANTS[variant]
+        description = VARIANTS[variant] if layers is None else Description((), parse_layers(layers), (), None, ())
         self.num_classes, self.num_anchors = num_classes, num_anchors
-        self.backbone: Darknet19 | Tiny = (Darknet19 if description.fused else Tiny)(width, bn_momentum)
+        self.backbone: Darknet19 | Tiny
+        if description.fused:
+            self.backbone = Darknet19(width, bn_momentum)
+        else:
+            self.backbone = Tiny(description.coarse, width, bn_momentum)
         self.neck, channels = _stack(description.neck, self.backbone.coarse_channels, width, bn_momentum)
         self.bottleneck: nn.Module | None = None
         self.passthrough: nn.Module | None = None
@@ -187,6 +214,7 @@ def build_model(config: ModelConfig, num_classes: int, num_anchors: int) -> YOLO
         passthrough=config.passthrough,
         width=config.width,
         bn_momentum=config.bn_momentum,
+        layers=config.layers,
     )
 
 

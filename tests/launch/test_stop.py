@@ -1,6 +1,9 @@
 """A warning sets a flag and does nothing else; a file does the same; a mark says how the run ended."""
 
+import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -76,9 +79,38 @@ def test_the_mark_of_the_end_replaces_the_one_of_before(tmp_path: Path) -> None:
     run = tmp_path / "run"
     for finished, names in ((False, {"interrupted"}), (True, {"finished"}), (False, {"interrupted"})):
         with Stop(run, Environment()) as stop:
-            assert not run.exists() or not list(run.iterdir())
+            assert {path.name for path in run.iterdir()} == {"lock"}
             stop.mark(finished=finished)
-        assert {path.name for path in run.iterdir()} == names
+        assert {path.name for path in run.iterdir()} == names | {"lock"}
     with Stop(run, Environment(rank=1)) as other:
         other.mark(finished=True)
-    assert {path.name for path in run.iterdir()} == {"interrupted"}
+    assert {path.name for path in run.iterdir()} == {"interrupted", "lock"}
+
+
+def test_a_second_attempt_waits_for_the_first(tmp_path: Path) -> None:
+    with Stop(tmp_path, Environment()):
+        held = subprocess.Popen([sys.executable, "-c", SECOND, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+        assert held.stdout is not None and held.stdout.readline() == "waits\n"
+        time.sleep(0.5)
+        assert held.poll() is None
+    assert held.communicate(timeout=30)[0] == "entered\n" and held.returncode == 0
+
+
+SECOND = """
+import sys
+from pathlib import Path
+from launch.environment import Environment
+from launch.stop import Stop
+print("waits", flush=True)
+with Stop(Path(sys.argv[1]), Environment()):
+    print("entered")
+"""
+
+
+def test_an_attempt_that_does_not_end_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch.stop, "PATIENCE_S", 0.3)
+    message = f"{tmp_path} is in use by process {os.getpid()} on .*expected one attempt at a time"
+    with Stop(tmp_path, Environment()), pytest.raises(ValueError, match=message), Stop(tmp_path, Environment()):
+        pass
+    with Stop(tmp_path, Environment(rank=1)), Stop(tmp_path, Environment()):
+        pass
