@@ -213,7 +213,9 @@ def _read_columns(path: Path, header: dict[str, Any]) -> dict[str, NDArray[Any]]
         with np.load(path, allow_pickle=False) as stored:
             columns = {name: stored[name] for name in COLUMNS}
     except Exception as error:  # of a damaged archive zipfile and numpy raise a dozen kinds
-        raise ValueError(f"{path}: expected arrays as in docs/data.md, found: {error}; make the shards again") from None
+        raise ValueError(
+            f"{path}: expected arrays as in docs/data.md, found: {error!s:.200}; make the shards again"
+        ) from None
     sizes, count = [shard["samples"] for shard in header["shards"]], header["objects"]
     shapes = {"N": (sum(sizes),), "N+1": (sum(sizes) + 1,), "M": (count,), "M,4": (count, 4)}
     wrong = [
