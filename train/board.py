@@ -19,6 +19,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from data.sample import Batch
 from launch.environment import Environment
 from train.checkpoint import newest
+from train.coco import NAMES
 from train.evaluate import Evaluation
 from train.loss import Losses
 
@@ -130,19 +131,21 @@ class Board:
     def log_evaluation(self, evaluation: Evaluation, classes: tuple[str, ...], epoch: int) -> None:
         if self._writer is None or self._console is None:
             return
-        scores = evaluation.scores
-        self._writer.add_scalar("mAP/voc_area", scores.map_area, self.images)
-        self._writer.add_scalar("mAP/voc_11point", scores.map_11point, self.images)
-        for name, value in zip(classes, scores.ap_area, strict=True):
+        voc, coco = evaluation.voc, evaluation.coco
+        values = {"mAP/voc_area": voc.map_area, "mAP/voc_11point": voc.map_11point}
+        values |= {f"coco/{name}": value for name, value in zip(NAMES, coco.twelve, strict=True)} if coco else {}
+        values |= {f"AP/{name}": value for name, value in zip(classes, evaluation.ap_of_classes, strict=True)}
+        for name, value in values.items():
             if np.isfinite(value):
-                self._writer.add_scalar(f"AP/{name}", value, self.images)
+                self._writer.add_scalar(name, value, self.images)
         for number, picture in enumerate(evaluation.pictures):
             self._writer.add_image(f"validation/{number}", picture, self.images, dataformats="HWC")
         self._writer.flush()
         self._console.line(
             self.images,
-            f"epoch {epoch}: mAP@.5 {scores.map_area:.4f} (11-point {scores.map_11point:.4f})  "
-            + "  ".join(f"{name} {value:.2f}" for name, value in zip(classes, scores.ap_area, strict=True)),
+            f"epoch {epoch}: {f'AP@[.5:.95] {coco.ap:.4f}  ' if coco else ''}"
+            f"mAP@.5 {voc.map_area:.4f} (11-point {voc.map_11point:.4f})  "
+            + "  ".join(f"{name} {value:.2f}" for name, value in zip(classes, evaluation.ap_of_classes, strict=True)),
             keep=True,
         )
 

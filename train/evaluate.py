@@ -1,9 +1,11 @@
 """A whole set through the network: every process predicts its own, unpadded share; all get the same scores."""
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from data.augment import Placement, place_boxes, unplace_boxes, whole_image
@@ -13,9 +15,13 @@ from data.index import ShardIndex
 from data.loader import Loader
 from launch.environment import Environment
 from launch.stop import Stop
+from train.coco import MOST, CocoScores, Matches, coco_scores, match
+from train.coco_reference import reference_scores
 from train.head import Found, detections
 from train.metrics import Detections, Truths, VocScores, voc_ap
 from train.step import Step
+
+Table = TypeVar("Table", Detections, Truths)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +30,9 @@ class EvaluateConfig:
     batch: int = 32  #: images of one forward pass of each process
     score_threshold: float = 0.005  #: darknet detector valid
     iou_threshold: float = 0.45  #: of non-maximum suppression
+    max_detections: int | None = None  #: of an image, after suppression; none: 100 by COCO's protocol, all by VOC's
+    protocol: Literal["auto", "voc", "coco"] = "auto"  #: whose number decides what is best; auto: where the set is from
+    coco_backend: Literal["own", "pycocotools"] = "own"  #: the same numbers, the other one slowly
     pictures: int = 8  #: drawn with truths and detections
     picture_threshold: float = 0.3  #: detections below this score are not drawn
 
@@ -32,59 +41,104 @@ class EvaluateConfig:
             raise ValueError(f"evaluate.side={self.side}: expected a multiple of 32 px, the stride of the network")
         if self.batch < 1:
             raise ValueError(f"evaluate.batch={self.batch}: expected at least 1")
+        if self.max_detections is not None and self.max_detections < 1:
+            raise ValueError(f"evaluate.max_detections={self.max_detections}: expected at least 1, or null for all")
 
 
 class Evaluation(NamedTuple):
-    scores: VocScores
+    voc: VocScores
+    coco: CocoScores | None  # by COCO's protocol
     pictures: list[NDArray[np.uint8]]  # [S, S, 3]; the same images of the set every time, on rank 0
+
+    @property
+    def main(self) -> float:
+        """What decides which network is best: COCO's AP@[.5:.95], or VOC's mAP under the curve."""
+        return self.coco.ap if self.coco else self.voc.map_area
+
+    @property
+    def ap_of_classes(self) -> NDArray[np.float64]:
+        """[C] that `main` is the mean of."""
+        return self.coco.ap_of_classes if self.coco else self.voc.ap_area
 
 
 class Evaluator:
-    """`evaluator(step, stop)` -> `Evaluation`, or None if it was asked to stop before it was through.
+    """`evaluator(step)` -> `Evaluation`; with a `Stop`, None if processes agreed to stop before it was through.
 
     All processes must call it; the scores are equal on all of them.
     """
 
     def __init__(self, config: EvaluateConfig, loader: Loader, env: Environment) -> None:
         self.config, self.loader, self.env = config, loader, env
+        index = loader.index
+        self.coco = config.protocol == "coco" or (config.protocol == "auto" and index.source.startswith("coco "))
+        self.max_detections = config.max_detections or (MOST if self.coco else None)
+        if config.coco_backend == "pycocotools" and find_spec("pycocotools") is None:
+            raise ValueError("evaluate.coco_backend=pycocotools is not installed; pip install it, or leave it at own")
+        self.truths = by_image_id(truths_of(index), index)
+        if self.truths.ignored.all():
+            raise ValueError(
+                f"{index.folder}: expected objects to find, found {len(self.truths.ignored)}, all difficult or crowds, "
+                f"in {index.num_samples} images; evaluate on a split with annotations"
+            )
 
-    def __call__(self, step: Step, stop: Stop) -> Evaluation | None:
+    def __call__(self, step: Step, stop: Stop | None = None) -> Evaluation | None:
         predicted = self._predict_share(step, stop)
         if predicted is None:
             return None
         found, pictures = predicted
-        shares = self.env.gather(found)
-        scores = self._score(Detections.concatenate(shares)) if shares else None
+        return Evaluation(*self._score(by_image_id(found, self.loader.index)), pictures)
+
+    def _score(self, found: Detections) -> tuple[VocScores, CocoScores | None]:
+        """What the share of this process adds is matched here, and counted on rank 0."""
+        truths, num_classes = self.truths, len(self.loader.index.classes)
+        matches = match(found, truths, num_classes) if self.coco and self.config.coco_backend == "own" else None
+        shares = self.env.gather((found, matches))
+        scores: tuple[VocScores, CocoScores | None] | None = None
+        if shares:
+            whole = Detections.concatenate([found for found, _ in shares])
+            coco = None
+            if matches:
+                coco = coco_scores(Matches.concatenate([each for _, each in shares if each]), truths, num_classes)
+            elif self.coco:
+                coco = reference_scores(whole, truths, num_classes)
+            scores = voc_ap(whole, truths, num_classes), coco
         scores = self.env.broadcast(scores)
         assert scores is not None
-        return Evaluation(scores, pictures)
+        return scores
 
-    def _predict_share(self, step: Step, stop: Stop) -> tuple[Detections, list[NDArray[np.uint8]]] | None:
+    def _predict_share(self, step: Step, stop: Stop | None) -> tuple[Detections, list[NDArray[np.uint8]]] | None:
         config, index = self.config, self.loader.index
         parts: list[Detections] = []
         pictures: list[NDArray[np.uint8]] = []
         evaluated: list[int] = []
         largest_share = -(-index.num_samples // self.env.world_size)
-        batches = self.loader.evaluation_batches(config.side, config.batch, lambda: stop.requested)
+        batches = self.loader.evaluation_batches(config.side, config.batch, lambda: bool(stop and stop.requested))
         for _ in range(-(-largest_share // config.batch)):
             batch = next(batches, None)
-            if stop.agreed():  # of all processes: also one without a batch in this round takes part
+            if stop and stop.agreed():  # of all processes: also one without a batch in this round takes part
                 return None
             if batch is None:
                 continue
             found = detections(
-                step.predict(batch.images),
+                self._predict(step, batch.images),
                 step.loss.anchors_cells,
                 score_threshold=config.score_threshold,
                 iou_threshold=config.iou_threshold,
+                max_detections=self.max_detections,
             )
             for sample, image, of_image in zip(batch.samples.tolist(), batch.images, found, strict=True):
                 parts.append(to_pixels(of_image, sample, self._placement(sample), index, config.side))
                 evaluated.append(sample)
                 if self.env.rank == 0 and len(pictures) < config.pictures:
-                    pictures.append(self._picture(image.numpy(), sample, of_image))
+                    pictures.append(self._picture(image.cpu().numpy(), sample, of_image))
         self._assert_complete(evaluated)
         return Detections.concatenate(parts) if parts else Detections.empty(), pictures
+
+    def _predict(self, step: Step, images_BSS3: torch.Tensor) -> torch.Tensor:
+        """Always as many images at once: their number decides how a layer is computed, and so its last bits."""
+        missing = self.config.batch - len(images_BSS3)
+        padded = torch.nn.functional.pad(images_BSS3, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else images_BSS3
+        return step.predict(padded)[: len(images_BSS3)]
 
     def _placement(self, sample: int) -> Placement:
         return whole_image(*self.loader.index.size_px(sample), self.config.side, self.loader.config.resize)
@@ -94,9 +148,6 @@ class Evaluator:
         if shares:
             counts = np.bincount(np.concatenate(shares), minlength=self.loader.index.num_samples)
             assert (counts == 1).all(), "an image was evaluated twice or not at all"
-
-    def _score(self, found: Detections) -> VocScores:
-        return voc_ap(found, truths_of(self.loader.index), len(self.loader.index.classes))
 
     def _picture(self, image: NDArray[np.uint8], sample: int, found: Found) -> NDArray[np.uint8]:
         index, side = self.loader.index, self.config.side
@@ -128,5 +179,19 @@ def truths_of(index: ShardIndex) -> Truths:
         np.repeat(np.arange(index.num_samples, dtype=np.int64), counts),
         arrays["labels"].astype(np.int64),
         arrays["boxes_xyxy_px"].astype(np.float64),
-        arrays["difficult"] | arrays["crowd"],
+        arrays["areas_px"].astype(np.float64),
+        arrays["difficult"],
+        arrays["crowd"],
     )
+
+
+def by_image_id(table: Table, index: ShardIndex) -> Table:
+    """Images numbered in the order of their ids instead of as samples: it decides between equal scores.
+
+    How a set was cut into shards then makes no difference, and COCO's images come in the order of pycocotools.
+    """
+    ids = index.arrays["image_ids"]
+    order = np.lexsort((ids, np.char.str_len(ids)))  # numbers in the order of their values
+    places = np.empty(len(ids), np.int64)
+    places[order] = np.arange(len(ids))
+    return replace(table, images=places[table.images])

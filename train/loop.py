@@ -21,8 +21,8 @@ from train.schedule import learning_rate
 from train.step import Step
 
 
-def train(config: Config, env: Environment) -> None:
-    """Train until the last epoch, or until the scheduler asks us to stop; either way leave a checkpoint."""
+def train(config: Config, env: Environment, stop: Stop) -> None:
+    """Train until the last epoch, or until processes agree to stop; either way leave a checkpoint."""
     run = Path(config.run)
     if env.rank == 0 and config.drawn:
         draw_shards(config.drawn, config.data.train, config.data.val)
@@ -46,7 +46,6 @@ def train(config: Config, env: Environment) -> None:
         save(config, run / "config.yaml")
     last = config.epochs * per_epoch
     with (
-        Stop(run, env) as stop,
         staged(loader, evaluator.loader, progress.images),
         Board(run / "board", config.board, env, start=progress.images, stop=last, settings=flat(config)) as board,
     ):
@@ -58,7 +57,7 @@ def train(config: Config, env: Environment) -> None:
                 evaluation = evaluator(step, stop)
                 if evaluation is None:
                     break
-                best = progress.evaluated(evaluation.scores.map_area, per_epoch)
+                best = progress.evaluated(evaluation.main, per_epoch)
                 board.log_evaluation(evaluation, classes, progress.epochs_evaluated)
                 checkpoint.save(progress.images, best=best)
                 board.resume_clock()

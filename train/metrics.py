@@ -50,10 +50,19 @@ class Truths:
     images: NDArray[np.int64]  #: [M]
     labels: NDArray[np.int64]  #: [M]
     boxes_xyxy_px: NDArray[np.float64]  #: [M, 4]
-    ignored: NDArray[np.bool_]  #: [M] VOC difficult, COCO crowd: finding it is neither right nor wrong
+    areas_px: NDArray[np.float64]  #: [M] of the segmentation, where there is one
+    difficult: NDArray[np.bool_]  #: [M] VOC
+    crowd: NDArray[np.bool_]  #: [M] COCO: many objects in one box
 
     def __post_init__(self) -> None:
         _check_rows(self)
+        empty = (self.boxes_xyxy_px[:, 2:] == self.boxes_xyxy_px[:, :2]).any(-1)
+        _refuse(self, empty, "boxes_xyxy_px", "expected an area; nothing can find such an object, leave it out")
+
+    @property
+    def ignored(self) -> NDArray[np.bool_]:
+        """[M] finding it is neither right nor wrong"""
+        return self.difficult | self.crowd
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,9 +92,6 @@ def voc_ap(detections: Detections, truths: Truths, num_classes: int, iou_thresho
     detections of the ranks were put together. Differs: voc_eval's argsort leaves equal scores to numpy and the CPU,
     worth up to 2.2e-6 of a class's AP on VOC2007 test.
     """
-    for table in (detections, truths):
-        problem = f"expected 0..{num_classes - 1}; use the network's own classes, leave free truth slots (-1) out"
-        _refuse(table, (table.labels < 0) | (table.labels >= num_classes), "labels", problem)
     best_N, iou_N = _match(detections, truths, num_classes)
     found_N = iou_N > iou_threshold
     taken_out_N = found_N & np.append(truths.ignored, False)[best_N]  # -1 reads the appended one
@@ -106,24 +112,39 @@ def voc_ap(detections: Detections, truths: Truths, num_classes: int, iou_thresho
     return VocScores(ap_11point=ap[0], ap_area=ap[1], num_truths=num_truths)
 
 
-def _match(detections: Detections, truths: Truths, num_classes: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """[N] the truth of the same image and class with the largest IoU (-1: there is none), [N] that IoU."""
+def pairs(
+    detections: Detections, truths: Truths, num_classes: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Each detection with each truth of its image and class, as rows [P], [P]; and how many pairs a detection has [N].
+
+    In the order of the detections; the truths of one in the order of the input.
+    """
+    for table in (detections, truths):
+        problem = f"expected 0..{num_classes - 1}; use the network's own classes, leave free truth slots (-1) out"
+        _refuse(table, (table.labels < 0) | (table.labels >= num_classes), "labels", problem)
     group_N = detections.images * num_classes + detections.labels
     group_M = truths.images * num_classes + truths.labels
     by_group = np.argsort(group_M, kind="stable")
     start_N, stop_N = (np.searchsorted(group_M[by_group], group_N, side=side) for side in ("left", "right"))
     count_N = stop_N - start_N
-    some_N = count_N > 0  # reduceat cannot do with empty runs
-    runs, firsts = count_N[some_N], start_N[some_N]
-    run_starts = np.cumsum(runs) - runs
-    place_P = np.arange(runs.sum()) + np.repeat(firsts - run_starts, runs)  # in by_group
-    detection_boxes_P4 = np.repeat(detections.boxes_xyxy_px, count_N, axis=0)
-    iou_P = _iou_of_pairs(detection_boxes_P4, truths.boxes_xyxy_px[by_group[place_P]])
-    best_iou = np.maximum.reduceat(iou_P, run_starts)
-    first_best = np.minimum.reduceat(np.where(iou_P == np.repeat(best_iou, runs), place_P, len(by_group)), run_starts)
+    run_starts = np.cumsum(count_N) - count_N
+    place_P = np.arange(count_N.sum()) + np.repeat(start_N - run_starts, count_N)  # in by_group
+    return np.repeat(np.arange(len(group_N)), count_N), by_group[place_P], count_N
 
-    best_N, best_iou_N = np.full(len(group_N), -1), np.zeros(len(group_N))
-    best_N[some_N], best_iou_N[some_N] = by_group[first_best], best_iou
+
+def _match(detections: Detections, truths: Truths, num_classes: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """[N] the truth of the same image and class with the largest IoU (-1: there is none), [N] that IoU."""
+    detection_P, truth_P, count_N = pairs(detections, truths, num_classes)
+    iou_P = _iou_of_pairs(detections.boxes_xyxy_px[detection_P], truths.boxes_xyxy_px[truth_P])
+    some_N = count_N > 0  # reduceat cannot do with empty runs
+    runs = count_N[some_N]
+    run_starts = np.cumsum(runs) - runs
+    best_iou = np.maximum.reduceat(iou_P, run_starts)
+    place_P = np.where(iou_P == np.repeat(best_iou, runs), np.arange(len(iou_P)), len(iou_P))
+    first_best = np.minimum.reduceat(place_P, run_starts)
+
+    best_N, best_iou_N = np.full(len(count_N), -1), np.zeros(len(count_N))
+    best_N[some_N], best_iou_N[some_N] = truth_P[first_best], best_iou
     return best_N, best_iou_N
 
 

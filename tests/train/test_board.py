@@ -45,7 +45,7 @@ def run(shown: Board, values: list[float], rate: float = 1e-3, side: int = 416) 
 def evaluation(first: float = 0.5) -> Evaluation:
     scores = VocScores(np.array([0.25, 1.0, np.nan]), np.array([first, 1.0, np.nan]), np.array([4, 4, 0]))
     pictures = [np.full((32, 32, 3), shade, np.uint8) for shade in (50, 200)]
-    return Evaluation(scores, pictures)
+    return Evaluation(scores, None, pictures)
 
 
 def events(folder: Path) -> EventAccumulator:

@@ -1,10 +1,13 @@
 """A set is evaluated image by image exactly once, and the scores do not depend on the number of processes."""
 
+import json
 import os
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -13,20 +16,23 @@ import torch
 from data.augment import letterbox, stretch
 from data.index import ShardIndex
 from data.loader import DataConfig, Loader
+from data.voc import read_voc
+from data.write import write_shards
 from launch.environment import Environment
 from tests.conftest import ROOT
-from train.evaluate import EvaluateConfig, Evaluator, to_pixels, truths_of
+from train.coco import coco_ap
+from train.evaluate import EvaluateConfig, Evaluation, Evaluator, by_image_id, to_pixels, truths_of
 from train.head import Found
 from train.metrics import Detections, voc_ap
 
 PREDICTING = """
-import json, sys
+import hashlib, json, sys
 from pathlib import Path
+import numpy as np
 import torch
 from data.loader import DataConfig, Loader
 from data.index import ShardIndex
 from launch.environment import connect, leave
-from launch.stop import Stop
 from train.evaluate import EvaluateConfig, Evaluator
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
@@ -35,44 +41,62 @@ from train.step import Step, StepConfig
 
 torch.manual_seed(0)
 with connect() as env:
-    index = ShardIndex.load(Path(sys.argv[1]))
-    loader = Loader(
-        index, DataConfig(train="", val="", workers=0, batch=env.world_size), seed=0, rank=env.rank,
-        world_size=env.world_size, device=env.device,
-    )
-    model = YOLOv2(len(index.classes), 2, width=1 / 16)
+    indices = [ShardIndex.load(Path(folder)) for folder in sys.argv[2:]]
+    num_classes = len(indices[0].classes)
+    model = YOLOv2(num_classes, 2, width=1 / 16)
     with torch.no_grad():
-        model.output.bias[4::11] = 2.0  # something to find everywhere
-    loss = build_loss(LossConfig(), [(1.0, 1.0), (2.0, 2.0)], len(index.classes))
+        model.output.bias[4 :: 5 + num_classes] = 2.0  # something to find everywhere
+    loss = build_loss(LossConfig(), [(1.0, 1.0), (2.0, 2.0)], num_classes)
     step = Step(StepConfig(precision="fp32"), ScheduleConfig(), model, loss, env)
-    evaluator = Evaluator(EvaluateConfig(side=96, batch=4, pictures=3), loader, env)
-    scores, pictures = evaluator(step, Stop(Path("no-run"), env))
-    assert len(pictures) == (3 if env.rank == 0 else 0)
-    found = [value.hex() for value in [*scores.ap_area.tolist(), *scores.ap_11point.tolist()]]
-    Path(sys.argv[2], f"{env.world_size}-{env.rank}").write_text(json.dumps(found))
+    for index in indices:
+        config = DataConfig(train="", val="", workers=0, batch=env.world_size)
+        loader = Loader(index, config, seed=0, rank=env.rank, world_size=env.world_size, device=env.device)
+        evaluator = Evaluator(EvaluateConfig(side=96, batch=4, pictures=1, protocol="coco"), loader, env)
+        voc, coco, pictures = evaluator(step)
+        assert len(pictures) == (1 if env.rank == 0 else 0)
+        found, _ = evaluator._predict_share(step, None)
+        answers = {}
+        for sample in np.unique(found.images).tolist():
+            mine = found.images == sample
+            assert 5 < mine.sum() <= 100  # of an image
+            answer = found.boxes_xyxy_px[mine].tobytes() + found.scores[mine].tobytes()
+            answers[sample] = hashlib.sha256(answer).hexdigest()
+        values = [voc.ap_area, voc.ap_11point, coco.twelve, coco.precision_TRC.ravel()]
+        scores = [value.hex() for value in np.concatenate(values).tolist()]
+        out = Path(sys.argv[1], f"{index.folder.name}-{env.world_size}-{env.rank}")
+        out.write_text(json.dumps({"scores": scores, "answers": answers}))
 leave()
 """
 
 
 @pytest.mark.slow
-def test_scores_are_the_same_bits_at_any_number_of_processes(shards: Path, tmp_path: Path) -> None:
+def test_the_same_bits_at_any_number_of_processes(drawn: Path, shards: Path, tmp_path: Path) -> None:
+    """Scores, and boxes and scores of every image, though batches are made up differently; some ranks have no image."""
     script = tmp_path / "predict.py"
     script.write_text(textwrap.dedent(PREDICTING))
-    found = {}
-    for processes in (1, 2, 3):
+    val = read_voc(drawn, ["2007:val"])
+    write_shards(replace(val, records=val.records[:2]), tmp_path / "two", workers=1)
+    sets = {"val": 21, "two": 2}
+    scores: dict[str, set[str]] = {name: set() for name in sets}
+    answers: dict[str, list[dict[str, str]]] = {name: [] for name in sets}
+    for processes in (1, 2, 3, 4):
         start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         done = subprocess.run(
-            [sys.executable, *start, str(script), str(shards / "val"), str(tmp_path)],
+            [sys.executable, *start, str(script), str(tmp_path), str(shards / "val"), str(tmp_path / "two")],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
             capture_output=True,
             text=True,
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        each = [(tmp_path / f"{processes}-{rank}").read_text() for rank in range(processes)]
-        assert len(set(each)) == 1  # the same on every rank
-        found[processes] = each[0]
-    assert found[1] == found[2] == found[3]
+        for name, count in sets.items():
+            ranks = [json.loads((tmp_path / f"{name}-{processes}-{rank}").read_text()) for rank in range(processes)]
+            scores[name] |= {json.dumps(found["scores"]) for found in ranks}
+            assert sum(len(found["answers"]) for found in ranks) == count
+            answers[name].append({key: value for found in ranks for key, value in found["answers"].items()})
+    for name in sets:
+        assert len(scores[name]) == 1  # of all ranks of all runs
+        assert all(found == answers[name][0] for found in answers[name])
 
 
 @pytest.mark.parametrize("place", [letterbox, stretch])
@@ -93,17 +117,95 @@ def test_truths_sent_through_the_network_frame_and_back_score_one(shards: Path, 
     np.testing.assert_allclose(Detections.concatenate(parts).boxes_xyxy_px, truths.boxes_xyxy_px, atol=1e-3)
 
 
+def loader_of(index: ShardIndex) -> Loader:
+    return Loader(
+        index, DataConfig(train="", val="", workers=0), seed=0, rank=0, world_size=1, device=torch.device("cpu")
+    )
+
+
 def test_an_image_left_out_is_noticed(shards: Path) -> None:
     index = ShardIndex.load(shards / "val")
-    config = DataConfig(train="", val="", workers=0)
-    loader = Loader(index, config, seed=0, rank=0, world_size=1, device=torch.device("cpu"))
-    evaluator = Evaluator(EvaluateConfig(), loader, Environment())
+    evaluator = Evaluator(EvaluateConfig(), loader_of(index), Environment())
     evaluator._assert_complete(list(range(index.num_samples)))
     for wrong in (list(range(index.num_samples - 1)), [*range(index.num_samples), 0]):
         with pytest.raises(AssertionError, match="evaluated twice or not at all"):
             evaluator._assert_complete(wrong)
 
 
-def test_a_side_off_the_stride_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"evaluate.side=300: expected a multiple of 32 px"):
-        EvaluateConfig(side=300)
+def test_the_protocol_is_that_of_the_set_or_of_the_config(index: ShardIndex) -> None:
+    for source, protocol, coco in [
+        ("voc VOC2007 test", "auto", False),
+        ("coco val2017 (20 of 80 classes)", "auto", True),
+        ("tars at coco", "auto", False),
+        ("voc VOC2007 test", "coco", True),
+        ("coco val2017", "voc", False),
+    ]:
+        config = EvaluateConfig(protocol=protocol)  # type: ignore[arg-type]
+        evaluator = Evaluator(config, loader_of(replace(index, source=source)), Environment())
+        assert (evaluator.coco, evaluator.max_detections) == (coco, 100 if coco else None)
+        few = Evaluator(replace(config, max_detections=7), loader_of(replace(index, source=source)), Environment())
+        assert few.max_detections == 7
+
+
+@pytest.mark.parametrize("backend", ["own", "pycocotools"])
+def test_the_main_number_is_that_of_the_protocol(index: ShardIndex, backend: Literal["own", "pycocotools"]) -> None:
+    truths, num_classes = truths_of(index), len(index.classes)
+    rng = np.random.default_rng(0)
+    found = Detections(
+        truths.images, truths.labels, rng.random(len(truths.images)), truths.boxes_xyxy_px - [6, 6, 0, 0]
+    )
+    for protocol in ("voc", "coco"):
+        config = EvaluateConfig(protocol=protocol, coco_backend=backend)  # type: ignore[arg-type]
+        evaluator = Evaluator(config, loader_of(index), Environment())
+        evaluation = Evaluation(*evaluator._score(by_image_id(found, index)), [])
+        assert evaluation.voc.map_area > 0.9
+        if evaluation.coco is None:
+            assert protocol == "voc" and evaluation.main == evaluation.voc.map_area
+        else:
+            assert (
+                protocol == "coco"
+                and evaluation.main == evaluation.coco.ap == coco_ap(found, truths, num_classes).ap < 0.8
+            )
+        assert np.nanmean(evaluation.ap_of_classes) == pytest.approx(evaluation.main)
+
+
+def test_images_are_numbered_in_the_order_of_their_ids(index: ShardIndex) -> None:
+    ids = np.array([b"100", b"20", b"3", b"000", b"1000"])
+    few = replace(index, arrays=index.arrays | {"image_ids": ids})
+    one = np.zeros(5, np.int64)
+    found = Detections(np.arange(5), one, np.ones(5), np.ones((5, 4)))
+    assert by_image_id(found, few).images.tolist() == [3, 1, 0, 2, 4]
+
+
+def test_pycocotools_must_be_there_to_be_chosen(index: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.evaluate.find_spec", lambda name: None)
+    Evaluator(EvaluateConfig(), loader_of(index), Environment())
+    with pytest.raises(ValueError, match=r"evaluate.coco_backend=pycocotools is not installed; pip install it, or"):
+        Evaluator(EvaluateConfig(coco_backend="pycocotools"), loader_of(index), Environment())
+
+
+def test_a_set_without_objects_is_refused(index: ShardIndex) -> None:
+    objects = len(index.arrays["labels"])
+    for changed, count in (
+        ({"difficult": np.arange(objects) % 2 == 0, "crowd": np.arange(objects) % 2 == 1}, objects),
+        ({name: index.arrays[name][:0] for name in ("labels", "boxes_xyxy_px", "areas_px", "difficult", "crowd")}
+         | {"object_starts": np.zeros(index.num_samples + 1, np.int64)}, 0),
+    ):  # fmt: skip
+        empty = replace(index, arrays=index.arrays | changed)
+        with pytest.raises(
+            ValueError, match=rf"expected objects to find, found {count}, all diff.* in 53 images; eval"
+        ):
+            Evaluator(EvaluateConfig(), loader_of(empty), Environment())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"side": 300}, r"evaluate.side=300: expected a multiple of 32 px"),
+        ({"batch": 0}, r"evaluate.batch=0: expected at least 1"),
+        ({"max_detections": 0}, r"evaluate.max_detections=0: expected at least 1, or null for all"),
+    ],
+)
+def test_settings_that_cannot_be(wrong: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EvaluateConfig(**wrong)  # type: ignore[arg-type]

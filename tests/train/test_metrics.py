@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import tarfile
 from pathlib import Path
@@ -21,8 +22,13 @@ def detections(*rows):
 
 def truths(*rows):
     """Rows: image, label, box, ignored."""
-    images, labels, boxes, ignored = zip(*rows, strict=True)
-    return Truths(np.array(images), np.array(labels), np.array(boxes, dtype=float), np.array(ignored, dtype=bool))
+    images, labels, boxes, ignored = (np.array(column) for column in zip(*rows, strict=True))
+    return voc_truths(images, labels, boxes.astype(float), ignored.astype(bool))
+
+
+def voc_truths(images, labels, boxes, difficult):
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    return Truths(images, labels, boxes, areas, difficult, np.zeros(len(images), bool))
 
 
 def assert_ap(scores, label, ap_11point, ap_area):
@@ -90,7 +96,7 @@ def test_what_is_found_exactly_scores_exactly_one():
         boxes = np.concatenate([corner, corner + rng.uniform(1, 200, (count, 2))], axis=-1)
         images, labels = np.arange(count) // 3, rng.integers(0, 4, count)
         found = Detections(images, labels, rng.uniform(size=count), boxes)
-        scores = voc_ap(found, Truths(images, labels, boxes, np.zeros(count, dtype=bool)), 4)
+        scores = voc_ap(found, voc_truths(images, labels, boxes, np.zeros(count, dtype=bool)), 4)
         assert scores.map_11point == 1.0 and scores.map_area == 1.0
 
 
@@ -102,7 +108,7 @@ def test_classes_without_truths_are_unknown_and_outside_the_mean():
 
 
 def test_no_detections_and_no_truths():
-    none = Truths(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0, bool))
+    none = voc_truths(np.zeros(0, int), np.zeros(0, int), np.zeros((0, 4)), np.zeros(0, bool))
     scores = voc_ap(Detections.empty(), truths((0, 1, BOX, 0)), 2)
     np.testing.assert_array_equal(scores.ap_area, [np.nan, 0.0])
     assert scores.map_11point == scores.map_area == 0.0
@@ -111,9 +117,21 @@ def test_no_detections_and_no_truths():
         assert np.isnan(scores.ap_area).all() and scores.map_11point == scores.map_area == 0.0
 
 
-def test_boxes_without_area_match_nothing():
-    point = (5.0, 5.0, 5.0, 5.0)
-    assert voc_ap(detections((0, 0, 0.9, point)), truths((0, 0, point, 0)), 1).map_area == 0.0
+def test_boxes_without_area():
+    """A detection outside of the image is clipped to one; it is wrong. A truth like this is an error."""
+    for box in ((5.0, 5.0, 5.0, 5.0), (10.0, 10.0, 50.0, 10.0)):
+        assert voc_ap(detections((0, 0, 0.9, box), (0, 0, 0.8, BOX)), truths((0, 0, BOX, 0)), 1).map_area == 0.5
+        with pytest.raises(
+            ValueError, match=r"Truths row 1 \(image 8; .*expected an area; nothing can find .*leave it out"
+        ):
+            truths((7, 0, BOX, 0), (8, 0, box, 0))
+
+
+def test_a_crowd_is_ignored_as_a_difficult_object_is():
+    truth = truths((0, 0, BOX, 0), (0, 0, FAR, 1))
+    crowd = dataclasses.replace(truth, difficult=truth.crowd, crowd=truth.difficult)
+    found = detections((0, 0, 0.9, FAR), (0, 0, 0.8, BOX))
+    assert voc_ap(found, truth, 1).map_area == voc_ap(found, crowd, 1).map_area == 1.0
 
 
 # --- messages ---
@@ -141,8 +159,8 @@ def test_arrays_of_different_lengths(column):
     arrays[column] = arrays[column][:2]
     with pytest.raises(ValueError, match=rf"Detections: {column} has shape \(2,.*expected \(3,.*one entry per box"):
         Detections(**arrays)
-    with pytest.raises(ValueError, match=r"Truths: ignored has shape \(1,\), expected \(3,\)"):
-        Truths(np.arange(3), np.arange(3), np.ones((3, 4)), np.ones(1, bool))
+    with pytest.raises(ValueError, match=r"Truths: difficult has shape \(1,\), expected \(3,\)"):
+        Truths(np.arange(3), np.arange(3), np.ones((3, 4)), np.ones(3), np.ones(1, bool), np.ones(3, bool))
 
 
 # --- against a slow transcription ---
@@ -201,7 +219,7 @@ def random_case(rng):
         return np.concatenate([corner, corner + rng.integers(1, 6, (count, 2)) * 4.0], axis=-1)
 
     num_truths, num_found = rng.integers(0, 40), rng.integers(0, 120)
-    truth = Truths(
+    truth = voc_truths(
         rng.integers(0, 5, num_truths), rng.integers(0, 3, num_truths), boxes(num_truths), rng.random(num_truths) < 0.2
     )
     images, labels = rng.integers(0, 6, num_found), rng.integers(0, 3, num_found)

@@ -1,0 +1,193 @@
+"""Average precision and recall as COCO counts them, to the last bit of pycocotools' twelve numbers.
+
+In two halves. `match` says what each detection found; it looks at one image at a time, so that a process can do it for
+its own share. `coco_scores` ranks the matches of all processes and counts. Ten IoU thresholds are ten bits of an
+integer: a truth is claimed at all of them at once.
+
+    N detections  M truths  P pairs of a detection and a truth of the same image and class  C classes
+    T = 10 IoU thresholds  R = 101 recalls  A = 4 ranges of area
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.metrics import Detections, Truths, pairs
+
+IOUS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0, 1, 101)
+AREAS_PX = [(0, 1e5**2), (0, 32**2), (32**2, 96**2), (96**2, 1e5**2)]  # all, small, medium, large; both ends included
+MOST = 100  # detections of one image and class; the others are as if they were not there
+NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+AT_ALL = np.uint16(2 ** len(IOUS) - 1)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Matches:
+    """What became of some detections, flat; those of an image and class best first."""
+
+    images: NDArray[np.int64]  #: [N] their order decides between equal scores
+    labels: NDArray[np.int64]  #: [N]
+    scores: NDArray[np.float64]  #: [N]
+    ranks: NDArray[np.int64]  #: [N] 0: the best of its image and class
+    right: NDArray[np.uint16]  #: [N, A] bit t: found an object at IOUS[t]
+    ignored: NDArray[np.uint16]  #: [N, A] bit t: neither right nor wrong; no bit in either: wrong
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["Matches"]) -> "Matches":
+        """All parts as one. If each image is in one part only, the order of the parts changes no score."""
+        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CocoScores:
+    """nan marks what has no truth that counts (pycocotools: -1); the means leave it out."""
+
+    twelve: NDArray[np.float64]  #: [12] as NAMES
+    precision_TRC: NDArray[np.float64]  #: of all areas: the best at this recall or a higher one
+
+    @property
+    def ap(self) -> float:
+        """The main number: mean over classes, thresholds .50:.05:.95 and recalls."""
+        return 0.0 if np.isnan(self.twelve[0]) else float(self.twelve[0])
+
+    @property
+    def ap_of_classes(self) -> NDArray[np.float64]:
+        """[C]"""
+        return np.array([of_class.mean() for of_class in np.ascontiguousarray(self.precision_TRC.transpose(2, 0, 1))])
+
+
+def coco_ap(detections: Detections, truths: Truths, num_classes: int) -> CocoScores:
+    """Crowds and areas as in pycocotools; difficult objects are ignored like crowds, but each can be found once."""
+    return coco_scores(match(detections, truths, num_classes), truths, num_classes)
+
+
+def match(detections: Detections, truths: Truths, num_classes: int) -> Matches:
+    """Best first, each detection claims the truth with the largest IoU that is still free, the last of equals.
+
+    Those that count come before those that are ignored, whatever the IoU. A crowd is never taken.
+    """
+    group_N = detections.images * num_classes + detections.labels
+    order_N = np.lexsort((-detections.scores, group_N))
+    group_N = group_N[order_N]
+    rank_N = np.arange(len(order_N)) - np.searchsorted(group_N, group_N)
+    order_N, group_N, rank_N = order_N[rank_N < MOST], group_N[rank_N < MOST], rank_N[rank_N < MOST]
+    best = Detections(*(getattr(detections, field.name)[order_N] for field in fields(Detections)))
+
+    detection_P, truth_P, _ = pairs(best, truths, num_classes)
+    boxes_xywh_px = _xywh(best.boxes_xyxy_px)
+    iou_P = _iou(boxes_xywh_px[detection_P], _xywh(truths.boxes_xyxy_px)[truth_P], truths.crowd[truth_P])
+    near_P = np.flatnonzero(iou_P >= IOUS[0])
+    near_P = near_P[np.lexsort((-truth_P[near_P], -iou_P[near_P], detection_P[near_P]))]
+    detection_P, truth_P = detection_P[near_P], truth_P[near_P]
+    bits_P = (2 ** np.searchsorted(IOUS, iou_P[near_P], side="right") - 1).astype(np.uint16)
+
+    area_N = boxes_xywh_px[:, 2] * boxes_xywh_px[:, 3]
+    right_NA, ignored_NA = (np.zeros((len(order_N), len(AREAS_PX)), np.uint16) for _ in range(2))
+    for a, (low, high) in enumerate(AREAS_PX):
+        ignored_M = _ignored(truths, low, high)
+        order_P = np.argsort(2 * detection_P + ignored_M[truth_P], kind="stable")
+        claimed_N, right_N = _claim(
+            detection_P[order_P], truth_P[order_P], bits_P[order_P], group_N, ignored_M, truths.crowd
+        )
+        outside_N = (area_N < low) | (area_N > high)
+        right_NA[:, a] = right_N
+        ignored_NA[:, a] = (claimed_N & ~right_N) | np.where(outside_N, ~claimed_N & AT_ALL, 0)
+    return Matches(best.images, best.labels, best.scores, rank_N, right_NA, ignored_NA)
+
+
+def _claim(
+    detection_P: NDArray[np.int64],
+    truth_P: NDArray[np.int64],
+    bits_P: NDArray[np.uint16],
+    group_N: NDArray[np.int64],
+    ignored_M: NDArray[np.bool_],
+    crowd_M: NDArray[np.bool_],
+) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
+    """[N] at which thresholds a detection has claimed a truth, [N] at which of them one that counts.
+
+    The pairs come in the order in which they are granted. Groups know nothing of each other: a round takes the next
+    pair of every group.
+    """
+    claimed_N, right_N = np.zeros(len(group_N), np.uint16), np.zeros(len(group_N), np.uint16)
+    taken_M = np.zeros(len(crowd_M), np.uint16)
+    group_P = group_N[detection_P]
+    round_P = np.arange(len(group_P)) - np.searchsorted(group_P, group_P)
+    by_round = np.argsort(round_P, kind="stable")
+    edges = np.concatenate([[0], np.cumsum(np.bincount(round_P))])
+    for first, last in pairwise(edges):
+        now = by_round[first:last]
+        detection, truth = detection_P[now], truth_P[now]
+        granted = bits_P[now] & ~claimed_N[detection] & ~taken_M[truth]
+        claimed_N[detection] |= granted
+        right_N[detection] |= np.where(ignored_M[truth], 0, granted)
+        taken_M[truth] |= np.where(crowd_M[truth], 0, granted)
+    return claimed_N, right_N
+
+
+def coco_scores(matches: Matches, truths: Truths, num_classes: int) -> CocoScores:
+    """Equals pycocotools' bit for bit if labels come in the order of the category ids and images in that of theirs."""
+    order_N = np.lexsort((matches.images, -matches.scores, matches.labels))
+    edges = np.searchsorted(matches.labels[order_N], np.arange(num_classes + 1))
+    thresholds = np.arange(len(IOUS), dtype=np.uint16)[:, None]
+    precision_ATRC = np.full((len(AREAS_PX), len(IOUS), len(RECALLS), num_classes), np.nan)
+    recall_ATC = np.full((len(AREAS_PX), len(IOUS), num_classes), np.nan)
+    recall_of_first = {most: recall_ATC[0].copy() for most in (1, 10)}
+    for a, (low, high) in enumerate(AREAS_PX):
+        num_truths = np.bincount(truths.labels[~_ignored(truths, low, high)], minlength=num_classes)
+        for label in np.flatnonzero(num_truths):
+            mine = order_N[edges[label] : edges[label + 1]]
+            right_N = matches.right[mine, a]
+            hits = np.flatnonzero(right_N)  # at any threshold: elsewhere neither curve rises
+            right_TH = right_N[hits] >> thresholds & 1
+            ranked_TN = np.cumsum(~matches.ignored[mine, a] >> thresholds & 1, axis=1, dtype=np.int32)
+            precision_TR, recall_ATC[a, :, label] = _curves(right_TH, ranked_TN[:, hits], num_truths[label])
+            precision_ATRC[a, :, :, label] = precision_TR
+            for most, recall_TC in recall_of_first.items() if a == 0 else ():
+                among_first = right_TH[:, matches.ranks[mine[hits]] < most]
+                recall_TC[:, label] = among_first.sum(axis=1) / num_truths[label]
+    all_areas = precision_ATRC[0]
+    averaged = [all_areas, all_areas[0], all_areas[5], *precision_ATRC[1:], *recall_of_first.values(), *recall_ATC]
+    return CocoScores(np.array([_mean_of_known(values) for values in averaged]), all_areas)
+
+
+def _curves(
+    right_TH: NDArray[np.uint16], ranked_TH: NDArray[np.int32], num_truths: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """[T, R] precision, [T] recall; from the verdicts of one class, best first, and how many counted until then."""
+    hits_TH = np.cumsum(right_TH, axis=1, dtype=np.float64)
+    precision_TH = hits_TH / (ranked_TH + np.spacing(1))
+    envelope_TH = np.maximum.accumulate(precision_TH[:, ::-1], axis=1)[:, ::-1]  # the best from here on
+    envelope_TH = np.concatenate([envelope_TH, np.zeros((len(envelope_TH), 1))], axis=1)
+    recall_TH = hits_TH / num_truths
+    reached_TR = np.stack([np.searchsorted(recall_H, RECALLS) for recall_H in recall_TH])  # past the end: never
+    return np.take_along_axis(envelope_TH, reached_TR, axis=1), recall_TH.max(axis=1, initial=0)
+
+
+def _ignored(truths: Truths, low_px: float, high_px: float) -> NDArray[np.bool_]:
+    return truths.ignored | (truths.areas_px < low_px) | (truths.areas_px > high_px)
+
+
+def _xywh(boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.concatenate([boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]], axis=1)
+
+
+def _iou(
+    detections_xywh: NDArray[np.float64], truths_xywh: NDArray[np.float64], crowd: NDArray[np.bool_]
+) -> NDArray[np.float64]:
+    """[P, 4], [P, 4], [P] -> [P], in the arithmetic of maskApi.c. A crowd: the share of the detection inside of it."""
+    low = np.maximum(detections_xywh[:, :2], truths_xywh[:, :2])
+    high = np.minimum(detections_xywh[:, :2] + detections_xywh[:, 2:], truths_xywh[:, :2] + truths_xywh[:, 2:])
+    overlap = np.clip(high - low, 0, None).prod(-1)
+    area, of_truth = detections_xywh[:, 2:].prod(-1), truths_xywh[:, 2:].prod(-1)
+    union = np.where(crowd, area, area + of_truth - overlap)
+    return np.asarray(overlap / np.where(overlap > 0, union, 1))
+
+
+def _mean_of_known(values_C: NDArray[np.float64]) -> float:
+    """Over all of [..., C] but the classes without truths. Summed in this order: another one has other last bits."""
+    known = values_C[~np.isnan(values_C)]
+    return float(known.mean()) if len(known) else np.nan

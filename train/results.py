@@ -1,0 +1,134 @@
+"""Detections as the files that evaluation servers take, written and read.
+
+VOC: comp4_det_test_CLASS.txt with a line for each detection: image id, score, xmin ymin xmax ymax, corners counted from
+1, the last pixel included. COCO: a JSON list of image_id, category_id, bbox (x y width height) and score. Numbers are
+written in full: scores are read back to the last bit, boxes but for the rounding of adding and subtracting.
+"""
+
+from collections.abc import Sequence
+from itertools import starmap
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from data.index import ShardIndex
+from train.metrics import Detections
+
+VOC_NAME = "comp4_det_test_{}.txt"
+FROM_ONE = np.array([1, 1, 0, 0])  # the first pixel, 0..1, is 1..1
+
+
+class _Result(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    score: float
+
+
+def write_voc(folder: Path, found: Detections, index: ShardIndex) -> None:
+    """`found.images` are samples of the index. A file for each class, empty if nothing was found."""
+    _check_samples(found, index)
+    folder.mkdir(parents=True, exist_ok=True)
+    for label, name in enumerate(index.classes):
+        mine = np.flatnonzero(found.labels == label)
+        corners = (found.boxes_xyxy_px[mine] + FROM_ONE).tolist()
+        rows = zip(found.images[mine].tolist(), found.scores[mine].tolist(), corners, strict=True)
+        lines = [f"{index.image_id(sample)} {score} {' '.join(map(str, box))}\n" for sample, score, box in rows]
+        (folder / VOC_NAME.format(name)).write_text("".join(lines))
+
+
+def read_voc(folder: Path, index: ShardIndex) -> Detections:
+    """The files of all classes, as samples and labels of the index."""
+    there = {path.name for path in folder.glob(VOC_NAME.format("*"))}
+    expected = {VOC_NAME.format(name) for name in index.classes}
+    if there != expected:
+        odd = min(expected ^ there)
+        raise ValueError(
+            f"{folder}: expected {VOC_NAME.format('CLASS')} for each of {', '.join(index.classes)}; "
+            f"{odd} {'is missing' if odd in expected else 'is of none of them'}; take shards and results of one network"
+        )
+    parts = []
+    for label, name in enumerate(index.classes):
+        path = folder / VOC_NAME.format(name)
+        rows = [line.split() for line in path.read_text().splitlines()]
+        try:
+            numbers = np.array([row[1:] for row in rows], np.float64).reshape(len(rows), 5)
+        except ValueError as error:
+            raise ValueError(
+                f"{path}: expected lines of image id, score and four corners ({error}); write it again"
+            ) from None
+        samples = _samples(path, [row[0] for row in rows], index)
+        parts.append(_checked(path, samples, np.full_like(samples, label), numbers[:, 0], numbers[:, 1:] - FROM_ONE))
+    return Detections.concatenate(parts)
+
+
+def write_coco(path: Path, found: Detections, index: ShardIndex) -> None:
+    """`found.images` are samples of the index; its image ids must be numbers."""
+    _check_samples(found, index)
+    ids = [index.image_id(sample) for sample in range(index.num_samples)]
+    if words := [name for name in ids if not name.isdecimal()]:
+        raise ValueError(
+            f"{index.folder}: expected numbers as image ids for a COCO file, found {words[0]!r} ({index.source}); "
+            "write the files of VOC"
+        )
+    boxes_xyxy = found.boxes_xyxy_px
+    rows = zip(
+        np.array(ids, np.int64)[found.images].tolist(),
+        np.array(index.category_ids, np.int64)[found.labels].tolist(),
+        np.concatenate([boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]], axis=1).tolist(),
+        found.scores.tolist(),
+        strict=True,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(msgspec.json.encode(list(starmap(_Result, rows))))
+
+
+def read_coco(path: Path, index: ShardIndex) -> Detections:
+    """As samples and labels of the index."""
+    try:
+        results = msgspec.json.decode(path.read_bytes(), type=list[_Result])
+    except ValueError as error:
+        raise ValueError(
+            f"{path}: expected a JSON list of image_id, category_id, bbox and score ({error}); write it again"
+        ) from None
+    samples = _samples(path, [str(result.image_id) for result in results], index)
+    label_of = {category_id: label for label, category_id in enumerate(index.category_ids)}
+    if strange := {result.category_id for result in results} - label_of.keys():
+        raise ValueError(
+            f"{path}: expected category ids of {', '.join(map(str, index.category_ids))}, found {min(strange)}; "
+            "take shards and results of one network"
+        )
+    labels = np.array([label_of[result.category_id] for result in results], np.int64)
+    boxes = np.array([result.bbox for result in results], np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return _checked(path, samples, labels, np.array([result.score for result in results], np.float64), boxes)
+
+
+def _check_samples(found: Detections, index: ShardIndex) -> None:
+    bad = (found.images < 0) | (found.images >= index.num_samples)
+    assert not bad.any(), f"detections of sample {found.images[bad.argmax()]}, there are {index.num_samples}"
+
+
+def _samples(path: Path, image_ids: Sequence[str], index: ShardIndex) -> NDArray[np.int64]:
+    sample_of = {index.image_id(sample): sample for sample in range(index.num_samples)}
+    if strange := set(image_ids) - sample_of.keys():
+        raise ValueError(
+            f"{path}: expected image ids of {index.folder} ({index.source}), found {len(strange)} others, such as "
+            f"{min(strange)}; take the shards of the split that these are results of"
+        )
+    return np.array([sample_of[name] for name in image_ids], np.int64)
+
+
+def _checked(
+    path: Path,
+    samples: NDArray[np.int64],
+    labels: NDArray[np.int64],
+    scores: NDArray[np.float64],
+    boxes_xyxy_px: NDArray[np.float64],
+) -> Detections:
+    try:
+        return Detections(samples, labels, scores, boxes_xyxy_px)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
