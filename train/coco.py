@@ -21,6 +21,7 @@ IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 AREAS_PX = [(0, 1e5**2), (0, 32**2), (32**2, 96**2), (96**2, 1e5**2)]  # all, small, medium, large; both ends included
 MOST = 100  # detections of one image and class; the others are as if they were not there
+RECALLED = [(0, 1), (0, 10), (0, 100), (1, 100), (2, 100), (3, 100)]  # range of areas, by the best so many of an image
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 AT_ALL = np.uint16(2 ** len(IOUS) - 1)
 
@@ -134,37 +135,33 @@ def coco_scores(matches: Matches, truths: Truths, num_classes: int) -> CocoScore
     edges = np.searchsorted(matches.labels[order_N], np.arange(num_classes + 1))
     thresholds = np.arange(len(IOUS), dtype=np.uint16)[:, None]
     precision_ATRC = np.full((len(AREAS_PX), len(IOUS), len(RECALLS), num_classes), np.nan)
-    recall_ATC = np.full((len(AREAS_PX), len(IOUS), num_classes), np.nan)
-    recall_of_first = {most: recall_ATC[0].copy() for most in (1, 10)}
+    recall_TC = {which: np.full((len(IOUS), num_classes), np.nan) for which in RECALLED}
     for a, (low, high) in enumerate(AREAS_PX):
         num_truths = np.bincount(truths.labels[~_ignored(truths, low, high)], minlength=num_classes)
         for label in np.flatnonzero(num_truths):
             mine = order_N[edges[label] : edges[label + 1]]
             right_N = matches.right[mine, a]
-            hits = np.flatnonzero(right_N)  # at any threshold: elsewhere neither curve rises
+            hits = np.flatnonzero(right_N)  # at any threshold: elsewhere no curve rises
             right_TH = right_N[hits] >> thresholds & 1
             ranked_TN = np.cumsum(~matches.ignored[mine, a] >> thresholds & 1, axis=1, dtype=np.int32)
-            precision_TR, recall_ATC[a, :, label] = _curves(right_TH, ranked_TN[:, hits], num_truths[label])
-            precision_ATRC[a, :, :, label] = precision_TR
-            for most, recall_TC in recall_of_first.items() if a == 0 else ():
-                among_first = right_TH[:, matches.ranks[mine[hits]] < most]
-                recall_TC[:, label] = among_first.sum(axis=1) / num_truths[label]
+            precision_ATRC[a, :, :, label] = _precision(right_TH, ranked_TN[:, hits], num_truths[label])
+            for area, most in RECALLED:
+                if area == a:
+                    among_first = right_TH[:, matches.ranks[mine[hits]] < most]
+                    recall_TC[area, most][:, label] = among_first.sum(axis=1) / num_truths[label]
     all_areas = precision_ATRC[0]
-    averaged = [all_areas, all_areas[0], all_areas[5], *precision_ATRC[1:], *recall_of_first.values(), *recall_ATC]
+    averaged = [all_areas, all_areas[0], all_areas[5], *precision_ATRC[1:], *recall_TC.values()]
     return CocoScores(np.array([_mean_of_known(values) for values in averaged]), all_areas)
 
 
-def _curves(
-    right_TH: NDArray[np.uint16], ranked_TH: NDArray[np.int32], num_truths: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """[T, R] precision, [T] recall; from the verdicts of one class, best first, and how many counted until then."""
+def _precision(right_TH: NDArray[np.uint16], ranked_TH: NDArray[np.int32], num_truths: int) -> NDArray[np.float64]:
+    """[T, R], from the verdicts of one class, best first, and how many detections counted until then."""
     hits_TH = np.cumsum(right_TH, axis=1, dtype=np.float64)
     precision_TH = hits_TH / (ranked_TH + np.spacing(1))
     envelope_TH = np.maximum.accumulate(precision_TH[:, ::-1], axis=1)[:, ::-1]  # the best from here on
     envelope_TH = np.concatenate([envelope_TH, np.zeros((len(envelope_TH), 1))], axis=1)
-    recall_TH = hits_TH / num_truths
-    reached_TR = np.stack([np.searchsorted(recall_H, RECALLS) for recall_H in recall_TH])  # past the end: never
-    return np.take_along_axis(envelope_TH, reached_TR, axis=1), recall_TH.max(axis=1, initial=0)
+    reached_TR = np.stack([np.searchsorted(hits_H / num_truths, RECALLS) for hits_H in hits_TH])  # past the end: never
+    return np.take_along_axis(envelope_TH, reached_TR, axis=1)
 
 
 def _ignored(truths: Truths, low_px: float, high_px: float) -> NDArray[np.bool_]:
