@@ -60,7 +60,6 @@ KillWait=10                        # [30]
 SchedulerParameters=bf_interval=2,sched_interval=2,sched_min_interval=0,batch_sched_delay=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-{settings}
 NodeName=DEFAULT CPUs=4 RealMemory=2000 Gres=gpu:1
 {nodes}
 PartitionName=main Nodes=ALL Default=YES State=UP PriorityTier=1
@@ -147,8 +146,7 @@ class Machine:
 class Cluster:
     """Machines `controller`, n1, n2 ... with Slurm running, while entered."""
 
-    def __init__(self, folder: Path, nodes: int = 2, settings: str = "") -> None:
-        """settings: lines for slurm.conf"""
+    def __init__(self, folder: Path, nodes: int = 2) -> None:
         self.folder, self._etc = folder, folder / "etc"
         self._addresses = {f"n{number}": f"10.77.0.{10 + number}" for number in range(1, nodes + 1)}
         self._machines: dict[str, Machine] = {}
@@ -157,7 +155,7 @@ class Cluster:
         hosts = {"localhost": "127.0.0.1", "controller": "10.77.0.1", **self._addresses}
         (self._etc / "hosts").write_text("".join(f"{address} {name}\n" for name, address in hosts.items()))
         lines = "\n".join(f"NodeName={name}" for name in self._addresses)
-        (self._etc / "slurm/slurm.conf").write_text(SLURM_CONF.format(folder=folder, nodes=lines, settings=settings))
+        (self._etc / "slurm/slurm.conf").write_text(SLURM_CONF.format(folder=folder, nodes=lines))
         (self._etc / "slurm/gres.conf").write_text("Name=gpu File=/run/gpu/0\n")
         (self._etc / "slurm/cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         (self._etc / "munge.key").write_bytes(os.urandom(128))

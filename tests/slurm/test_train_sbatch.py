@@ -67,7 +67,7 @@ def test_before_its_time_is_up_a_run_is_asked_to_leave_and_is_requeued(tmp_path:
     script.signal_when("waiting", signal.SIGUSR1)
     code, said = script.end()
     assert (code, len(script.starts)) == (-signal.SIGKILL, 1)
-    assert script.requeued and "the time is up at 000000064 images; requeued" in said
+    assert script.requeued and "the time is up at 000000064 images; to be requeued" in said
 
 
 def test_a_run_that_takes_the_request_for_an_old_one_is_asked_again(tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_a_cancelled_run_is_left_to_slurm(tmp_path: Path) -> None:
     (tmp_path / "told").touch()
     code, said = script.end()
     assert (code, len(script.starts), script.requeued) == (143, 1, False)
-    assert "cancelled or preempted at 000000064 images" in said
+    assert "ended by Slurm at 000000064 images" in said
 
 
 def test_a_run_that_has_never_worked_is_not_started_again(tmp_path: Path) -> None:
