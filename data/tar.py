@@ -62,11 +62,11 @@ def entries(path: Path) -> Iterator[Entry]:
 
 def _sample(path: Path, key: str, parts: dict[str, _File]) -> Iterator[Entry]:
     """One; or none, of files that are neither image nor annotation."""
-    if not any(extension.endswith((*IMAGE_EXTENSIONS, "json")) for extension in parts):
+    if not any(extension.rpartition(".")[2] in (*IMAGE_EXTENSIONS, "json") for extension in parts):
         return
     images = [extension for extension in parts if extension in IMAGE_EXTENSIONS]
     if len(images) != 1 or "json" not in parts:
-        found = ", ".join(f"{key}.{extension}" for extension in parts)
+        found = ", ".join(f"{key}.{extension}" for extension in parts)[:200]
         raise ValueError(
             f"{path}: expected one image (jpg, jpeg or png) and one json side by side for each key, found {found}; "
             "a key ends at its first dot; docs/data.md describes the layout"
@@ -157,5 +157,5 @@ def _extension(path: Path, kind: bytes, data: bytes) -> dict[str, str]:
         data = data[length:]
     strange = [name for name in given if name.startswith(b"GNU.sparse") or (kind == PAX_OF_ALL and name in PAX_FIELDS)]
     if strange or not re.fullmatch(rb"[0-9]{1,15}", given.get(b"size", b"0")):
-        raise ValueError(f"{path}: expected plain files, found {given} in a pax header; make the tar again")
+        raise ValueError(f"{path}: expected plain files, found {given!s:.200} in a pax header; make it again")
     return {name.decode(): given[name].decode(errors="replace") for name in PAX_FIELDS if name in given}

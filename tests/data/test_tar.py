@@ -106,7 +106,18 @@ def test_the_annotation_may_come_first(tmp_path: Path) -> None:
 
 
 def test_what_is_no_sample_is_passed_over(tmp_path: Path) -> None:
-    others = ["README", "notes.txt", "a.txt", "folder/", "folder/.hidden", "._a.jpg", ".jpg", "a.cls", "a.seg.npy"]
+    others = [
+        "README",
+        "notes.txt",
+        "a.txt",
+        "folder/",
+        "folder/.hidden",
+        "._a.jpg",
+        ".jpg",
+        "a.cls",
+        "a.geojson",
+        "a.seg.npy",
+    ]
     for place in (0, 2, 4):
         given = [*sample("a"), *sample("folder/b")]
         given[place:place] = [(name, b"") for name in others]
@@ -277,7 +288,7 @@ def test_sizes_that_cannot_be_are_refused(tmp_path: Path, block: bytes) -> None:
         (b"x", b"0 path=a.jpg\n", "is damaged: expected records in a pax header"),
         (b"x", b"9" * 5000, "is damaged: expected records in a pax header"),
         (b"x", b"22 GNU.sparse.major=1\n", "expected plain files, found {b'GNU.sparse.major': b'1'} in a pax header"),
-        (b"x", b"11 size=-5\n", "expected plain files, found {b'size': b'-5'} in a pax header; make the tar again"),
+        (b"x", b"11 size=-5\n", "expected plain files, found {b'size': b'-5'} in a pax header; make it again"),
         (b"g", b"14 path=a.jpg\n", "expected plain files, found {b'path': b'a.jpg'} in a pax header"),
         (b"x", b"70000 path=" + b"a" * 69_988 + b"\n", "in up to 65536 bytes; make the tar again"),
         (b"L", b"k" * MAX_EXTENSION + b".jpg", "expected a name of the next file in up to 65536 bytes; make the tar"),
