@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from data.sample import Batch
 from launch.environment import Environment
 from train.board import Board, BoardConfig
+from train.coco import CocoScores
 from train.evaluate import Evaluation
 from train.loss import Losses
 from train.metrics import VocScores
@@ -25,6 +26,11 @@ SETTINGS = {"run": "runs/x", "data.batch": 8, "schedule.rate": 1e-3, "anchors": 
 def board(folder: Path, start: int = 0, *, every: int = 2, rank: int = 0, stop: int = 800) -> Board:
     config = BoardConfig(every_batches=every)
     return Board(folder, config, Environment(rank), start=start, stop=stop, settings=SETTINGS)
+
+
+def wait_for_the_next_second() -> None:
+    """Files of the same second and process are read in the order of a counter's digits as text: 10 before 9."""
+    time.sleep(1.01 - time.time() % 1)
 
 
 def losses(value: float, **others: float) -> Losses:
@@ -124,12 +130,30 @@ def test_an_evaluation_is_recorded_class_by_class_with_its_pictures(tmp_path: Pa
     assert picture.encoded_image_string.startswith(b"\x89PNG")
 
 
+def test_an_evaluation_by_cocos_protocol_shows_its_numbers_beside_vocs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    precision = np.full((10, 101, 3), 0.25)
+    precision[:, :, 1], precision[:, :, 2] = 0.75, np.nan
+    twelve = np.linspace(0.1, 0.65, 12)
+    twelve[3] = np.nan  # no small objects
+    with board(tmp_path) as shown:
+        run(shown, [1, 1, 1])
+        shown.log_evaluation(evaluation()._replace(coco=CocoScores(twelve, precision)), CLASSES, 1)
+    assert points(tmp_path, "coco/AP") == [(24, 0.1)] and points(tmp_path, "coco/ARl") == [(24, 0.65)]
+    assert points(tmp_path, "mAP/voc_area") == [(24, 0.75)]
+    assert points(tmp_path, "AP/cat") == [(24, 0.25)] and points(tmp_path, "AP/dog") == [(24, 0.75)]
+    assert "coco/APs" not in events(tmp_path).Tags()["scalars"]
+    assert "epoch 1: AP@[.5:.95] 0.1000  mAP@.5 0.7500" in capsys.readouterr().out
+
+
 def test_a_resumed_run_leaves_one_value_at_every_place(tmp_path: Path) -> None:
     with board(tmp_path) as shown:
         run(shown, [1, 1, 1, 1])
         shown.log_evaluation(evaluation(0.5), CLASSES, 1)  # the checkpoint is here, at 32 images
         run(shown, [2, 2, 2, 2])
         shown.log_evaluation(evaluation(0.7), CLASSES, 2)  # lost
+    wait_for_the_next_second()
     with board(tmp_path, start=32) as shown:
         run(shown, [3, 3, 3, 3, 3, 3])
         shown.log_evaluation(evaluation(0.9), CLASSES, 2)
@@ -141,6 +165,7 @@ def test_a_resumed_run_leaves_one_value_at_every_place(tmp_path: Path) -> None:
 def test_a_run_started_over_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:
     with board(tmp_path) as shown:
         run(shown, [1, 1, 1, 1])
+    wait_for_the_next_second()
     with board(tmp_path) as shown:  # the first ended before its first checkpoint
         run(shown, [2, 2])
     assert points(tmp_path, "loss/xy") == [(16, 2)]
