@@ -130,8 +130,8 @@ def read(config: str, overrides: Sequence[str]) -> DictConfig:
     return tree
 
 
-def render(job: Job, template: str, config: str, overrides: Sequence[str], python: str, main: str) -> str:
-    """The batch script."""
+def render(job: Job, template: str, config: str, overrides: Sequence[str], *, here: str, python: str, main: str) -> str:
+    """The batch script; it runs in the folder `here`."""
     tree = read(config, overrides)
     run = OmegaConf.select(tree, "run")
     if not isinstance(run, str) or not PLAIN.fullmatch(run):
@@ -150,7 +150,7 @@ def render(job: Job, template: str, config: str, overrides: Sequence[str], pytho
         arguments += ' "data.staging=$scratch/shards"'
 
     options = {
-        "job-name": run,
+        "job-name": shlex.quote("{0.name}@{0.parent}".format(Path(here, run))),  # no other run has it
         "dependency": f"singleton,afterok:{job.after}" if job.after else "singleton",
         "nodes": str(job.nodes),
         "gpus-per-node": str(job.gpus_per_node),
@@ -217,7 +217,8 @@ def main(*arguments: str) -> None:
         sys.exit(f"error: expected {(__doc__ or '').splitlines()[2]}")
     try:
         job, overrides = parse(rest)
-        text = render(job, TEMPLATE.read_text(), config, overrides, sys.executable, str(ROOT / "train/main.py"))
+        place = {"here": str(Path.cwd()), "python": sys.executable, "main": str(ROOT / "train/main.py")}
+        text = render(job, TEMPLATE.read_text(), config, overrides, **place)
         print(text, end="")
         if dry_run:
             return

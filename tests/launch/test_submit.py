@@ -8,6 +8,8 @@ import pytest
 from launch.submit import TEMPLATE, Job, main, parse, render, seconds
 from tests.conftest import ROOT
 
+PLACE = {"here": "/home/me", "python": "/env/bin/python", "main": "/project/train/main.py"}
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
@@ -18,7 +20,7 @@ def config(tmp_path: Path) -> str:
 
 def rendered(config: str, *arguments: str) -> str:
     job, overrides = parse(arguments)
-    return render(job, TEMPLATE.read_text(), config, overrides, "/env/bin/python", "/project/train/main.py")
+    return render(job, TEMPLATE.read_text(), config, overrides, **PLACE)
 
 
 def options(text: str) -> dict[str, str]:
@@ -35,9 +37,11 @@ def variables(text: str, *names: str) -> list[str]:
 
 
 def test_the_template_is_the_script_of_the_config_it_names() -> None:
-    text = render(Job(), TEMPLATE.read_text(), "configs/voc.yaml", [], "python", "train/main.py")
+    place = {"here": "/home/me", "python": "python", "main": "train/main.py"}
+    text = render(Job(), TEMPLATE.read_text(), "configs/voc.yaml", [], **place)
     differing = set(text.splitlines()) - set(TEMPLATE.read_text().splitlines())
-    assert differing == {'arguments=(configs/voc.yaml "data.staging=$scratch/shards")'}
+    arguments = 'arguments=(configs/voc.yaml "data.staging=$scratch/shards")'
+    assert differing == {arguments, "#SBATCH --job-name=voc@/home/me/runs"}
 
 
 def test_the_job_gets_what_was_asked_for(config: str) -> None:
@@ -45,11 +49,17 @@ def test_the_job_gets_what_was_asked_for(config: str) -> None:
     found = options(text)
     assert {"nodes": "2", "ntasks-per-node": "1", "gpus-per-node": "4", "cpus-per-task": "48"}.items() <= found.items()
     assert {"time": "2-12", "signal": "B:USR1@600", "requeue": "", "open-mode": "append"}.items() <= found.items()
-    assert {"job-name": "runs/own", "dependency": "singleton"}.items() <= found.items()
+    assert {"job-name": "own@/home/me/runs", "dependency": "singleton"}.items() <= found.items()
     assert found["output"] == "runs/own/logs/job-%j.log" and "partition" not in found
     assert variables(text, "run", "processes", "warning", "python", "main", "OMP_NUM_THREADS") == [
         *("runs/own", "4", "600", "/env/bin/python", "/project/train/main.py", "1")
     ]
+
+
+def test_every_run_has_a_job_name_of_its_own(config: str) -> None:
+    assert options(rendered(config, "run=/data/runs/a"))["job-name"] == "a@/data/runs"
+    text = render(Job(), TEMPLATE.read_text(), config, [], **{**PLACE, "here": "/my home"})
+    assert "#SBATCH --job-name='own@/my home/runs'\n" in text
 
 
 def test_where_and_for_whom_it_runs(config: str) -> None:
@@ -69,7 +79,7 @@ def test_the_run_gets_its_own_keys_as_they_were_written(config: str) -> None:
     words = ["weights=it's my.weights", "data.sides=[320, 352]", "run=elsewhere/a-1", "data.batch=$HOME"]
     text = rendered(config, "nodes=2", "gpus_per_node=1", *words)
     assert variables(text, "arguments[@]") == [config, *words, f"data.staging=/fast/yolov2-{uid()}/shards"]
-    assert variables(text, "run") == ["elsewhere/a-1"] and options(text)["job-name"] == "elsewhere/a-1"
+    assert variables(text, "run") == ["elsewhere/a-1"] and options(text)["job-name"] == "a-1@/home/me/elsewhere"
 
 
 def test_shards_are_staged_where_the_config_says_else_on_the_nodes_own_disk(config: str) -> None:

@@ -77,10 +77,10 @@ class Run:
     """One run on both nodes, submitted as a person does it."""
 
     def __init__(self, cluster: Cluster, config: Path, folder: Path, name: str = "run") -> None:
-        self.cluster, self.config, self.cwd, self.folder = cluster, config, folder, folder / name
+        self.cluster, self.config, self.cwd, self.folder = cluster, config, folder, folder / "runs" / name
 
     def submit(self, *keys: str) -> str:
-        given = ["nodes=2", "gpus_per_node=0", "cpus_per_process=1", f"run={self.folder.name}", *keys]
+        given = ["nodes=2", "gpus_per_node=0", "cpus_per_process=1", f"run=runs/{self.folder.name}", *keys]
         said = self.cluster.controller.run(sys.executable, "-m", "launch.submit", self.config, *given, cwd=self.cwd)
         found = re.search(r"^job (\d+);", said, re.MULTILINE)
         assert found, said
@@ -105,7 +105,7 @@ class Run:
 
     def workers(self, node: str) -> list[int]:
         """The training process: not torchrun, not the loader's processes, not those of other runs."""
-        found = self.cluster[node].processes("train/main.py", f" run={self.folder.name}")
+        found = self.cluster[node].processes("train/main.py", f" run=runs/{self.folder.name} ")
         return [
             number for number in found if b"torch.distributed.run" not in Path(f"/proc/{number}/cmdline").read_bytes()
         ]
@@ -132,7 +132,9 @@ class Run:
 @pytest.fixture
 def run(cluster: Cluster, config: Path, tmp_path: Path) -> Iterator[Run]:
     cluster.wait_until_idle()
-    made = Run(cluster, config, tmp_path)
+    place = tmp_path / "a place"
+    place.mkdir()
+    made = Run(cluster, config, place)
     yield made
     cluster.controller.start("scancel", made.job).wait()
 
@@ -225,8 +227,8 @@ def test_shards_are_made_and_tasks_of_srun_train_on_them_without_torchrun(
         for split in ("train", "val")
     ]
     train = f"srun --exact --ntasks=2 --cpus-per-task=1 {sys.executable} {MAIN} {run.config}"
-    here = f"data.train={run.cwd}/train data.val={run.cwd}/val"
-    wrap = f"export OMP_NUM_THREADS=1; {train} {here} run=a & {train} {here} run=b & wait"
+    train += " data.train=train data.val=val"
+    wrap = f"export OMP_NUM_THREADS=1; {train} run=a & {train} run=b & wait"
     size = ["--nodes=2", "--ntasks-per-node=2", "--output=steps.log"]
     run.job = run.cluster.submit(f"--dependency=afterok:{':'.join(made)}", *size, f"--wrap={wrap}", cwd=run.cwd)
     assert run.end()["JobState"] == "COMPLETED", (run.cwd / "steps.log").read_text()
