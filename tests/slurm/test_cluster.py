@@ -209,23 +209,8 @@ def test_shards_are_made_and_tasks_of_srun_train_on_them_without_torchrun(
     run: Run, drawn: Path, undisturbed: str
 ) -> None:
     """Two steps at once on the same nodes, which find each their own."""
-    shards = ROOT / "slurm/shards.sbatch"
-    made = [
-        run.cluster.submit(
-            *(
-                "--cpus-per-task=1",
-                shards,
-                "voc",
-                drawn,
-                "--split",
-                f"2007:{split}",
-                run.cwd / split,
-                "--shard-mb=0.15",
-            ),
-            cwd=run.cwd,
-        )
-        for split in ("train", "val")
-    ]
+    script = ["--cpus-per-task=1", ROOT / "slurm/shards.sbatch", "voc", drawn, "--shard-mb=0.15", "--split"]
+    made = [run.cluster.submit(*script, f"2007:{split}", split, cwd=run.cwd) for split in ("train", "val")]
     train = f"srun --exact --ntasks=2 --cpus-per-task=1 {sys.executable} {MAIN} {run.config}"
     train += " data.train=train data.val=val"
     wrap = f"export OMP_NUM_THREADS=1; {train} run=a & {train} run=b & wait"
