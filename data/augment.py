@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.boxes import Floats, clip
+from data.boxes import Floats
 
 Image = NDArray[np.uint8]
 GREY = 128  # darknet fills with .5
@@ -148,9 +148,9 @@ def unplace_boxes(boxes_xyxy: Floats, placement: Placement, side: int) -> NDArra
 
 def clip_boxes(boxes_xyxy: NDArray[np.float32], min_size: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Clips to the canvas; also which boxes are still at least `min_size` wide and high."""
-    clipped = clip(boxes_xyxy, 1, 1)
-    wide_enough: NDArray[np.bool_] = np.all(clipped[:, 2:] - clipped[:, :2] >= min_size, axis=1)
-    return clipped.astype(np.float32), wide_enough
+    clipped: NDArray[np.float32] = np.minimum(np.maximum(boxes_xyxy, 0), 1)
+    size = clipped[:, 2:] - clipped[:, :2]
+    return clipped, (size[:, 0] >= min_size) & (size[:, 1] >= min_size)
 
 
 class Colour(NamedTuple):

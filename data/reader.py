@@ -6,7 +6,7 @@ What is on a batch is a function of plan, seed and shards: who makes it, and whe
 """
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +30,7 @@ from data.index import ShardIndex, ShardReader
 from data.order import BatchPlan
 from data.pixels import layout_row
 from data.sample import truth_slots
-from data.slots import Slots
+from data.slots import Slot, Slots
 from data.staging import Arrivals
 
 NOT_AUGMENTED = -1  # in BatchPlan.epochs
@@ -73,6 +73,10 @@ class BatchReader(Dataset[Filled]):
         self.index, self.slots, self.augment, self.seed, self.resize = index, slots, augment, seed, resize
         self.packed, self.colour, self.cache_folder = packed, colour, cache
         self.shards, self.arrivals = ShardReader(index), Arrivals(index)
+        self._trained = ~(index.arrays["difficult"] | index.arrays["crowd"])
+        self._philox = np.random.Philox(0)
+        self._start: Any = self._philox.state
+        self._rng = np.random.Generator(self._philox)
         self._cache: DecodedCache | None = None
         self._scratch: Image | None = None
 
@@ -81,11 +85,13 @@ class BatchReader(Dataset[Filled]):
         side = plan.side
         faults: list[str] = []
         filled = 0
-        for row, (sample, epoch) in enumerate(zip(plan.samples.tolist(), plan.epochs.tolist(), strict=True)):
+        rows = list(enumerate(zip(plan.samples.tolist(), plan.epochs.tolist(), strict=True)))
+        placements = [self._draw(slot, row, sample, sample, epoch, side) for row, (sample, epoch) in rows]
+        for row, (sample, epoch) in rows:
             image, source = self._image(sample, slot.pixels[filled:], epoch, faults)
-            placement, slot.colours[row], slot.truths[row] = self._draw(
-                source, sample, epoch, side, len(slot.truths[row])
-            )
+            if source != sample:
+                placements[row] = self._draw(slot, row, source, sample, epoch, side)
+            placement = placements[row]
             if self.packed:
                 slot.layout[row] = layout_row(filled, image.shape[1], placement)
                 filled += image.size
@@ -97,25 +103,35 @@ class BatchReader(Dataset[Filled]):
                 distort_colour(canvas, Colour(*slot.colours[row].tolist()))
         return Filled(filled, faults)
 
-    def _draw(
-        self, source: int, sample: int, epoch: int, side: int, num_slots: int
-    ) -> tuple[Placement, Colour, NDArray[np.float32]]:
+    def _draw(self, slot: Slot, row: int, source: int, sample: int, epoch: int, side: int) -> Placement:
         """All that is random about a sample, and its truths. source: the image that is shown for it."""
+        num_slots = len(slot.truths[row])
         arrays, objects = self.index.arrays, self.index.objects(source)
         boxes, labels = arrays["boxes_xyxy_px"][objects], arrays["labels"][objects]
         width, height = self.index.size_px(source)
         if epoch == NOT_AUGMENTED:
             placement = whole_image(width, height, side, self.resize)
-            return placement, Colour(), truth_slots(boxes[:0], labels[:0], num_slots)
-        # one generator for each (seed, epoch, sample): who reads the image, and when, makes no difference
-        rng = np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=[0, 0, 3, sample]))
+            slot.colours[row], slot.truths[row] = Colour(), truth_slots(boxes[:0], labels[:0], num_slots)
+            return placement
+        rng = self._generator(epoch, sample)
         placement = random_placement(width, height, side, self.augment, rng)
-        colour = random_colour(self.augment, rng)
-        trained = ~(arrays["difficult"][objects] | arrays["crowd"][objects])
+        slot.colours[row] = random_colour(self.augment, rng)
+        trained = self._trained[objects]
         boxes, kept = clip_boxes(place_boxes(boxes[trained], placement, side), self.augment.min_size)
         boxes, labels = boxes[kept], labels[trained][kept]
         shuffled = rng.permutation(len(labels))  # as darknet: which of two objects wins a slot changes by epoch
-        return placement, colour, truth_slots(boxes[shuffled], labels[shuffled], num_slots)
+        slot.truths[row] = truth_slots(boxes[shuffled], labels[shuffled], num_slots)
+        return placement
+
+    def _generator(self, epoch: int, sample: int) -> np.random.Generator:
+        """Philox with key (seed, epoch) and counter (0, 0, 3, sample): who reads an image, and when, is no matter.
+
+        Moved there, not made anew, which would take four times as long.
+        """
+        self._start["state"]["key"][:] = self.seed, epoch
+        self._start["state"]["counter"][:] = 0, 0, 3, sample
+        self._philox.state = self._start
+        return self._rng
 
     def _image(self, sample: int, room: Image, epoch: int, faults: list[str]) -> tuple[Image, int]:
         """The decoded image and its number: an unreadable one is replaced by the next in the shards."""

@@ -8,8 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.boxes import cxcywh_from_xyxy
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
@@ -59,6 +57,8 @@ def truth_slots(boxes_xyxy: NDArray[np.floating], labels: NDArray[np.integer], n
     slots = np.zeros((num_slots, 5), dtype=np.float32)
     slots[:, 4] = -1
     count = min(len(labels), num_slots)
-    slots[:count, :4] = cxcywh_from_xyxy(boxes_xyxy[:count])
+    low, high = boxes_xyxy[:count, :2], boxes_xyxy[:count, 2:]
+    slots[:count, :2] = (low + high) / 2
+    slots[:count, 2:4] = high - low
     slots[:count, 4] = labels[:count]
     return slots
