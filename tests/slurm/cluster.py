@@ -75,10 +75,10 @@ def missing() -> str | None:
         return f"no {', '.join(programs)} (apt-get install {PACKAGES})"
     if os.geteuid() != 0:
         return "only root makes machines"
-    tried = subprocess.run(
-        [*ALONE, "ip", "link", "add", "name", "one", "type", "veth", "peer", "name", "two"], capture_output=True
-    )
-    return f"no namespaces or no ip: {tried.stderr.decode().strip()}" if tried.returncode else None
+    needed = "ip link add one type veth peer name two && ip link add three type bridge"
+    needed += " && mount -t tmpfs tmpfs /run && mknod /run/null c 1 3"
+    tried = subprocess.run([*ALONE, "sh", "-c", needed], capture_output=True, text=True)
+    return f"no machines of namespaces: {tried.stderr.strip()}" if tried.returncode else None
 
 
 class Machine:

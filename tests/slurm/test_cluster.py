@@ -120,6 +120,10 @@ class Run:
     def end(self, timeout: float = 2 * START_S) -> dict[str, str]:
         return self.cluster.wait_for_state(self.job, OVER, timeout)
 
+    def preempt(self) -> None:
+        urgent = ["--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"]
+        self.cluster.submit(*urgent, cwd=self.cwd)
+
     def job_state(self) -> str:
         return self.cluster.job(self.job)["JobState"]
 
@@ -151,26 +155,31 @@ def test_a_run_whose_time_is_up_is_requeued_and_finishes(run: Run, undisturbed: 
 
 
 @pytest.mark.timeout(600)
-def test_a_run_is_killed_preempted_and_finishes(run: Run, undisturbed: str) -> None:
-    run.submit()
+def test_a_run_is_killed_then_preempted_with_time_to_leave_and_finishes(run: Run, undisturbed: str) -> None:
+    run.submit("partition=grace")
     with run.held():
         os.kill(run.workers("n2")[0], signal.SIGKILL)
     with run.held():  # the start after the crash, in the same allocation
-        urgent = ["--partition=urgent", "--nodes=2", "--exclusive", "--output=/dev/null", "--wrap=sleep 1"]
-        run.cluster.submit(*urgent, cwd=run.cwd)
-        wait_until(lambda: run.job_state() == "PENDING", "preemption", 30)
+        run.preempt()
+        wait_until(lambda: run.cluster.job(run.job)["PreemptTime"] != "None", "preemption", 30)
     run.complete(restarts=1)
+    assert "interrupted at" in run.said()
     assert last_checkpoint(run.folder) == undisturbed
 
 
 @pytest.mark.timeout(600)
-def test_a_run_that_loses_a_node_is_requeued_and_finishes_when_it_is_back(run: Run, undisturbed: str) -> None:
+def test_a_run_is_preempted_then_loses_a_node_and_finishes_when_it_is_back(run: Run, undisturbed: str) -> None:
     run.submit()
+    with run.held():
+        at = run.position()
+        run.preempt()
+        wait_until(lambda: run.job_state() == "PENDING", "preemption", 30)
+    wait_until(lambda: run.position() > at, "a checkpoint at the end", 30)
     with run.held():
         run.cluster.power_off("n2")
     wait_until(lambda: run.job_state() == "PENDING", "Slurm to miss the node", 120)
     run.cluster.boot("n2")
-    run.complete(restarts=1)
+    run.complete(restarts=2)
     assert last_checkpoint(run.folder) == undisturbed
 
 
