@@ -138,7 +138,7 @@ def test_on_a_grid_of_shards_and_ranks(num_shards: int, world_size: int) -> None
     assert set(counts.values()) == {1} and len(counts) == total  # every sample of both epochs, once
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     shard_sizes=st.lists(st.integers(1, 50), min_size=1, max_size=64),
     world_size=st.integers(1, 256),
