@@ -43,7 +43,7 @@ from data.write import write_shards
 from launch.environment import connect
 
 SIDE = 416
-BATCH = 32
+BATCH = 64  # the default of the configs
 SLOTS = 50
 CPU = torch.device("cpu")
 
