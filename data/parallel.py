@@ -14,11 +14,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 Result = TypeVar("Result")
 
 
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def in_parallel(
     function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], workers: int, title: str
 ) -> list[Result]:
     """The results in the order of the jobs. workers: processes; 0: one for each core this process may use."""
-    workers = min(workers or len(os.sched_getaffinity(0)), len(jobs))
+    workers = min(workers or cores(), len(jobs))
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task(title, total=len(jobs))

@@ -7,7 +7,6 @@ They stand in for photographs wherever a run has to be quick and to need no down
 import argparse
 import math
 import multiprocessing
-import os
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -17,6 +16,8 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from data.parallel import cores
 
 cv2.setNumThreads(0)  # one picture per process at a time; the processes are the parallelism
 
@@ -193,7 +194,7 @@ def draw_voc(
         (folder / name).mkdir(parents=True, exist_ok=True)
     numbers = range(1, train + val + 1)
     write = partial(_write, folder=folder, seed=seed, classes=tuple(classes))
-    num_workers = num_workers or min(len(os.sched_getaffinity(0)), math.ceil(len(numbers) / 64))
+    num_workers = num_workers or min(cores(), math.ceil(len(numbers) / 64))
     with ProcessPoolExecutor(num_workers, mp_context=multiprocessing.get_context("spawn")) as pool:
         list(pool.map(write, numbers, chunksize=16))  # the list raises what a process raised
     sets.mkdir(parents=True)

@@ -6,6 +6,7 @@ decoding costs. Slots are made once and stay; memory nobody has written to takes
 
 import mmap
 import os
+import tempfile
 from multiprocessing import reduction
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ class Slots:
         sizes = [int(np.prod(shape)) * t.itemsize for shape, t in zip(self._shapes, self._types, strict=True)]
         pages = [-(-size // mmap.PAGESIZE) * mmap.PAGESIZE for size in sizes]
         self._offsets = np.cumsum([0, *pages]).tolist()
-        descriptor = os.memfd_create("batches")
+        descriptor = os.memfd_create("batches") if hasattr(os, "memfd_create") else _unnamed_file()
         os.ftruncate(descriptor, count * self._offsets[-1])
         self._map(descriptor)
 
@@ -67,3 +68,9 @@ class Slots:
     def __del__(self) -> None:
         if isinstance(getattr(self, "_descriptor", None), int):
             os.close(self._descriptor)
+
+
+def _unnamed_file() -> int:
+    """Where memory has no descriptors (macOS)."""
+    with tempfile.TemporaryFile() as file:
+        return os.dup(file.fileno())

@@ -1,8 +1,10 @@
 """Slots: the same memory in every process, each array in a place of its own."""
 
 import multiprocessing
+import os
 
 import numpy as np
+import pytest
 
 from data.pixels import LAYOUT
 from data.slots import Slots
@@ -23,7 +25,10 @@ def test_arrays_do_not_overlap() -> None:
         assert [array.shape for array in slot] == [(1001,), (5, 7, 5), (5, 3), (5, LAYOUT)]
 
 
-def test_another_process_writes_into_the_same_memory() -> None:
+@pytest.mark.parametrize("memfd", [True, False])
+def test_another_process_writes_into_the_same_memory(memfd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not memfd:
+        monkeypatch.delattr(os, "memfd_create")
     slots = Slots(2, batch=2, truth_slots=3, pixel_bytes=64)
     process = multiprocessing.get_context("forkserver").Process(target=fill, args=(slots, 1))
     process.start()
