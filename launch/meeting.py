@@ -58,11 +58,10 @@ def _tell(port: int, name: str, world_size: int, deadline: float) -> None:
                 ) from None
             with caller, suppress(OSError):  # who asks in vain asks again
                 caller.settimeout(ANSWER_S)
-                asked, _, rank = _line(caller).rpartition(" ")
-                if asked == name:
-                    caller.sendall(f"{name} {port}\n".encode())
-                    if _line(caller) == "heard":
-                        missing.discard(int(rank))
+                caller.sendall(f"{name} {port}\n".encode())
+                heard, _, rank = _line(caller).rpartition(" ")
+                if heard == name:
+                    missing.discard(int(rank))
 
 
 def _open_door(name: str) -> socket.socket:
@@ -78,10 +77,9 @@ def _ask(host: str, name: str, rank: int, deadline: float) -> int:
         for port in doors(name):
             try:
                 with socket.create_connection((host, port), ANSWER_S) as door:
-                    door.sendall(f"{name} {rank}\n".encode())
-                    answered, _, store = _line(door).rpartition(" ")
-                    if answered == name:
-                        door.sendall(b"heard\n")
+                    told, _, store = _line(door).rpartition(" ")
+                    if told == name:
+                        door.sendall(f"{name} {rank}\n".encode())
                         return int(store)
             except OSError as error:
                 reason = error
