@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import tee
+from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +33,7 @@ from data.slots import Slots
 from data.staging import Arrivals, Staging, Wanted, never
 from data.transfer import Transfer
 
+WARNINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 PREFETCH = 2  # batches in the making for each worker
 
 
@@ -187,8 +189,7 @@ class Loader:
         slots, workers = reader.slots, self.config.workers
         to_workers, to_come = tee(Numbered(number % slots.count, each) for number, each in enumerate(plans))
         if workers:
-            # the server that workers are forked from imports all this once, not each of them
-            multiprocessing.get_context("forkserver").set_forkserver_preload(["data.reader"])
+            _start_fork_server()
         loader = DataLoader(
             _Answers(reader),
             sampler=_Once(to_workers),  # the "index" of this dataset is a plan
@@ -248,9 +249,24 @@ class _Once:
         return self._numbered
 
 
+def _start_fork_server() -> None:
+    """What workers are forked from: it imports their modules once, and no warning of a scheduler ends it.
+
+    A warning that goes to every process of a job would otherwise leave the next workers without their server. Blocked
+    signals stay blocked in the child; here they wait a moment, and are not lost.
+    """
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["data.reader"])
+    resource_tracker.ensure_running()  # first: it unblocks SIGTERM when it has started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _start_worker(_: int) -> None:
     # a scheduler warns every process of the job; saving is the training process's business, it still needs batches
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
+    for number in WARNINGS:
         signal.signal(number, signal.SIG_IGN)
 
 
