@@ -256,9 +256,10 @@ def _start_fork_server() -> None:
     signals stay blocked in the child; here they wait a moment, and are not lost.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(["data.reader"])
-    resource_tracker.ensure_running()  # first: it unblocks SIGTERM when it has started
     before = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
     try:
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)  # again: the tracker's start has unblocked some
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

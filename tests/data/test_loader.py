@@ -393,6 +393,7 @@ def test_warnings_that_go_to_every_process_end_no_worker_and_not_their_server(
     command = [sys.executable, str(script), str(index.folder)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, start_new_session=True)
     assert done.stdout == f"{index.num_samples}\n", done.stderr[-2000:]
+    assert "Traceback" not in done.stderr
 
 
 def test_an_unreadable_image_is_replaced_by_the_next_one_and_named(
