@@ -60,8 +60,10 @@ def test_the_handlers_of_before_come_back_after_an_error(stop: Stop) -> None:
 
 
 def test_ctrl_c_still_ends_the_program(stop: Stop) -> None:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have started us without it
     with pytest.raises(KeyboardInterrupt), stop:
         signal.raise_signal(signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_file_asks_for_a_stop_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
