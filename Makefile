@@ -1,11 +1,12 @@
 # make demo    install, draw pictures, shard them, train with two processes on the CPU, draw detections
 # make test    install, run the tests
+# make test-slurm   runs on a real Slurm of this machine: as root, with slurmctld slurmd slurm-client munge iproute2
 # make check   what CI runs: format, lint, types, import layers, tests
 PYTHON ?= python3
 BIN = .venv/bin
 TORCH = $(shell grep '^torch==' constraints.txt)
 
-.PHONY: install demo test check clean
+.PHONY: install demo test test-slurm check clean
 
 install: .venv/installed
 
@@ -22,6 +23,9 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+test-slurm: install
+	$(BIN)/python -m pytest -m slurm tests/slurm
 
 check: install
 	$(BIN)/ruff format --check .
