@@ -1,4 +1,4 @@
-"""Servers for remote sets: nginx as it is, slowed, and one that misbehaves on purpose."""
+"""Servers for remote sets: nginx as it is, slowed; S3; and one that misbehaves on purpose."""
 
 import os
 import shutil
@@ -12,8 +12,11 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
+
+import data.fetch
 
 
 def free_port() -> int:
@@ -62,15 +65,23 @@ def nginx(root: Path, scratch: Path, rate: str = "0", port: int | None = None) -
 
 
 @contextmanager
-def moto() -> Iterator[str]:
-    """An S3 server."""
+def s3_bucket(environment: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A client of a real S3 server with an empty bucket, `bucket`, to which s3:// addresses lead meanwhile."""
+    pytest.importorskip("moto", reason="no S3 server (pip install -c constraints.txt 'moto[s3]' flask flask-cors)")
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    given = {"ENDPOINT_URL": f"http://127.0.0.1:{port}", "ACCESS_KEY_ID": "me", "SECRET_ACCESS_KEY": "secret"}
     try:
         wait_until_it_listens(port, process)
-        yield f"http://127.0.0.1:{port}"
+        for name, value in given.items():
+            environment.setenv(f"AWS_{name}", value)
+        data.fetch._s3_client.cache_clear()
+        client = data.fetch._s3_client()
+        client.create_bucket(Bucket="bucket")
+        yield client
     finally:
+        data.fetch._s3_client.cache_clear()
         process.terminate()
         process.wait(20)
 

@@ -11,7 +11,7 @@ import pytest
 
 import data.fetch
 from data.fetch import check_address, fetch, is_remote, location
-from tests.servers import Liar, moto, nginx
+from tests.servers import Liar, nginx, s3_bucket
 
 DATA = np.random.default_rng(0).integers(0, 256, 3_000_000, np.uint8).tobytes()
 SHA256 = hashlib.sha256(DATA).hexdigest()
@@ -294,11 +294,7 @@ def test_nobody_listens_for_objects(bucket: str, tmp_path: Path, monkeypatch: py
 
 
 def test_a_real_s3_server(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("moto")
-    with moto() as address:
-        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
-        client = data.fetch._s3_client()
-        client.create_bucket(Bucket="bucket")
+    with s3_bucket(monkeypatch) as client:
         client.put_object(Bucket="bucket", Key=f"a/set/{NAME}", Body=DATA)
         assert bring(bucket, tmp_path) == DATA
         (tmp_path / NAME).unlink()

@@ -20,7 +20,7 @@ from data.loader import DataConfig, Loader, open_shards, staged
 from data.remote import main, open_remote
 from data.staging import wait_for
 from tests.conftest import ROOT
-from tests.servers import Liar, free_port, nginx
+from tests.servers import Liar, free_port, nginx, s3_bucket
 
 
 @pytest.fixture(autouse=True)
@@ -237,12 +237,22 @@ def test_a_kill_at_any_moment_leaves_nothing_wrong(shards: Path, index: ShardInd
     assert_whole(Path(out.strip()), index)
 
 
-@pytest.mark.parametrize("kind", ["pipe", "http"])
+@pytest.mark.parametrize("kind", ["pipe", "http", "s3"])
 def test_every_kind_of_address_brings_the_set(
-    shards: Path, index: ShardIndex, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]
+    shards: Path,
+    index: ShardIndex,
+    tmp_path: Path,
+    kind: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if kind == "pipe":
         main(f"pipe:cat {shards}/train/{{}}", str(tmp_path))
+    elif kind == "s3":
+        with s3_bucket(monkeypatch) as client:
+            for path in (shards / "train").iterdir():
+                client.put_object(Bucket="bucket", Key=f"a/set/{path.name}", Body=path.read_bytes())
+            main("s3://bucket/a/set", str(tmp_path))
     else:
         with nginx(shards, tmp_path / "nginx") as address:
             main(f"{address}/train", str(tmp_path / "staging"))
