@@ -110,18 +110,16 @@ class Board:
         speed = (self.images - self._logged_images) / elapsed
         share = self._waited / elapsed
         if self._writer is not None and self._console is not None:
-            truths = max(float(losses.truths), 1e-9)
             values = {f"loss/{name}": float(getattr(losses, name)) for name in Losses._fields[:6]}
             values["loss/total"] = float(losses.total)
-            values["boxes/iou"] = float(losses.iou) / truths
-            values["boxes/recall"] = float(losses.recall) / truths
+            values |= {f"darknet/{name}": float(value) for name, value in losses.as_darknet.items()}
             values |= {"train/rate": rate, "train/side": side}
             values |= {"speed/images_per_s": speed, "speed/data_wait_share": share}
             for name, value in values.items():
                 self._writer.add_scalar(name, value, self.images)
             self._console.line(
                 self.images,
-                f"loss {float(losses.total):8.3f}  iou {values['boxes/iou']:.2f}  rate {rate:.1e}  side {side}  "
+                f"loss {float(losses.total):8.3f}  iou {values['darknet/Avg IOU']:.2f}  rate {rate:.1e}  side {side}  "
                 f"{speed:6.1f} images/s  waits {share:4.0%}",
             )
         self._losses = []

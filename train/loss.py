@@ -23,7 +23,7 @@ from torch import nn
 from torch.nn import functional
 
 from train.head import Head, grid_size, read_head
-from train.targets import Targets, assign, from_dense
+from train.targets import Targets, assign, from_dense, places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,10 @@ class LossConfig:
 
 
 class Losses(NamedTuple):
-    """Means over the images of a batch. The first six are the terms of the loss, the rest are statistics."""
+    """Means over the images of a batch. The first six are the terms of the loss, the rest are statistics.
+
+    Those that are sums over truths become what darknet prints when they are divided by `truths`.
+    """
 
     xy: torch.Tensor
     wh: torch.Tensor
@@ -48,9 +51,24 @@ class Losses(NamedTuple):
     no_objectness: torch.Tensor
     classes: torch.Tensor
     prior: torch.Tensor
-    truths: torch.Tensor  #: number of responsible anchors
-    iou: torch.Tensor  #: sum of their IoU: iou / truths is darknet's "Avg IOU"
-    recall: torch.Tensor  #: number of them with IoU > .5
+    truths: torch.Tensor  #: how many there are ("count")
+    iou: torch.Tensor  #: sum over truths of the IoU of the box that answers for it ("Avg IOU")
+    recall: torch.Tensor  #: how many of these are above .5 ("Avg Recall")
+    class_score: torch.Tensor  #: sum over truths of the probability of its class there ("Class")
+    object_score: torch.Tensor  #: sum over truths of the objectness there ("Obj")
+    any_score: torch.Tensor  #: mean of the objectness everywhere, objects included ("No Obj")
+
+    @property
+    def as_darknet(self) -> dict[str, torch.Tensor]:
+        """The line of numbers that darknet prints for every batch (forward_region_layer), 0 without a truth."""
+        count = self.truths.clamp(min=1e-9)
+        return {
+            "Avg IOU": self.iou / count,
+            "Class": self.class_score / count,
+            "Obj": self.object_score / count,
+            "No Obj": self.any_score,
+            "Avg Recall": self.recall / count,
+        }
 
     @property
     def total(self) -> torch.Tensor:
@@ -121,16 +139,18 @@ class YOLOv2Loss(nn.Module):
         with torch.no_grad():
             best_BAHW = _best_iou(head, truths)
             iou_BAHW = _iou(head.boxes_cxcywh_BAHW4, targets.boxes_cxcywh_BAHW4)
-        return self._sum_up(head, targets, best_BAHW, iou_BAHW, images_seen)
+            statistics = _statistics(head, truths, places(truths, self.anchors_cells, height, width))
+        return Losses(*self._terms(head, targets, best_BAHW, iou_BAHW, images_seen), *statistics)
 
-    def _sum_up(
+    def _terms(
         self,
         head: Head,
         targets: Targets,
         best_BAHW: torch.Tensor,
         iou_BAHW: torch.Tensor,
         images_seen: torch.Tensor | None,
-    ) -> Losses:
+    ) -> tuple[torch.Tensor, ...]:
+        """The first six of `Losses`."""
         batch, _, height, width = iou_BAHW.shape
         mine = targets.responsible_BAHW
         one = mine.float()
@@ -143,16 +163,13 @@ class YOLOv2Loss(nn.Module):
         prior_BAHW = ((head.xy_BAHW2 - 0.5) ** 2 + head.wh_BAHW2**2).sum(-1)
         prior = self.prior if images_seen is not None else 0.0
         early = 1.0 if images_seen is None else (images_seen < self.prior_images).float()
-        return Losses(
-            xy=0.5 * self.coord * (small_BAHW * ((head.xy_BAHW2 - goal_xy) ** 2).sum(-1)).sum() / batch,
-            wh=0.5 * self.coord * (small_BAHW * ((head.wh_BAHW2 - goal_wh) ** 2).sum(-1)).sum() / batch,
-            objectness=0.5 * self.object * (one * (head.objectness_BAHW - iou_BAHW) ** 2).sum() / batch,
-            no_objectness=0.5 * self.noobject * (background * head.objectness_BAHW**2).sum() / batch,
-            classes=self.classes * (one.flatten() * crossed).sum() / batch,
-            prior=0.5 * prior * early * ((1 - one) * prior_BAHW).sum() / batch,
-            truths=one.sum() / batch,
-            iou=(one * iou_BAHW).sum() / batch,
-            recall=(one * (iou_BAHW > 0.5)).sum() / batch,
+        return (
+            0.5 * self.coord * (small_BAHW * ((head.xy_BAHW2 - goal_xy) ** 2).sum(-1)).sum() / batch,
+            0.5 * self.coord * (small_BAHW * ((head.wh_BAHW2 - goal_wh) ** 2).sum(-1)).sum() / batch,
+            0.5 * self.object * (one * (head.objectness_BAHW - iou_BAHW) ** 2).sum() / batch,
+            0.5 * self.noobject * (background * head.objectness_BAHW**2).sum() / batch,
+            self.classes * (one.flatten() * crossed).sum() / batch,
+            0.5 * prior * early * ((1 - one) * prior_BAHW).sum() / batch,
         )
 
 
@@ -181,12 +198,29 @@ def _goals(targets: Targets, anchors_cells: torch.Tensor, height: int, width: in
     return goal_xy, torch.where(targets.responsible_BAHW[..., None] & (ratio > 0), ratio, 1).log()
 
 
+def _statistics(head: Head, truths_BT5: torch.Tensor, place_BT: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The last six of `Losses`. As in darknet every truth counts, also one whose place a later one has won."""
+    here_BT = place_BT.clamp(max=head.objectness_BAHW[0].numel() - 1)
+
+    def there(values_BNX: torch.Tensor) -> torch.Tensor:
+        return values_BNX.gather(1, here_BT[..., None].expand(-1, -1, values_BNX.shape[2]))
+
+    one_BT = (truths_BT5[..., 4] >= 0).float()
+    label_BT1 = truths_BT5[..., 4:].long().clamp(min=0)
+    iou_BT = _iou(there(head.boxes_cxcywh_BAHW4.flatten(1, 3)), truths_BT5[..., :4])
+    class_BT = there(head.class_logits_BAHWC.flatten(1, 3)).softmax(-1).gather(2, label_BT1)[..., 0]
+    object_BT = there(head.objectness_BAHW.flatten(1)[..., None])[..., 0]
+    sums = (torch.ones_like(one_BT), iou_BT, (iou_BT > 0.5).float(), class_BT, object_BT)
+    return (*((one_BT * each_BT).sum() / len(one_BT) for each_BT in sums), head.objectness_BAHW.mean())
+
+
 def _truths(targets: Targets, most: int = 128) -> torch.Tensor:
-    """The boxes of a dense target as [B, T, 5] slots, up to `most` of an image: T is a constant, as compiling wants."""
+    """A dense target as [B, T, 5] slots, up to `most` of an image: T is a constant, as compiling wants."""
     present_BN = targets.responsible_BAHW.flatten(1).float()
     found_BT, place_BT = present_BN.topk(min(most, present_BN.shape[1]), dim=1)
     boxes_BT4 = targets.boxes_cxcywh_BAHW4.flatten(1, 3).gather(1, place_BT[..., None].expand(-1, -1, 4))
-    return torch.cat([boxes_BT4, (found_BT - 1)[..., None]], -1)
+    label_BT = targets.labels_BAHW.flatten(1).gather(1, place_BT)
+    return torch.cat([boxes_BT4, torch.where(found_BT > 0, label_BT, -1)[..., None]], -1)
 
 
 def _iou(a_cxcywh: torch.Tensor, b_cxcywh: torch.Tensor) -> torch.Tensor:

@@ -20,11 +20,9 @@ class Targets(NamedTuple):
     labels_BAHW: torch.Tensor  # int64; arbitrary but valid where not responsible
 
 
-def assign(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int) -> Targets:
-    """No loop over objects, no shape that depends on how many there are, no wait for the device."""
-    batch, num_slots, _ = truths_BT5.shape
-    num_anchors = anchors_cells.shape[0]
-    num_places = num_anchors * height * width
+def places(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """[B, T] number of the place among N that a truth belongs to, N itself for free slots."""
+    num_places = anchors_cells.shape[0] * height * width
     size_BT2 = truths_BT5[..., 2:4] * grid_size(truths_BT5, height, width)
     overlap_BTA = torch.minimum(size_BT2[:, :, None], anchors_cells).prod(-1)
     union_BTA = size_BT2.prod(-1, keepdim=True) + anchors_cells.prod(-1) - overlap_BTA
@@ -32,7 +30,15 @@ def assign(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, w
     column_BT = (truths_BT5[..., 0] * width).floor().long().clamp(0, width - 1)
     row_BT = (truths_BT5[..., 1] * height).floor().long().clamp(0, height - 1)
     place_BT = (anchor_BT * height + row_BT) * width + column_BT
-    place_BT = torch.where(truths_BT5[..., 4] >= 0, place_BT, num_places)  # free slots go to a place of their own
+    return torch.where(truths_BT5[..., 4] >= 0, place_BT, num_places)
+
+
+def assign(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int) -> Targets:
+    """No loop over objects, no shape that depends on how many there are, no wait for the device."""
+    batch, num_slots, _ = truths_BT5.shape
+    num_anchors = anchors_cells.shape[0]
+    num_places = num_anchors * height * width
+    place_BT = places(truths_BT5, anchors_cells, height, width)
     slot_BT = torch.arange(num_slots, device=truths_BT5.device).expand(batch, num_slots)
     winner_BN = torch.full((batch, num_places + 1), -1, device=truths_BT5.device)
     winner_BN = winner_BN.scatter_reduce(1, place_BT, slot_BT, "amax")[:, :num_places]

@@ -34,8 +34,9 @@ def wait_for_the_next_second() -> None:
 
 
 def losses(value: float, **others: float) -> Losses:
-    """Every term `value`; 4 responsible anchors with IoU 0.75 on average, 3 of them above .5."""
-    terms = dict.fromkeys(Losses._fields[:6], value) | {"truths": 4.0, "iou": 3.0, "recall": 3.0} | others
+    """Every term `value`; 4 truths with IoU 0.75 on average, 3 of them above .5."""
+    statistics = {"truths": 4, "iou": 3, "recall": 3, "class_score": 2, "object_score": 1, "any_score": 0.125}
+    terms = dict.fromkeys(Losses._fields[:6], value) | statistics | others
     return Losses(**{name: torch.tensor(float(number)) for name, number in terms.items()})
 
 
@@ -82,15 +83,23 @@ def test_a_line_is_due_every_so_many_batches(tmp_path: Path) -> None:
     assert due == [False, False, True, False, False, True, False]
 
 
-def test_rate_side_boxes_and_speed_are_recorded_over_images(tmp_path: Path) -> None:
+def test_rate_side_and_speed_are_recorded_over_images(tmp_path: Path) -> None:
     with board(tmp_path) as shown:
         run(shown, [1, 1], rate=2.5e-4, side=320)
         run(shown, [1, 1], rate=5e-4, side=608)
     assert points(tmp_path, "train/rate") == [(16, 2.5e-4), (32, 5e-4)]
     assert points(tmp_path, "train/side") == [(16, 320), (32, 608)]
-    assert points(tmp_path, "boxes/iou") == points(tmp_path, "boxes/recall") == [(16, 0.75), (32, 0.75)]
     for tag in ("speed/images_per_s", "speed/data_wait_share"):
         assert [event.step for event in events(tmp_path).Scalars(tag)] == [16, 32]
+
+
+def test_what_darknet_prints_is_averaged_over_the_truths_of_all_batches(tmp_path: Path) -> None:
+    with board(tmp_path, every=2) as shown:
+        shown.add(losses(1), 8)
+        shown.add(losses(1, truths=12, iou=3, recall=1, class_score=2, object_score=3, any_score=0.375), 16)
+        shown.log(1e-3, 416)
+    for name, value in {"Avg IOU": 6, "Avg Recall": 4, "Class": 4, "Obj": 4, "No Obj": 4}.items():
+        assert points(tmp_path, f"darknet/{name}") == [(16, value / 16)]
 
 
 def test_images_per_second_are_those_of_the_interval(tmp_path: Path) -> None:
@@ -110,9 +119,10 @@ def test_images_per_second_are_those_of_the_interval(tmp_path: Path) -> None:
 
 def test_batches_without_an_object_are_shown_too(tmp_path: Path) -> None:
     with board(tmp_path, every=1) as shown:
-        shown.add(losses(1, truths=0, iou=0, recall=0), BATCH)
+        shown.add(losses(1, truths=0, iou=0, recall=0, class_score=0, object_score=0), BATCH)
         shown.log(1e-3, 416)
-    assert points(tmp_path, "boxes/iou") == points(tmp_path, "boxes/recall") == [(8, 0)]
+    for name in ("Avg IOU", "Avg Recall", "Class", "Obj"):
+        assert points(tmp_path, f"darknet/{name}") == [(8, 0)]
 
 
 def test_an_evaluation_is_recorded_class_by_class_with_its_pictures(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The loss against darknet's own gradients, and against a plain transcription of its loops."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,21 @@ def test_gradients_equal_darknets(shared: Path, case: str, seen: int) -> None:
     assert torch.allclose(logits.grad, expected, rtol=1e-4, atol=1e-6 * expected.abs().max().item())
 
 
+@pytest.mark.parametrize("case", ["voc", "coco"])
+def test_statistics_equal_the_line_that_darknet_prints(shared: Path, case: str) -> None:
+    """Two truths of one place are both counted. darknet adds in float32: the last digit may differ."""
+    golden = np.load(shared / "golden/darknet" / f"region_{case}.npz")
+    logits, truths = torch.from_numpy(golden["logits"]), torch.from_numpy(golden["truths"]).float()
+    truths[..., 4] = torch.where((truths[..., 0] != 0).cumprod(1).bool(), truths[..., 4], -1)
+    anchors = [(float(w), float(h)) for w, h in golden["anchors"]]
+    losses = darknet_loss(anchors, logits.shape[1] // 5 - 5).terms(logits, truths)
+    printed = dict(re.findall(r"([A-Z][A-Za-z ]+): ([.\d]+)", str(golden["stats_seen0"]).replace("Region ", "")))
+    assert losses.as_darknet.keys() == printed.keys()
+    for name, value in losses.as_darknet.items():
+        assert float(value) == pytest.approx(float(printed[name]), abs=1.6e-6), name
+    assert f"count: {float(losses.truths) * len(truths):.0f}" in str(golden["stats_seen0"])
+
+
 @pytest.mark.parametrize(("height", "width", "seed"), [(7, 7, 0), (5, 9, 1), (13, 13, 2)])
 @pytest.mark.parametrize("seen", [0, 12_800])
 def test_gradients_equal_plain_loops(height: int, width: int, seed: int, seen: int) -> None:
@@ -72,7 +88,7 @@ def test_dense_target_gives_the_same_loss_where_it_holds_all_truths() -> None:
         pytest.fail("the drawn truths share a place")
     dense = dense_target(targets, 3)
     assert dense.shape == (3, 7, 7, 5, 8)
-    torch.testing.assert_close(loss(raw, dense), loss(raw, truths))
+    torch.testing.assert_close(list(loss.terms(raw, dense)), list(loss.terms(raw, truths)))
     again = from_dense(dense)
     assert torch.equal(again.responsible_BAHW, targets.responsible_BAHW)
 
