@@ -82,9 +82,9 @@ def test_lower_precision_follows_float32(precision: str) -> None:
     batch = batch_of(4, 160)
     first = [step(batch, 20_000).total.item() for step in (exact, lower)]
     assert first[1] == pytest.approx(first[0], rel=0.05)
-    for _ in range(10):
+    for _ in range(20):  # fp16 begins with a scale that is too large and skips several, how many depends on the CPU
         lower(batch, 20_000)
-    assert lower(batch, 20_000).total < 0.8 * first[1]
+    assert lower(batch, 20_000).total < 0.5 * first[1]
     assert all(p.dtype == torch.float32 and p.isfinite().all() for p in lower.model.parameters())
 
 
