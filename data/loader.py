@@ -112,13 +112,10 @@ class Loader:
         self.colours_left = on_device or self.packed  # for the device: colours change after the geometry
         self.faults = 0
 
-    def batches(self, start: int, stop: int, stopping: Callable[[], bool] = never) -> Iterator[Batch]:
-        """Training batches from position `start` (images seen) on, until `stop` images are seen.
-
-        They end early if `stopping` says so while their shards are still on the way.
-        """
+    def plans(self, start: int, stop: int) -> Iterator[BatchPlan]:
+        """What `batches` reads, for this rank."""
         config = self.config
-        plans = plan(
+        return plan(
             self.order,
             start=start,
             stop=stop,
@@ -128,11 +125,18 @@ class Loader:
             sides=tuple(config.sides),
             images_per_side=config.batch * config.batches_per_side,
         )
+
+    def batches(self, start: int, stop: int, stopping: Callable[[], bool] = never) -> Iterator[Batch]:
+        """Training batches from position `start` (images seen) on, until `stop` images are seen.
+
+        They end early if `stopping` says so while their shards are still on the way.
+        """
+        config = self.config
         arrays, side = self.index.arrays, max(config.sides)
         largest = int((arrays["widths"].astype(np.int64) * arrays["heights"]).max()) if self.packed else side * side
         slots = self._slots(config.batch // self.world_size, largest * 3)
         reader = self._reader(slots, packed=self.packed, colour=not self.colours_left)
-        for batch in self._load(plans, reader, stopping):
+        for batch in self._load(self.plans(start, stop), reader, stopping):
             for fault in batch.faults:
                 print(f"replaced an unreadable image: {fault}", file=sys.stderr)
             self.faults += len(batch.faults)

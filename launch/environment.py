@@ -6,7 +6,8 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
@@ -66,9 +67,27 @@ class Environment:
         dist.broadcast_object_list(box)
         return box[0]
 
+    def first(self, work: Callable[[], T]) -> T:
+        """Rank 0 does the work, every rank gets what came of it. It may take longer than the timeout of the group.
+
+        Meanwhile all ranks meet once a second, so that none of them waits long for any other.
+        """
+        if self.world_size == 1:
+            return work()
+        with ThreadPoolExecutor(1, thread_name_prefix="first") as thread:
+            doing = thread.submit(work) if self.rank == 0 else None
+            while self.any(doing is not None and not _over(doing)):
+                pass
+            return self.broadcast(doing.result() if doing else cast(T, None))
+
     def barrier(self) -> None:
         if self.world_size > 1:
             dist.all_reduce(torch.zeros(1))  # on the host: needs no device and keeps none busy
+
+
+def _over(work: Future[T]) -> bool:
+    """Looks for a second."""
+    return bool(wait([work], 1.0).done)
 
 
 def detect(environ: Mapping[str, str], gpus: int) -> Environment:

@@ -1,17 +1,20 @@
 """A run as a batch job of Slurm: slurm/train.sbatch with the values of this run, shown and submitted.
 
-python -m launch.submit CONFIG [nodes=2 gpus_per_node=8 time=24:00:00 ...] [key=value ...] [--dry-run]
+python -m launch.submit CONFIG [nodes=2 gpus_per_node=8 time=24:00:00 ...] [key=value ...] [--check | --dry-run]
 
-The keys of a job are the fields of `Job`; all others are of the run, as train/main.py takes them.
+--check says what the run would find and whether Slurm would take the job, --dry-run shows the script; both submit
+nothing. The keys of a job are the fields of `Job`; all others are of the run, as train/main.py takes them.
 """
 
 import difflib
+import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -177,7 +180,8 @@ def render(job: Job, template: str, config: str, overrides: Sequence[str], *, he
         text = _replaced(text, f"{name}=", value)
     if not job.gpus_per_node:
         text = re.sub(r"^#SBATCH --gpus-per-node=0.*\n", "", text, flags=re.MULTILINE)
-    added = "".join(
+    added = "#SBATCH --kill-on-invalid-dep=yes\n" if job.after else ""  # else it waits for ever
+    added += "".join(
         f"#SBATCH --{name}={value}\n"
         for name in ("partition", "account", "qos", "constraint", "reservation", "exclude", "mem")
         if (value := getattr(job, name))
@@ -199,25 +203,47 @@ def _replaced(text: str, start: str, value: str) -> str:
 
 def submit(text: str) -> str:
     """The number of the new job."""
+    return _sbatch(text, "--parsable").stdout.strip().partition(";")[0]
+
+
+def _sbatch(text: str, option: str) -> "subprocess.CompletedProcess[str]":
     if shutil.which("sbatch") is None:
         raise ValueError(
             "no sbatch on this machine: submit on a login node of the cluster, or write the script to a file with "
             "--dry-run"
         )
-    done = subprocess.run(["sbatch", "--parsable"], input=text, capture_output=True, text=True)
+    done = subprocess.run(["sbatch", option], input=text, capture_output=True, text=True)
     if done.returncode:
         raise ValueError(f"sbatch refuses the job: {done.stderr.strip()}")
-    return done.stdout.strip().partition(";")[0]
+    return done
+
+
+def check(job: Job, config: str, overrides: Sequence[str], place: Mapping[str, str]) -> bool:
+    """Whether all is well. What the run says of itself is train.check's, a program of its own here."""
+    command = [place["python"], "-m", "train.check", config, f"--processes={job.nodes * job.processes}", *overrides]
+    try:
+        if OmegaConf.select(read(config, overrides), "data.staging") is None:
+            scratch = job.scratch or Path(tempfile.gettempdir(), f"yolov2-{os.getuid()}")  # as in the script
+            command.append(f"data.staging={scratch}/shards")
+        well = subprocess.run(command).returncode == 0
+        said = _sbatch(render(job, TEMPLATE.read_text(), config, overrides, **place), "--test-only").stderr
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return False
+    print(f"{'slurm':<12}{said.strip().removeprefix('sbatch: ')}")
+    return well
 
 
 def main(*arguments: str) -> None:
-    dry_run = "--dry-run" in arguments
-    config, *rest = [argument for argument in arguments if argument != "--dry-run"] or [""]
+    dry_run, checks = "--dry-run" in arguments, "--check" in arguments
+    config, *rest = [argument for argument in arguments if argument not in ("--dry-run", "--check")] or [""]
     if not config or "=" in config or config.startswith("-"):
         sys.exit(f"error: expected {(__doc__ or '').splitlines()[2]}")
     try:
         job, overrides = parse(rest)
         place = {"here": str(Path.cwd()), "python": sys.executable, "main": str(ROOT / "train/main.py")}
+        if checks:
+            sys.exit(not check(job, config, overrides, place))
         text = render(job, TEMPLATE.read_text(), config, overrides, **place)
         print(text, end="")
         if dry_run:

@@ -69,7 +69,10 @@ class Checkpoint:
             self._writing = self._writer.submit(self._write, state, images, best)
 
     def wait(self) -> None:
-        """Until the last save is on disk."""
+        """Until the last save is on disk, which may be slow."""
+        self.env.first(self._wait)
+
+    def _wait(self) -> None:
         if self._writing is not None:
             writing, self._writing = self._writing, None
             try:
@@ -83,7 +86,7 @@ class Checkpoint:
 
     def restore(self) -> int | None:
         """Loads the newest verified checkpoint into the parts. The images seen, or None where there is none."""
-        path = self.env.broadcast(newest(self.folder) if self.env.rank == 0 else None)
+        path = self.env.first(lambda: newest(self.folder))
         if path is None:
             return None
         state = read(path)

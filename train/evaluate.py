@@ -93,18 +93,17 @@ class Evaluator:
         truths, num_classes = self.truths, len(self.loader.index.classes)
         matches = match(found, truths, num_classes) if self.coco and self.config.coco_backend == "own" else None
         shares = self.env.gather((found, matches))
-        scores: tuple[VocScores, CocoScores | None] | None = None
-        if shares:
+
+        def count() -> tuple[VocScores, CocoScores | None]:
             whole = Detections.concatenate([found for found, _ in shares])
             coco = None
             if matches:
                 coco = coco_scores(Matches.concatenate([each for _, each in shares if each]), truths, num_classes)
             elif self.coco:
                 coco = reference_scores(whole, truths, num_classes)
-            scores = voc_ap(whole, truths, num_classes), coco
-        scores = self.env.broadcast(scores)
-        assert scores is not None
-        return scores
+            return voc_ap(whole, truths, num_classes), coco
+
+        return self.env.first(count)
 
     def _predict_share(self, step: Step, stop: Stop | None) -> tuple[Detections, list[NDArray[np.uint8]]] | None:
         config, index = self.config, self.loader.index

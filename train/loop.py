@@ -24,9 +24,8 @@ from train.step import Step
 def train(config: Config, env: Environment, stop: Stop) -> None:
     """Train until the last epoch, or until processes agree to stop; either way leave a checkpoint."""
     run = Path(config.run)
-    if env.rank == 0 and config.drawn:
-        draw_shards(config.drawn, config.data.train, config.data.val)
-    env.barrier()
+    if config.drawn:
+        env.first(partial(draw_shards, config.drawn, config.data.train, config.data.val))
     mine = partial(Loader, rank=env.rank, world_size=env.world_size, device=env.device)
     share = partial(mine, config=config.data, seed=config.seed)
     loader = share(open_shards(config.data.train, config.data.classes, config.data.staging))

@@ -22,7 +22,7 @@ TWO_PROCESSES = """
 import json, sys, time
 from pathlib import Path
 import torch
-from launch.environment import connect
+from launch.environment import Environment, connect
 
 folder = Path(sys.argv[1])
 with connect() as env:
@@ -41,6 +41,11 @@ with connect() as env:
         time.sleep(0.3)
         (folder / "late").touch()
     env.barrier()
+    met = []
+    meet = Environment.any
+    Environment.any = lambda self, flag: met.append(flag) or meet(self, flag)
+    found["first"] = env.first(lambda: [time.sleep(2.5), "from", env.rank])
+    found["rounds"] = len(met)
     found["waited"] = (folder / "late").exists()
 (folder / f"{env.rank}.json").write_text(json.dumps(found))
 """
@@ -79,6 +84,7 @@ def test_one_process_alone_gets_back_what_it_gives() -> None:
     assert env.gather("own") == ["own"]
     assert env.broadcast({"key": 1}) == {"key": 1}
     env.barrier()
+    assert env.first(lambda: values) is values
 
 
 def test_one_process_alone_opens_no_process_group(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,3 +136,4 @@ def test_two_processes_exchange_values(tmp_path: Path, launcher: str) -> None:
         assert found["any of one"] is True and found["any of none"] is False
         assert found["broadcast"] == {"rank": 0} and found["broadcast nothing"] is None
         assert found["waited"] is True
+        assert found["first"] == [None, "from", 0] and found["rounds"] == zero["rounds"] > 1

@@ -1,6 +1,7 @@
 """A config and a few keys -> the batch script; what is wrong with them is said before anything is queued."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,7 @@ def test_where_and_for_whom_it_runs(config: str) -> None:
     named |= {"reservation": "week", "exclude": "n[3-4]"}
     found = options(rendered(config, *(f"{name}={value}" for name, value in named.items()), "after=123"))
     assert named.items() <= found.items() and found["dependency"] == "singleton,afterok:123"
+    assert found["kill-on-invalid-dep"] == "yes" and "kill-on-invalid-dep" not in options(rendered(config))
 
 
 def test_on_the_cpu_threads_do_the_arithmetic(config: str) -> None:
@@ -167,7 +169,48 @@ def test_it_is_shown_and_submitted_from_here(
         main(config)
 
 
-@pytest.mark.parametrize("arguments", [[], ["--dry-run"], ["nodes=2"], ["--help"]])
+SBATCH = """#!/bin/bash
+echo "$@" > asked; cat > tested
+grep -q "partition=none" tested && echo "sbatch: error: invalid partition" >&2 && exit 1
+echo "sbatch: Job 42 to start at noon" >&2
+"""
+PYTHON = """#!/bin/bash
+echo "$@"; [ -e healthy ]
+"""
+
+
+def test_a_check_asks_the_run_and_slurm_and_submits_nothing(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in (("sbatch", SBATCH), ("python", PYTHON)):
+        (tmp_path / "bin").mkdir(exist_ok=True)
+        (tmp_path / "bin" / name).write_text(text)
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}/bin:/usr/bin:/bin")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bin/python"))
+
+    def checked(*arguments: str) -> tuple[bool, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(config, "nodes=2", "gpus_per_node=4", "--check", *arguments)
+        captured = capfd.readouterr()
+        return not caught.value.code, captured.out + captured.err
+
+    (tmp_path / "healthy").touch()
+    well, said = checked("scratch=/fast", "epochs=3")
+    assert well and "slurm       Job 42 to start at noon" in said
+    assert f"-m train.check {config} --processes=8 epochs=3 data.staging=/fast/shards\n" in said
+    assert (tmp_path / "asked").read_text() == "--test-only\n" and not (tmp_path / "runs").exists()
+    assert "data.staging=/mine\n" in checked("data.staging=/mine")[1]
+    well, said = checked("partition=none", "data.batch=12")
+    assert not well and "leaves a remainder" in said
+    well, said = checked("partition=none")
+    assert not well and "sbatch refuses the job: sbatch: error: invalid partition" in said
+    (tmp_path / "healthy").unlink()
+    assert not checked()[0]
+
+
+@pytest.mark.parametrize("arguments", [[], ["--dry-run"], ["--check"], ["nodes=2"], ["--help"]])
 def test_without_a_config_it_says_how_it_is_called(arguments: list[str]) -> None:
     with pytest.raises(SystemExit, match=r"expected python -m launch\.submit CONFIG"):
         main(*arguments)

@@ -92,7 +92,8 @@ class Machine:
         self._space = Path(self._namespace("pid_for_children")).readlink()
 
     def start(self, *command: str | Path, cwd: Path | None = None, log: Path | None = None) -> "subprocess.Popen[str]":
-        """A command on this machine. Signals to what is returned do not reach it: they go to `processes`."""
+        """A command on this machine, as from an activated environment. Signals to what is returned do not reach it:
+        they go to `processes`."""
         names = {"mount": "mnt", "uts": "uts", "ipc": "ipc", "net": "net", "pid": "pid_for_children"}
         enter = ["nsenter", *(f"--{option}={self._namespace(name)}" for option, name in names.items())]
         with Path(log or os.devnull).open("a") as out:
@@ -102,7 +103,7 @@ class Machine:
                 stdout=out if log else subprocess.PIPE,
                 stderr=out if log else subprocess.PIPE,
                 text=True,
-                env={**os.environ, "TMPDIR": "/srv"},
+                env={**os.environ, "TMPDIR": "/srv", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             )
 
     def run(self, *command: str | Path, cwd: Path | None = None) -> str:

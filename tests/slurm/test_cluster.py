@@ -224,6 +224,7 @@ def test_shards_are_made_and_tasks_of_srun_train_on_them_without_torchrun(
     train += " data.train=train data.val=val"
     wrap = f"export OMP_NUM_THREADS=1; {train} run=a & {train} run=b & wait"
     size = ["--nodes=2", "--ntasks-per-node=2", "--output=steps.log"]
-    run.job = run.cluster.submit(f"--dependency=afterok:{':'.join(made)}", *size, f"--wrap={wrap}", cwd=run.cwd)
-    assert run.end()["JobState"] == "COMPLETED", (run.cwd / "steps.log").read_text()
+    size += [f"--dependency=afterok:{':'.join(made)}", "--kill-on-invalid-dep=yes"]
+    run.job = run.cluster.submit(*size, f"--wrap={wrap}", cwd=run.cwd)
+    assert run.end()["JobState"] == "COMPLETED", "".join(path.read_text() for path in run.cwd.glob("*.log"))
     assert last_checkpoint(run.cwd / "a") == last_checkpoint(run.cwd / "b") == undisturbed
