@@ -19,7 +19,7 @@ from train.checkpoint import best, read
 from train.config import Config, load
 from train.head import Found, detections
 from train.model import YOLOv2, build_model
-from train.step import predict
+from train.step import evaluated_weights, predict
 
 
 class Detector(NamedTuple):
@@ -54,7 +54,7 @@ def load_detector(run: Path, checkpoint: Path | None = None, device: str = "cpu"
     state = read(path)
     classes = tuple(state["network"]["classes"])
     model = build_model(config.model, len(classes), len(config.anchor_pairs))
-    model.load_state_dict(state["step"]["model"])
+    model.load_state_dict(evaluated_weights(state["step"]))
     return Detector(model.eval().to(device), config, torch.tensor(config.anchor_pairs, device=device), classes)
 
 

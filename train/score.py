@@ -20,7 +20,7 @@ from train.darknet import load_weights
 from train.evaluate import Evaluation, Evaluator
 from train.loss import build_loss
 from train.model import YOLOv2, build_model
-from train.step import Step
+from train.step import Step, evaluated_weights
 
 
 def score(config: Config, checkpoint: Path | None, sides: Sequence[int], env: Environment) -> dict[int, Evaluation]:
@@ -59,7 +59,7 @@ def _load(model: YOLOv2, config: Config, checkpoint: Path | None, classes: tuple
             f"{checkpoint} was trained on the classes {', '.join(state['network']['classes'])}; the set at "
             f"{config.data.val} holds {', '.join(classes)}; choose a set of the same classes in the same order"
         )
-    model.load_state_dict(state["step"]["model"])
+    model.load_state_dict(evaluated_weights(state["step"]))
 
 
 def table(found: dict[int, Evaluation], classes: Sequence[str]) -> str:

@@ -5,10 +5,10 @@ Nothing here waits for the device.
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -19,6 +19,7 @@ from data.pixels import distort_colours, place_packed
 from data.sample import Batch
 from launch.environment import Environment
 from launch.stop import Stop
+from train.ema import Ema
 from train.loss import Losses, YOLOv2Loss
 from train.model import YOLOv2
 from train.schedule import ScheduleConfig, learning_rate
@@ -33,10 +34,20 @@ class StepConfig:
     accumulate: int = 1  #: parts into which each process cuts its share of the batch
     momentum: float = 0.9
     decay: float = 5e-4  #: L2, on convolution weights only (darknet update_convolutional_layer)
+    ema_images: int = 0  #: weights averaged over about so many images are evaluated and detect; 0: the newest are
 
     def __post_init__(self) -> None:
+        if self.ema_images < 0:
+            raise ValueError(f"step.ema_images={self.ema_images}: expected a number of images, or 0 for no average")
         if self.accumulate < 1:
             raise ValueError(f"step.accumulate={self.accumulate}: expected at least 1")
+
+
+class Norms(NamedTuple):
+    """Euclidean, on the device, equal on all processes."""
+
+    gradient: torch.Tensor  #: of the last step's gradient; not finite where fp16 scaling left that step out
+    weights: torch.Tensor  #: of all parameters now
 
 
 class Objective(nn.Module):
@@ -81,6 +92,7 @@ class Step:
         self.dtype = DTYPES[config.precision]
         self.model = model.to(env.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss.to(env.device)
+        self.ema = Ema(self.model, config.ema_images) if config.ema_images else None
         objective = Objective(self.model, self.loss, self.dtype)
         self.compiled = config.compile == "yes" or (config.compile == "auto" and env.device.type == "cuda")
         if self.compiled:
@@ -101,6 +113,7 @@ class Step:
             # torch leaves the buffers of a fused SGD unwritten when fp16 scaling skips the very first step
             self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         self.scaler = torch.amp.GradScaler(env.device.type, enabled=config.precision == "fp16")
+        self._one = torch.ones((), device=env.device)
         self.statistics = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
 
     def __call__(self, batch: Batch, images_seen: int) -> Losses:
@@ -110,11 +123,20 @@ class Step:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(seen, self.schedule)
         summed = self._accumulate(batch, images_seen)
+        scale = self.scaler.scale(self._one)
+        self._gradient_norm = _norm(p.grad for p in self.model.parameters() if p.grad is not None) / scale
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad(set_to_none=True)
         self._average_statistics()
+        if self.ema is not None:  # a step that is left out lowers the scale
+            applied = self.scaler.scale(self._one) >= scale if self.scaler.is_enabled() else None
+            self.ema.update(seen, seen - images_seen, applied)
         return Losses(*summed.unbind())
+
+    def norms(self) -> Norms:
+        """To be asked after a step."""
+        return Norms(self._gradient_norm, _norm(p.detach() for p in self.model.parameters()))
 
     def _accumulate(self, batch: Batch, images_seen: int) -> torch.Tensor:
         """Gradients of the mean over the local batch, exchanged between processes with the last part."""
@@ -164,8 +186,10 @@ class Step:
 
     @torch.inference_mode()
     def predict(self, images_BSS3: torch.Tensor) -> torch.Tensor:
-        self.model.eval()
-        raw = predict(self.model, images_BSS3.to(self.env.device, non_blocking=True), self.dtype)
+        """By the averaged weights where there are any."""
+        model = self.ema.model if self.ema else self.model
+        model.eval()
+        raw = predict(model, images_BSS3.to(self.env.device, non_blocking=True), self.dtype)
         self.model.train()
         return raw
 
@@ -192,12 +216,25 @@ class Step:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            **({"ema": self.ema.state_dict()} if self.ema else {}),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        if self.ema is not None:
+            self.ema.load_state_dict(evaluated_weights(state))
+
+
+def evaluated_weights(state: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Of the state of a `Step`: the weights that it predicts with, averaged where it had such."""
+    weights: Mapping[str, Any] = state.get("ema", state["model"])
+    return weights
+
+
+def _norm(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+    return nn.utils.get_total_norm(tensors)
 
 
 def _distributed(objective: nn.Module, env: Environment) -> DistributedDataParallel:

@@ -23,7 +23,7 @@ def config(tmp_path: Path, shards: Path) -> Path:
         epochs: 12
         data: {{train: {shards}/train, val: {shards}/val, batch: 8, sides: [64, 96], workers: 0}}
         model: {{width: 0.0625, bn_momentum: 0.1}}
-        step: {{precision: fp32, accumulate: 2}}
+        step: {{precision: fp32, accumulate: 2, ema_images: 100}}
         schedule: {{rate: 1.0e-3, burn_in_images: 100, drop_images: [400]}}
         evaluate: {{side: 96, pictures: 1}}
         checkpoint: {{every_images: 64}}
@@ -38,7 +38,8 @@ def final_state(run: Path) -> dict[str, torch.Tensor]:
     assert path is not None
     step = read(path)["step"]
     momenta = {f"momentum {k}": v["momentum_buffer"] for k, v in step["optimizer"]["state"].items()}
-    return {"images": torch.tensor(int(path.name.split("-")[0])), **step["model"], **momenta}
+    averages = {f"average {k}": v for k, v in step["ema"].items()}
+    return {"images": torch.tensor(int(path.name.split("-")[0])), **step["model"], **momenta, **averages}
 
 
 def stop_at_line(number: int, *arguments: str, processes: int) -> str:

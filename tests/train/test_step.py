@@ -44,6 +44,12 @@ def parameters(step: Step) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in step.model.parameters()])
 
 
+def set_scale(step: Step, scale: float) -> None:
+    """Of fp16; without effect in other precisions."""
+    if step.scaler.is_enabled():
+        step.scaler.load_state_dict({**step.scaler.state_dict(), "scale": scale})
+
+
 def test_only_convolution_weights_decay() -> None:
     decayed, others = small_step().optimizer.param_groups
     assert decayed["weight_decay"] == 5e-4 and all(p.ndim == 4 for p in decayed["params"])
@@ -97,6 +103,22 @@ def test_compiled_and_eager_agree() -> None:
         mine, theirs = compiled(batch_of(2), 0), eager(batch_of(2), 0)
         torch.testing.assert_close(torch.stack(list(mine)), torch.stack(list(theirs)), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(parameters(compiled), parameters(eager), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_norms_are_of_the_whole_gradient_and_of_all_weights(precision: str) -> None:
+    step, fresh = small_step(precision=precision, accumulate=2), small_step(precision=precision)
+    start = parameters(fresh)
+    set_scale(step, 16)
+    step(batch_of(4), 20_000)
+    for part in (slice(0, 2), slice(2, 4)):
+        raw = fresh.model(batch_of(4).images[part].float().permute(0, 3, 1, 2) / 255)
+        (fresh.loss(raw, batch_of(4).truths[part], torch.tensor(20_000)) / 2).backward()
+    expected = torch.cat([p.grad.flatten() for p in fresh.model.parameters() if p.grad is not None]).norm()
+    norms = step.norms()
+    torch.testing.assert_close(norms.gradient, expected, rtol=1e-4 if precision == "fp32" else 0.05, atol=0)
+    torch.testing.assert_close(norms.weights, parameters(step).norm(), rtol=1e-5, atol=0)
+    assert not torch.equal(norms.weights, start.norm())
 
 
 def test_geometry_may_be_left_to_the_step() -> None:

@@ -1,0 +1,47 @@
+"""Averaged weights: an exponential moving average of a network's parameters and batch-norm statistics over training.
+
+The weight of an image fades by e over `images` of them. At the start, until so many are seen, the average is over all
+of them, so that random first weights leave no trace in it: the weight of a step is a function of images seen.
+"""
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from train.model import YOLOv2
+
+
+class Ema:
+    """`ema.model` is the averaged network, in evaluation mode."""
+
+    def __init__(self, model: YOLOv2, images: int) -> None:
+        """Costs the memory of the weights, and one pass over them for each update."""
+        self.images, self.source = images, model
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+        self._averages, self._values = _tensors(self.model), _tensors(model)
+
+    @torch.no_grad()
+    def update(self, images_seen: int, batch: int, applied: torch.Tensor | None = None) -> None:
+        """After a step of `batch` images. applied: on the device, whether fp16 scaling let it change the weights."""
+        decay = math.exp(-batch / min(self.images, images_seen))
+        if applied is None:
+            get_ema_multi_avg_fn(decay)(self._averages, self._values, 0)  # type: ignore[no-untyped-call]
+            return
+        weight = (1 - decay) * applied
+        for average, value in zip(self._averages, self._values, strict=True):
+            average.lerp_(value, weight)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.model.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(state)
+
+
+def _tensors(model: YOLOv2) -> list[torch.Tensor]:
+    """Parameters and statistics, in one order; what counts in integers is not averaged."""
+    return [tensor.detach() for tensor in model.state_dict().values() if tensor.is_floating_point()]
