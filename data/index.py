@@ -22,6 +22,7 @@ from data.tar import entries
 FORMAT = "yolov2-shards"
 VERSION = 2
 MAX_SIDE_PX = 65_535  # JPEG's own limit
+MAX_OPEN = 128  # shards: a process may have 1,024 open files on most systems, 256 on macOS, and a set has thousands
 FIELDS = {"source": str, "classes": list, "category_ids": list, "images": int, "objects": int, "dropped": dict}
 FIELDS |= {"arrays_sha256": str, "shards": list}  # of index.json, each with its type
 COLUMNS = {  # of index.npz, each with its shape and its type: N samples, M objects
@@ -134,7 +135,7 @@ class Shard(NamedTuple):
 
 
 class ShardReader:
-    """Image bytes by sample number. Opens each shard once; a copy of it in another process opens its own."""
+    """Image bytes by sample number. Keeps shards open that it has read; a copy in another process opens its own."""
 
     def __init__(self, index: ShardIndex) -> None:
         self.index = index
@@ -142,14 +143,18 @@ class ShardReader:
 
     def image(self, sample: int) -> bytes:
         arrays = self.index.arrays
-        shard = int(arrays["shards"][sample])
-        if shard not in self._files:
-            self._files[shard] = os.open(self.index.folder / self.index.shards[shard].name, os.O_RDONLY)
-        expected = int(arrays["image_bytes"][sample])
-        data = os.pread(self._files[shard], expected, int(arrays["image_offsets"][sample]))
+        shard, expected = int(arrays["shards"][sample]), int(arrays["image_bytes"][sample])
+        data = os.pread(self._file(shard), expected, int(arrays["image_offsets"][sample]))
         if len(data) != expected:
             raise ValueError(f"{self.index.shards[shard].name} ends after {len(data)} of {expected} bytes of the image")
         return data
+
+    def _file(self, shard: int) -> int:
+        if shard not in self._files:
+            if len(self._files) == MAX_OPEN:
+                os.close(self._files.pop(next(iter(self._files))))  # the first: windows of shards come and go
+            self._files[shard] = os.open(self.index.folder / self.index.shards[shard].name, os.O_RDONLY)
+        return self._files[shard]
 
     def close(self) -> None:
         for descriptor in self._files.values():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import data.index
 from data.index import MAX_SIDE_PX, ShardIndex, ShardReader, parse_header, parse_note, scan_shard, seal, sha256
 from tests.data.pictures import change_header, flip_byte, jpeg, note, write_tar
 
@@ -182,6 +183,23 @@ def test_a_reader_in_another_process_opens_its_own_files(index: ShardIndex) -> N
         again = pickle.loads(pickle.dumps(reader))
     with again:
         assert again.image(0) == first
+
+
+def num_open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_reader_of_many_shards_keeps_few_open(index: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set may have more shards than a process may have files."""
+    with ShardReader(index) as reader:
+        images = [reader.image(sample) for sample in range(index.num_samples)]
+    monkeypatch.setattr(data.index, "MAX_OPEN", 2)
+    before = num_open_files()
+    with ShardReader(index) as reader:
+        for sample in [*range(index.num_samples), *reversed(range(index.num_samples))]:
+            assert reader.image(sample) == images[sample]
+            assert num_open_files() <= before + 2
+    assert num_open_files() == before and len(index.shards) > 2
 
 
 # ------------------------------------------------------------------------------------------------------------- notes
