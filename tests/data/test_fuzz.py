@@ -3,7 +3,9 @@
 A few seconds among all tests; `FUZZ_EXAMPLES=10000 pytest tests/data/test_fuzz.py --timeout 3600` looks further.
 """
 
+import json
 import os
+import re
 import tarfile
 from collections.abc import Callable, Sequence
 from datetime import timedelta
@@ -18,8 +20,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.coco import read_coco
 from data.decode import decode
 from data.index import ShardIndex, parse_note, scan_shard, sha256
+from data.sample import Annotations
 from data.tar import BLOCK, entries
 from data.verify import verify
 from data.voc import read_voc
@@ -135,20 +139,24 @@ def voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+def count_objects(found: Annotations) -> int:
+    """With those left out. The others are as the shards want them."""
+    for record in found.records:
+        fields = {"width": record.width, "height": record.height, "labels": [found.classes[i] for i in record.labels]}
+        fields |= {"boxes_xyxy_px": record.boxes_xyxy_px.tolist(), "areas_px": record.areas_px.tolist()}
+        fields |= {"difficult": record.difficult.tolist(), "crowd": record.crowd.tolist()}
+        assert parse_note(note(**fields), "a", "here").boxes_xyxy_px.tolist() == record.boxes_xyxy_px.tolist()
+    return sum(len(record.labels) for record in found.records) + found.dropped.get("degenerate boxes", 0)
+
+
 def check_voc(root: Path, xml: bytes) -> int | None:
     """What is accepted is as the shards want it, and has no more objects than the file. Returns their number."""
     path = fresh(root / "Annotations" / "a.xml", xml)
     found = answer(path, partial(read_voc, drop_degenerate=True), root, ["all"])
     if not found:
         return None
-    (record,) = found.records
-    names = [found.classes[label] for label in record.labels]
-    fields = {"width": record.width, "height": record.height, "labels": names}
-    fields |= {"boxes_xyxy_px": record.boxes_xyxy_px.tolist(), "areas_px": record.areas_px.tolist()}
-    fields |= {"difficult": record.difficult.tolist(), "crowd": record.crowd.tolist()}
-    assert parse_note(note(**fields), "a", "here").boxes_xyxy_px.tolist() == record.boxes_xyxy_px.tolist()
-    count = len(names) + found.dropped.get("degenerate boxes", 0)
-    assert count <= xml.count(b"<object")
+    count = count_objects(found)
+    assert len(found.records) == 1 and count <= xml.count(b"<object")
     return count
 
 
@@ -169,6 +177,63 @@ def test_voc_with_other_values(voc: Path, values: dict[bytes, object]) -> None:
     for old, value in values.items():
         xml = xml.replace(b">" + old + b"<", b">" + escape(str(value)).encode(errors="surrogatepass") + b"<")
     assert check_voc(voc, xml) in (None, 2)
+
+
+COCO = json.dumps(
+    {
+        "images": [
+            {"id": 7, "file_name": "a.jpg", "width": 50, "height": 60},
+            {"id": 30, "file_name": "b.jpg", "width": 100, "height": 80, "license": 1},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 3, "bbox": [1.5, 2, 10, 20.25], "area": 90.5, "iscrowd": 0},
+            {"id": 2, "image_id": 30, "category_id": 90, "bbox": [5, 6, 7, 8], "segmentation": [[1, 2, 3, 4]]},
+            {"id": 5, "image_id": 7, "category_id": 90, "bbox": [0, 0, 50, 60], "area": 70.5, "iscrowd": 1},
+        ],
+        "categories": [{"id": 90, "name": "toothbrush"}, {"id": 3, "name": "car"}],
+    }
+).encode()
+COCO_WORDS = [b"NaN", b"1e999", b"-1", b"9" * 30, b"[" * 2000, b"{}", b"[]", b"null", b"true", b'"', b"../", b"/"]
+COCO_WORDS += [b"\\u0000", b"\\ud800", b'"id": 7, ', b'"iscrowd": 2, ', b"\xff", b"\xef\xbb\xbf", b"0", b"3", b"90"]
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of two images."""
+    root = tmp_path_factory.mktemp("coco")
+    (root / "annotations").mkdir()
+    (root / "all").mkdir()
+    for name in "ab":
+        (root / "all" / f"{name}.jpg").touch()
+    return root
+
+
+def check_coco(root: Path, text: bytes) -> int | None:
+    fresh(root / "annotations" / "instances_all.json", text)
+    found = answer(root, read_coco, root, ["all"])
+    if not found:
+        return None
+    assert len(found.records) <= text.count(b'"file_name"')
+    count = count_objects(found)
+    assert count <= text.count(b'"bbox"')
+    return count
+
+
+@fuzzed
+@given(edits(len(COCO), COCO_WORDS))
+def test_coco(coco: Path, changes: list[Edit]) -> None:
+    check_coco(coco, changed(COCO, changes))
+
+
+@fuzzed
+@given(st.dictionaries(st.sampled_from([b"50", b"60", b"1.5", b"20.25", b"90.5", b"90", b"8"]), VALUES, max_size=2))
+def test_coco_with_other_values(coco: Path, values: dict[bytes, object]) -> None:
+    text = COCO
+    for old, value in values.items():
+        text = re.sub(
+            rb"(?<=[ \[])%s(?=[,\]}])" % re.escape(old), json.dumps(value).encode().replace(b"\\", rb"\\"), text
+        )
+    assert check_coco(coco, text) in (None, 3)
 
 
 # -------------------------------------------------------------------------------------------------------------- notes
