@@ -466,27 +466,27 @@ def test_killed_at_any_moment_a_rerun_completes_with_the_same_bytes(many: Path, 
     ) as sharder:
         assert sharder.stdin and sharder.stdout
 
-        def run(out: Path, kill_after: float | None = None) -> tuple[int, float]:
-            """Exit status and seconds of `data.shards voc` in a process of its own."""
+        def run(out: Path, kill_at: int | None = None) -> int:
+            """Exit status of `data.shards voc` in a process of its own, killed soon after so many shards are there."""
             print(f"voc {many} --split all {out} --shard-mb 0.5 --workers 1", file=sharder.stdin, flush=True)
-            process, start = int(sharder.stdout.readline()), time.monotonic()
-            if kill_after is not None:
-                time.sleep(kill_after)
+            process = int(sharder.stdout.readline())
+            if kill_at is not None:
+                while len(list(out.glob("*.tar"))) < kill_at and Path(f"/proc/{process}").exists():
+                    time.sleep(0.001)
+                time.sleep(moments.uniform(0, 0.02))  # about the time that a shard takes
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process, signal.SIGKILL)
-            return int(sharder.stdout.readline()), time.monotonic() - start
+            return int(sharder.stdout.readline())
 
-        status, seconds = run(tmp_path / "undisturbed")
-        assert status == 0
+        assert run(tmp_path / "undisturbed") == 0
         whole, in_the_middle = contents(tmp_path / "undisturbed"), 0
         assert len(whole) > 20
         for number in range(20):
             out = tmp_path / str(number)
-            status, _ = run(out, kill_after=moments.uniform(0, seconds))
+            run(out, kill_at=moments.randrange(len(whole)))
             in_the_middle += (out / "unfinished.json").exists()
-            finished = (out / "index.json").exists() and not (out / "unfinished.json").exists()
-            if status and not finished:  # the kill may have come after the last file
-                assert run(out)[0] == 0
+            if not (out / "index.json").exists() or (out / "unfinished.json").exists():  # else it had just finished
+                assert run(out) == 0
             assert contents(out) == whole
         assert in_the_middle >= 10
         sharder.stdin.close()
