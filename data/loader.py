@@ -132,9 +132,9 @@ class Loader:
         They end early if `stopping` says so while their shards are still on the way.
         """
         config = self.config
-        arrays, side = self.index.arrays, max(config.sides)
-        largest = int((arrays["widths"].astype(np.int64) * arrays["heights"]).max()) if self.packed else side * side
-        slots = self._slots(config.batch // self.world_size, largest * 3)
+        local = config.batch // self.world_size
+        pixels = most_pixels(self.index, local) if self.packed else local * max(config.sides) ** 2
+        slots = self._slots(local, pixels * 3)
         reader = self._reader(slots, packed=self.packed, colour=not self.colours_left)
         for batch in self._load(self.plans(start, stop), reader, stopping):
             for fault in batch.faults:
@@ -166,13 +166,12 @@ class Loader:
         share = np.arange(self.rank, self.index.num_samples, self.world_size, dtype=np.int64)
         parts = [share[first : first + batch] for first in range(0, len(share), batch)]
         plans = (BatchPlan(part, np.full_like(part, NOT_AUGMENTED), side) for part in parts)
-        reader = self._reader(self._slots(batch, side * side * 3), packed=False, colour=True)
+        reader = self._reader(self._slots(batch, batch * side * side * 3), packed=False, colour=True)
         return self._load(plans, reader, stopping)
 
-    def _slots(self, batch: int, image_bytes: int) -> Slots:
+    def _slots(self, batch: int, pixel_bytes: int) -> Slots:
         # in the making, and two that are being read: the batch in use, and the one before it on its way to the device
-        number = self.config.workers * PREFETCH + 2
-        return Slots(number, batch, self.config.truth_slots, batch * image_bytes)
+        return Slots(self.config.workers * PREFETCH + 2, batch, self.config.truth_slots, pixel_bytes)
 
     def _reader(self, slots: Slots, *, packed: bool, colour: bool) -> BatchReader:
         config = self.config
@@ -228,6 +227,12 @@ class Loader:
                 transfer.wait_for_all_but_the_last()
         finally:
             transfer.close()
+
+
+def most_pixels(index: ShardIndex, batch: int) -> int:
+    """Of all images of a batch: of the largest ones there are, each as often as epochs meet in a batch."""
+    pixels = np.sort(index.arrays["widths"].astype(np.int64) * index.arrays["heights"])[-batch:]
+    return int(np.sort(np.tile(pixels, batch // index.num_samples + 2))[-batch:].sum())
 
 
 class _Answers(Dataset[Filled | ValueError]):

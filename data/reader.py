@@ -154,7 +154,10 @@ class BatchReader(Dataset[Filled]):
         cached = cache.get(source) if cache else None
         if cached is not None and not self.packed:
             return cached
-        place = (room if self.packed else self._scratch_of(size))[:size].reshape(height, width, 3)
+        place = (room if self.packed else self._scratch_of(size))[:size]
+        if place.size < size:  # only among the largest images of the set, one of them in place of an unreadable one
+            raise ValueError(f"no room in the batch for another image of {width}x{height} px")
+        place = place.reshape(height, width, 3)
         if cached is not None:
             place[:] = cached
             return place

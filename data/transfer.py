@@ -21,10 +21,14 @@ class Transfer:
         self.device, self.slots, self.packed, self.coloured = device, slots, packed, coloured
         self._under_way: deque[torch.cuda.Event] = deque()
         if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
             memory = slots.memory
             status = _runtime().cudaHostRegister(memory.ctypes.data, memory.size, 0)
-            assert int(status) == 0, f"the device does not take {memory.size} bytes of page-locked memory: {status}"
+            if int(status) != 0:
+                raise ValueError(
+                    f"expected {memory.size / 1e9:.2f} GB of page-locked memory for batches, the driver answers "
+                    f"{status}; lower data.batch or data.workers, or leave geometry to the workers"
+                )
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def __call__(self, number: int, plan: BatchPlan, filled: Filled) -> Batch:
         slot, rows, side = self.slots[number], len(plan.samples), plan.side

@@ -20,8 +20,8 @@ import data.loader
 from data.augment import AugmentConfig, letterbox, place_image, stretch
 from data.decode import decode
 from data.index import ShardIndex, ShardReader
-from data.loader import DataConfig, Loader, open_shards
-from data.order import BatchPlan, plan
+from data.loader import DataConfig, Loader, most_pixels, open_shards
+from data.order import BatchPlan, Order, plan
 from data.pixels import distort_colours, place_packed
 from data.sample import Batch
 from data.slots import Slots
@@ -287,6 +287,25 @@ def test_batches_stay_as_they_are_while_more_are_made(index: ShardIndex, middle:
         kept.append((batch, batch.images.clone()))
     assert all(torch.equal(batch.images, copy) for batch, copy in kept)
     assert_equal([batch for batch, _ in kept][:5], middle)
+
+
+@pytest.mark.parametrize("batch", [1, 8, 64, 200])
+def test_every_batch_of_decoded_images_has_room(index: ShardIndex, batch: int) -> None:
+    """Also where an epoch ends in it, or several do."""
+    pixels = index.arrays["widths"].astype(np.int64) * index.arrays["heights"]
+    room, order = most_pixels(index, batch), Order(index.shard_sizes, 3, 2)
+    needed = [int(pixels[order[start : start + batch][0]].sum()) for start in range(0, 60 * batch, batch)]
+    assert max(needed) <= room <= batch * pixels.max()
+    one_of_many = np.where(np.arange(index.num_samples) == 5, 60_000, 1)
+    uneven = dataclasses.replace(index, arrays=index.arrays | {"widths": one_of_many})
+    assert most_pixels(uneven, 8) < 3 * 60_000 * index.size_px(5)[1]
+
+
+def test_a_batch_without_room_for_an_image_says_so(index: ShardIndex) -> None:
+    reader = loader_of(index)._reader(Slots(1, 1, 12, 0), packed=True, colour=False)
+    width, height = index.size_px(3)
+    with pytest.raises(ValueError, match=f"no room in the batch for another image of {width}x{height} px"):
+        reader._decoded(3, np.empty(width * height * 3 - 1, np.uint8))
 
 
 # ------------------------------------------------------------------------------------------------ memory and start

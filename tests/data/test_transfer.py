@@ -1,11 +1,21 @@
 """A batch outlives its slot."""
 
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
+import data.loader
+import data.transfer
+from data.index import ShardIndex
+from data.loader import DataConfig, Loader
 from data.order import BatchPlan
 from data.reader import NOT_AUGMENTED, Filled
+from data.sample import Batch
 from data.slots import Slots
 from data.transfer import Transfer
 
@@ -35,16 +45,88 @@ def test_what_is_left_to_the_device_comes_along() -> None:
     assert transfer(0, plan_of(NOT_AUGMENTED), Filled(600, [])).colours is None
 
 
+# -------------------------------------------------------------------------------------------------- the order of things
+
+
+class Late(Transfer):
+    """A device that copies as late as it may: when somebody waits for it."""
+
+    def _copied(self, *arrays: "np.ndarray[Any, Any]") -> list[torch.Tensor]:
+        copies = [torch.full(array.shape, 99, dtype=torch.from_numpy(array).dtype) for array in arrays]
+
+        def copy() -> None:
+            for there, array in zip(copies, arrays, strict=True):
+                there.copy_(torch.from_numpy(array))
+
+        self._under_way.append(SimpleNamespace(synchronize=copy))
+        return copies
+
+    def close(self) -> None:
+        for event in self._under_way:
+            event.synchronize()
+
+
+def batches(index: ShardIndex, workers: int, device: str, geometry: str = "workers") -> Iterator[Batch]:
+    """Forty; the colours are the workers' on every device."""
+    config = DataConfig(train="", val="", batch=8, sides=[32, 64], workers=workers, geometry=geometry, colour="workers")
+    loader = Loader(index, config, seed=3, rank=0, world_size=1, device=torch.device(device))
+    return loader.batches(0, 40 * 8)
+
+
+def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
+    assert len(found) == len(expected) == 40
+    for one, other in zip(found, expected, strict=True):
+        for name in ("images", "truths", "colours", "layout"):
+            left, right = getattr(one, name), getattr(other, name)
+            assert (left is None and right is None) or torch.equal(left.cpu(), right), name
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create . worker processes")
+@pytest.mark.parametrize("geometry", ["workers", "device"])
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_no_slot_is_written_to_before_its_copy_is_over(
+    index: ShardIndex, workers: int, geometry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = list(batches(index, 0, "cpu", geometry))
+    monkeypatch.setattr(data.loader, "Transfer", Late)
+    found = []
+    for batch in batches(index, workers, "cpu", geometry):
+        found.append(batch)
+        time.sleep(0.01 if workers else 0)  # workers do all that they may
+    assert_equal(found, expected)
+
+
 @pytest.mark.gpu
-def test_copies_to_the_device_wait_for_nothing_and_are_whole() -> None:
-    device = torch.device("cuda", 0)
-    slots = Slots(4, batch=64, truth_slots=50, pixel_bytes=64 * 416 * 416 * 3)
-    transfer = Transfer(device, slots, packed=False, coloured=True)
-    plan = BatchPlan(np.arange(64), np.zeros(64, np.int64), 416)
-    batches = []
-    for number in range(12):
-        slots[number % 4].pixels[:] = number
-        batches.append(transfer(number % 4, plan, Filled(64 * 416 * 416 * 3, [])))
-        transfer.wait_for_all_but_the_last()
-    assert all((batch.images == number).all() for number, batch in enumerate(batches))
-    transfer.close()
+@pytest.mark.filterwarnings("ignore:This DataLoader will create . worker processes")
+@pytest.mark.parametrize("geometry", ["workers", "device"])
+@pytest.mark.parametrize("slow", ["copies", "steps"])
+def test_neither_a_slow_copy_nor_a_slow_step_sees_another_batch(
+    index: ShardIndex, slow: str, geometry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copies that end late: steps wait for them, workers too. Steps that read late: the memory is still theirs."""
+    expected = list(batches(index, 0, "cpu", geometry))
+    copied = Transfer._copied
+
+    def late(self: Transfer, *arrays: "np.ndarray[Any, Any]") -> list[torch.Tensor]:
+        if slow == "copies":
+            with torch.cuda.stream(self._stream):
+                torch.cuda._sleep(50_000_000)  # cycles: some 30 ms
+        return copied(self, *arrays)
+
+    monkeypatch.setattr(Transfer, "_copied", late)
+    found = []
+    for batch in batches(index, 2, "cuda", geometry):
+        if slow == "steps":
+            torch.cuda._sleep(50_000_000)
+        tensors = {name: getattr(batch, name) for name in ("images", "truths", "colours", "layout")}
+        found.append(batch._replace(**{name: each.clone() for name, each in tensors.items() if each is not None}))
+        del batch, tensors
+    assert_equal(found, expected)
+
+
+def test_memory_that_the_driver_does_not_lock_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data.transfer, "_runtime", lambda: SimpleNamespace(cudaHostRegister=lambda *_: 2))
+    slots = Slots(2, batch=2, truth_slots=2, pixel_bytes=1000)
+    message = r"expected 0\.00 GB of page-locked memory for batches, the driver answers 2; lower data\.batch or"
+    with pytest.raises(ValueError, match=message):
+        Transfer(torch.device("cuda"), slots, packed=False, coloured=True)
