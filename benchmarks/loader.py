@@ -190,22 +190,24 @@ def measure(case: str, index: ShardIndex, workers: int, images: int, folder: Pat
     return (cpu_seconds() - cpu) / seen, (time.perf_counter() - wall) / seen
 
 
-def table(rows: dict[str, list[tuple[float, float]]], workers: int) -> str:
-    limit = statistics.median(cpu for cpu, _ in rows["decode only"])
-    lines = [f"{'case':<44} {'CPU ms/image':>22} {'images/s/core':>14} {'of decode':>10} {'wall images/s':>14}"]
-    for case, found in rows.items():
-        cpu, wall = (statistics.median(column) for column in zip(*found, strict=True))
-        least, most = min(found)[0], max(found)[0]
-        spread = f"{1e3 * cpu:.2f} ({1e3 * least:.2f}..{1e3 * most:.2f})"
-        lines.append(f"{case:<44} {spread:>22} {1 / cpu:>14.0f} {limit / cpu:>10.0%} {1 / wall:>14.0f}")
-    lines.append(f"medians (least..most); {workers} workers, {SIDE} px, batch {BATCH}; decode only: one process")
+def table(rows: dict[tuple[str, int], list[tuple[float, float]]]) -> str:
+    limit = statistics.median(cpu for (case, _), found in rows.items() if case == "decode only" for cpu, _ in found)
+    heading = f"{'case':<42} {'workers':>7} {'CPU ms/image':>20} {'images/s/core':>13} {'of decode':>9}"
+    lines = [f"{heading} {'images/s (least..most)':>25}"]
+    for (case, workers), found in rows.items():
+        cpus, walls = zip(*found, strict=True)
+        cpu, rate = statistics.median(cpus), 1 / statistics.median(walls)
+        spread = f"{1e3 * cpu:.2f} ({1e3 * min(cpus):.2f}..{1e3 * max(cpus):.2f})"
+        rates = f"{rate:.0f} ({1 / max(walls):.0f}..{1 / min(walls):.0f})"
+        lines.append(f"{case:<42} {workers:>7} {spread:>20} {1 / cpu:>13.0f} {limit / cpu:>9.0%} {rates:>25}")
+    lines.append(f"medians (least..most); {SIDE} px, batch {BATCH}; decode only: in one process")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.loader", description=__doc__)
     parser.add_argument("shards", type=Path, nargs="?")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=int, nargs="+", default=[2], help="1 2 measures every case with 1 and 2")
     parser.add_argument("--images", type=int, default=1600, help="measured in each round of a case")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", help="a part of the names of cases")
@@ -216,7 +218,7 @@ def main() -> None:
     if options.case:
         index = ShardIndex.load(options.shards)
         with connect():  # as a run does: it sets how memory is kept
-            print(*measure(options.case, index, options.workers, options.images, options.folder))
+            print(*measure(options.case, index, *options.workers, options.images, options.folder))
         return
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as temporary:
         folder, shards = Path(temporary), options.shards
@@ -224,19 +226,23 @@ def main() -> None:
             shards = folder / "shards"
             draw_voc(folder / "drawn", train=400, val=1, seed=0)
             write_shards(read_voc(folder / "drawn", ["2007:train"]), shards, shard_mb=4)
-        rows: dict[str, list[tuple[float, float]]] = {
-            case: [] for case in CASES if not options.only or options.only in case or case == "decode only"
+        rows: dict[tuple[str, int], list[tuple[float, float]]] = {
+            (case, workers): []
+            for case in CASES
+            if not options.only or options.only in case or case == "decode only"
+            for workers in (options.workers if case != "decode only" else [1])
         }
         for _ in range(options.rounds):
-            for case, found in rows.items():
-                sizes = [f"--workers={options.workers}", f"--images={options.images}", f"--folder={folder}"]
+            for (case, workers), found in rows.items():
+                sizes = [f"--workers={workers}", f"--images={options.images}", f"--folder={folder}"]
                 command = [sys.executable, "-m", "benchmarks.loader", str(shards), *sizes, "--case", case]
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, start_new_session=True)
                 cpu, wall = map(float, done.stdout.split())
                 found.append((cpu, wall))
-    print(table(rows, options.workers))
+    print(table(rows))
     if options.json:
-        options.json.write_text(json.dumps({"workers": options.workers, "seconds_per_image": rows}, indent=1) + "\n")
+        found = [{"case": case, "workers": workers, "cpu_wall_s": each} for (case, workers), each in rows.items()]
+        options.json.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":
