@@ -23,7 +23,7 @@ from data.sheet import read_data_config, sheet
 from data.stats import measure, picture, read_anchors, table
 from data.verify import verify
 from data.voc import read_voc
-from data.write import index_shards, write_shards
+from data.write import SHARD_MB, index_shards, write_shards
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for writing in (voc, coco):
         writing.add_argument("out", type=Path)
         writing.add_argument("--drop-corrupt", action="store_true", help="leave out unreadable images, don't refuse")
-        writing.add_argument("--shard-mb", type=float, default=128, help="size of a shard")
+        writing.add_argument("--shard-mb", type=float, default=SHARD_MB, help=f"size of a shard, {SHARD_MB}")
     index = commands.add_parser("index", help="plain webdataset tars of jpg + json -> their index")
     for naming in (voc, coco, index):
         naming.add_argument(

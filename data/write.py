@@ -26,6 +26,7 @@ from data.parallel import in_parallel
 from data.sample import Annotations, Record
 from data.tar import entries
 
+SHARD_MB = 32  # eight, a window, have to be there before the first batch; fewer mix worse (docs/data.md, RESULTS.md)
 MAX_CLASSES = 32_767  # labels are int16
 NUM_LISTED = 10  # an error about many images shows this many of them
 
@@ -34,7 +35,7 @@ def write_shards(
     annotations: Annotations,
     out: Path,
     *,
-    shard_mb: float = 128,
+    shard_mb: float = SHARD_MB,
     workers: int = 0,
     drop_corrupt: bool = False,
 ) -> ShardIndex:
