@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from data.index import MAX_SIDE_PX
+from data.note import MAX_SIDE_PX
 from data.order import random_bits
 from data.sample import Annotations, Record
 from data.tar import IMAGE_EXTENSIONS

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.boxes import clip
-from data.index import MAX_SIDE_PX
+from data.note import MAX_SIDE_PX
 from data.sample import Annotations, Record
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")

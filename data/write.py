@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.decode import decode
-from data.index import FORMAT, VERSION, Note, Scan, ShardIndex, scan_shard, seal
+from data.index import FORMAT, VERSION, Scan, ShardIndex, scan_shard, seal
+from data.note import Note
 from data.order import random_bits
 from data.parallel import in_parallel
 from data.sample import Annotations, Record
