@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data.boxes import Floats, cxcywh_from_xyxy
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
@@ -52,13 +54,11 @@ class Batch(NamedTuple):
     layout: torch.Tensor | None = None  # [B, 12] int64: where each image lies in `images` and where it goes
 
 
-def truth_slots(boxes_xyxy: NDArray[np.floating], labels: NDArray[np.integer], num_slots: int) -> NDArray[np.float32]:
+def truth_slots(boxes_xyxy: Floats, labels: NDArray[np.integer], num_slots: int) -> NDArray[np.float32]:
     """[N, 4] fractions, [N] -> [num_slots, 5]. Of more than `num_slots` objects the first are kept, as in darknet."""
     slots = np.zeros((num_slots, 5), dtype=np.float32)
     slots[:, 4] = -1
     count = min(len(labels), num_slots)
-    low, high = boxes_xyxy[:count, :2], boxes_xyxy[:count, 2:]
-    slots[:count, :2] = (low + high) / 2
-    slots[:count, 2:4] = high - low
+    slots[:count, :4] = cxcywh_from_xyxy(boxes_xyxy[:count])
     slots[:count, 4] = labels[:count]
     return slots

@@ -6,7 +6,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -22,18 +21,7 @@ from data.staging import wait_for
 from tests.conftest import ROOT
 from tests.servers import Liar, free_port, nginx, s3_bucket
 
-
-@pytest.fixture(autouse=True)
-def no_time_to_waste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.fetch, "PAUSES_S", (0, 0.01, 0.01))
-    monkeypatch.setattr(data.staging, "POLL_S", 0.02)
-    monkeypatch.setattr(data.staging, "GRACE_S", 0.3)
-
-
-@pytest.fixture
-def liar(shards: Path) -> Iterator[Liar]:
-    with Liar({path.name: path.read_bytes() for path in (shards / "train").iterdir()}) as server:
-        yield server
+pytestmark = pytest.mark.usefixtures("no_time_to_waste")
 
 
 def loader_of(index: ShardIndex, config: DataConfig) -> Loader:

@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,18 +18,7 @@ from data.remote import open_remote
 from data.staging import FAILURE, LOCK, Arrivals, Staging, Turn, Wanted, wait_for
 from tests.servers import Liar
 
-
-@pytest.fixture(autouse=True)
-def no_time_to_waste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.fetch, "PAUSES_S", (0, 0.01, 0.01))
-    monkeypatch.setattr(data.staging, "POLL_S", 0.02)
-    monkeypatch.setattr(data.staging, "GRACE_S", 0.3)
-
-
-@pytest.fixture
-def liar(shards: Path) -> Iterator[Liar]:
-    with Liar({path.name: path.read_bytes() for path in (shards / "train").iterdir()}) as server:
-        yield server
+pytestmark = pytest.mark.usefixtures("no_time_to_waste")
 
 
 def all_of(index: ShardIndex, address: str) -> Staging:
