@@ -3,8 +3,9 @@
     RUN/checkpoints/000012800-3f9ac1d2b4e5f607.pt     images seen, first 16 digits of the file's SHA-256
     RUN/checkpoints/best-000012800-3f9a...pt          the one with the highest mAP
 
-A file is written under a temporary name, synced, and renamed to a name that holds its digest: a name that matches its
-bytes is a verified checkpoint. The newest verified one wins. Files are loaded with weights_only: they cannot run code.
+A file is written under a temporary name, synced, and renamed to a name that holds the digest of what was to be written:
+a name that matches its bytes is a verified checkpoint. The newest verified one wins. Files are loaded with
+weights_only: they cannot run code.
 """
 
 import hashlib
@@ -15,7 +16,7 @@ from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import torch
 
@@ -65,6 +66,8 @@ class Checkpoint:
         self._last = images
         if self.env.rank == 0:
             state = {name: _copy(part.state_dict()) for name, part in self.parts.items()}
+            if self.env.device.type == "cuda":
+                torch.cuda.current_stream(self.env.device).synchronize()
             state["network"] = self.network
             self._writing = self._writer.submit(self._write, state, images, best)
 
@@ -116,10 +119,11 @@ class Checkpoint:
         _remove(self.folder.glob("*.part"))  # what a killed process or a full disk left
         part = self.folder / f"{images:09d}.part"
         with part.open("wb") as file:
-            torch.save(state, file)
+            hashed = _Hashed(file)
+            torch.save(state, hashed)  # type: ignore[arg-type]  # it writes and flushes, nothing else
             file.flush()
             os.fsync(file.fileno())
-        path = self.folder / f"{images:09d}-{_digest(part)}.pt"
+        path = self.folder / f"{images:09d}-{hashed.digest}.pt"
         if best:
             marked = self.folder / f"best-{path.name}"
             link = part.with_suffix(".link")
@@ -135,6 +139,24 @@ class Checkpoint:
         _remove(old for old in self.folder.glob(f"{images:09d}-*.pt") if old != path)  # saved before its evaluation
         past = [old for old in _newest_first(self.folder) if _images(old) <= images]  # what lies beyond is damaged
         _remove(past[self.config.keep :])
+
+
+class _Hashed:
+    """Hashes what goes into a file: read back, wrong bytes on a disk would get a name that matches them."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._hash = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self._hash.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()[:DIGITS]
 
 
 def newest(folder: Path) -> Path | None:
@@ -203,9 +225,12 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _copy(value: Any) -> Any:
-    """A nested state with every tensor copied to the host."""
+    """A nested state with every tensor copied to the host; from a GPU the copies may still be under way."""
     if isinstance(value, torch.Tensor):
-        return value.detach().to("cpu", copy=True)
+        copy = torch.empty_like(
+            value, device="cpu", pin_memory=value.is_cuda
+        )  # torch keeps page-locked memory for later
+        return copy.copy_(value.detach(), non_blocking=True)
     if isinstance(value, Mapping):
         return {key: _copy(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

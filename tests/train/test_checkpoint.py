@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+import train.checkpoint
 from launch.environment import Environment
 from train.checkpoint import Checkpoint, CheckpointConfig, best, newest, read, verified
 from train.progress import Progress
@@ -107,6 +108,18 @@ def test_a_name_holds_the_digest_of_its_bytes(tmp_path: Path) -> None:
     assert verified(path)
     damage(path)
     assert not verified(path)
+
+
+def test_bytes_that_change_on_their_way_to_the_disk_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved(tmp_path, 100)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: os.pwrite(file, b"wrong", 300) if file else None)
+        patch.setattr(train.checkpoint, "_sync_folder", lambda _: None)
+        saved(tmp_path, 200)
+    assert checkpoint(tmp_path, Part()).restore() == 100
+    assert "000000200-" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("spoil", [damage, cut, empty])
@@ -306,6 +319,49 @@ def test_a_full_disk_is_recognised_in_what_torch_makes_of_it(tmp_path: Path, mon
     with pytest.raises(OSError, match=r"could not be written .*File too large") as caught:
         writer.wait()
     assert isinstance(caught.value.__cause__, RuntimeError)
+
+
+REAL_DISK = """
+import errno, sys
+from pathlib import Path
+from subprocess import run
+from tests.train.test_checkpoint import Part, checkpoint, saved
+
+disk, what = Path(sys.argv[1]), sys.argv[2]
+disk.mkdir()
+run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True)
+saved(disk, 100)
+if what == "read-only":
+    run(["mount", "-o", "remount,ro", disk], check=True)
+writer = checkpoint(disk, Part(200, size=500_000))
+writer.save(200)
+try:
+    writer.wait()
+except OSError as error:
+    print(error)
+part = Part()
+assert checkpoint(disk, part).restore() == 100 and part.value == 100
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"), [("full", "No space left on device"), ("read-only", "Read-only file system")]
+)
+def test_a_real_disk_that_is_full_or_read_only(tmp_path: Path, what: str, reason: str) -> None:
+    alone = ["unshare", "--mount"]
+    if (
+        os.geteuid()
+        or subprocess.run([*alone, "mount", "-t", "tmpfs", "tmpfs", tmp_path], capture_output=True).returncode
+    ):
+        pytest.skip("only root mounts a disk")
+    done = subprocess.run(
+        [*alone, sys.executable, "-c", REAL_DISK, str(tmp_path / "disk"), what],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "could not be written ([Errno" in done.stdout and reason in done.stdout, done.stdout
 
 
 def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
