@@ -1,22 +1,29 @@
 """python -m benchmarks.chaos [--kills 50]: runs that are killed at random end with the weights of one that was not.
 
-A small run of two processes is started again and again; at random moments (start, warm-up, training, saving,
-evaluation) one of its processes, or torchrun itself, gets SIGKILL, SIGTERM or SIGSTOP. What is left of an attempt is
-then killed as a batch system does, and the same command started. Each run that ends is compared bit for bit with the
-undisturbed one: weights, statistics, momenta. An image that is lost, or seen twice, would change them.
+A small run of two processes is started again and again; at random moments (start, warm-up, training, evaluation), and
+every third time in the moment in which a checkpoint is being written, SIGKILL, SIGTERM or SIGSTOP goes to one of its
+processes, to torchrun, or to all at once with the loader's processes, as when a node fails. What is left of an attempt
+is then killed as a batch system does, every other time only after it had the time to leave by itself, and the same
+command is started. Each run that ends is compared bit for bit with the undisturbed one: weights, statistics, momenta.
+An image that is lost, or seen twice, would change them.
 """
 
 import argparse
 import json
 import os
 import random
+import re
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
 
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -29,17 +36,18 @@ from train.checkpoint import newest, read
 MAIN = Path(__file__).resolve().parents[1] / "train/main.py"
 HANG_S = 180  # an attempt that takes longer has lost its way
 STOPPED_S = 2  # how long SIGSTOP holds a process
+ORPHANS_S = 30  # in which what is left of an attempt leaves by itself
 
 
 def config(folder: Path) -> Path:
     path = folder / "chaos.yaml"
     path.write_text(
         f"""
-        epochs: 20
+        epochs: 12
         data: {{train: {folder}/train, val: {folder}/val, batch: 8, sides: [64, 96], workers: 1}}
         model: {{width: 0.0625, bn_momentum: 0.1}}
         step: {{precision: fp32}}
-        schedule: {{rate: 1.0e-3, burn_in_images: 100, drop_images: [800]}}
+        schedule: {{rate: 1.0e-3, burn_in_images: 100, drop_images: [400]}}
         evaluate: {{side: 96, batch: 4}}
         checkpoint: {{every_images: 24}}
         board: {{every_batches: 3}}
@@ -48,53 +56,89 @@ def config(folder: Path) -> Path:
     return path
 
 
-def start(path: Path, run: Path, processes: int) -> "subprocess.Popen[bytes]":
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    with (run.parent / f"{run.name}.log").open("ab") as log:
-        command = [*torchrun, str(MAIN), str(path), f"run={run}"]
-        return subprocess.Popen(command, start_new_session=True, stdout=log, stderr=subprocess.STDOUT)
+class Attempt:
+    """A torchrun and all that comes of it, known by a variable that they inherit: it starts sessions of their own."""
+
+    def __init__(self, path: Path, run: Path, processes: int) -> None:
+        self._mark = f"CHAOS={uuid4()}"
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+        environ = {**os.environ, "OMP_NUM_THREADS": "1", **dict([self._mark.split("=")])}
+        with (run.parent / f"{run.name}.log").open("ab") as log:
+            command = [*torchrun, str(MAIN), str(path), f"run={run}"]
+            self.torchrun = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environ)
+
+    def processes(self) -> dict[int, int]:
+        """Number -> parent's number; those of the loader too."""
+        found = {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError, IndexError):
+                if self._mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    found[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        return found
+
+    def all_gone(self, within_s: float) -> bool:
+        end = time.monotonic() + within_s
+        while self.processes() and time.monotonic() < end:
+            time.sleep(0.1)
+        return not self.processes()
+
+    def sweep(self) -> None:
+        """As a batch system does."""
+        send(list(self.processes()), signal.SIGKILL)
+        self.torchrun.wait()
 
 
-def workers_of(agent: int) -> list[int]:
-    """The training processes that torchrun started."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            if int(path.read_text().rpartition(")")[2].split()[1]) == agent:
-                found.append(int(path.parent.name))
-        except (OSError, IndexError):
-            continue
-    return found
+def send(targets: list[int], number: signal.Signals) -> None:
+    for target in targets:
+        with suppress(ProcessLookupError):
+            os.kill(target, number)
 
 
-def sweep(session: int) -> int:
-    """Kills what an attempt left behind, as a batch system does; how many processes that were."""
-    left = 0
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-            if int(fields[3]) == session and fields[0] != "Z":
-                os.kill(int(path.parent.name), signal.SIGKILL)
-                left += 1
-        except (OSError, IndexError):
-            continue
-    return left
+class Blow(NamedTuple):
+    signal: str
+    whom: str
+    saving: bool  # a checkpoint was being written
+
+    def __str__(self) -> str:
+        return f"{self.signal} to {self.whom}{' while saving' if self.saving else ''}"
 
 
-def disturb(agent: "subprocess.Popen[bytes]", chance: random.Random) -> str:
-    """One blow; what it was."""
+def strike(attempt: Attempt, run: Path, after_s: float, aimed: bool, chance: random.Random) -> Blow | None:
+    """One blow, at a random moment or as soon after it as a checkpoint is being written; None: the attempt was over."""
+    with suppress(subprocess.TimeoutExpired):
+        attempt.torchrun.wait(after_s)
+    while aimed and attempt.torchrun.poll() is None and not _saving(run):
+        time.sleep(0.001)
+    if attempt.torchrun.poll() is not None:
+        return None
     kind = chance.choice([signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP])
-    workers = workers_of(agent.pid)
-    whom = chance.choice(["worker", "torchrun"]) if workers else "torchrun"
-    target = chance.choice(workers) if whom == "worker" else agent.pid
-    try:
-        os.kill(target, kind)
-        if kind == signal.SIGSTOP:
-            time.sleep(STOPPED_S)
-            os.kill(target, signal.SIGCONT)
-    except ProcessLookupError:
-        return "too late"
-    return f"{kind.name} to {whom}"
+    everybody = attempt.processes()
+    trainers = [number for number, parent in everybody.items() if parent == attempt.torchrun.pid]
+    targets = {"torchrun": [attempt.torchrun.pid], "node": list(everybody)}
+    if trainers:
+        targets["process"] = [chance.choice(trainers)]
+    whom = chance.choice(sorted(targets))
+    saving = _saving(run)
+    send(targets[whom], kind)
+    if kind == signal.SIGSTOP:
+        time.sleep(STOPPED_S)
+        send(targets[whom], signal.SIGCONT)
+    return Blow(kind.name, whom, saving)
+
+
+def _saving(run: Path) -> bool:
+    return any((run / "checkpoints").glob("*.part"))
+
+
+def position(run: Path) -> int:
+    """Images seen at the newest checkpoint."""
+    return max((int(path.name.partition("-")[0]) for path in (run / "checkpoints").glob("[0-9]*.pt")), default=0)
+
+
+def logged_position(run: Path) -> int:
+    """Images seen as the attempt last said."""
+    found = re.findall(r"^ *(\d+)/\d+ images", (run.parent / f"{run.name}.log").read_text(), re.MULTILINE)
+    return int(found[-1]) if found else 0
 
 
 def state_of(run: Path) -> dict[str, torch.Tensor]:
@@ -121,9 +165,10 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     chance = random.Random(options.seed)
-    blows: Counter[str] = Counter()
+    blows: list[Blow] = []
+    redone: dict[str, list[int]] = {}
     attempts, runs, bad = 0, 0, []
-    lost_s, left_over = 0.0, 0
+    lost_s = 0.0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         draw_voc(folder / "drawn", train=53, val=21, seed=1)
@@ -131,29 +176,32 @@ def main() -> None:
             write_shards(read_voc(folder / "drawn", [f"2007:{split}"]), folder / split, shard_mb=0.15)
         path = config(folder)
         began = time.monotonic()
-        assert start(path, folder / "undisturbed", options.processes).wait(HANG_S * 4) == 0
+        assert Attempt(path, folder / "undisturbed", options.processes).torchrun.wait(HANG_S * 4) == 0
         undisturbed_s = time.monotonic() - began
         expected = state_of(folder / "undisturbed")
         print(f"undisturbed: {undisturbed_s:.0f} s, {int(expected['images'])} images", flush=True)
-        while sum(blows.values()) < options.kills:
+        while len(blows) < options.kills:
             run = folder / f"run{runs}"
             runs += 1
             began, needed = time.monotonic(), 0
             while not (run / "finished").exists():
-                agent = start(path, run, options.processes)
+                attempt = Attempt(path, run, options.processes)
                 attempts, needed = attempts + 1, needed + 1
+                blow = None
+                if len(blows) < options.kills:
+                    blow = strike(attempt, run, chance.uniform(0, undisturbed_s), len(blows) % 3 == 0, chance)
+                    if blow:
+                        blows.append(blow)
+                        print(f"run {runs}, attempt {needed}: {blow}", flush=True)
                 try:
-                    if sum(blows.values()) < options.kills:
-                        agent.wait(chance.uniform(0, 1.2 * undisturbed_s))
-                except subprocess.TimeoutExpired:
-                    what = disturb(agent, chance)
-                    blows[what] += 1
-                    print(f"run {runs}, attempt {needed}: {what}", flush=True)
-                try:
-                    agent.wait(HANG_S)
+                    attempt.torchrun.wait(HANG_S)
                 except subprocess.TimeoutExpired:
                     bad.append(f"run {runs}, attempt {needed} did not end in {HANG_S} s")
-                left_over += sweep(agent.pid)
+                if chance.random() < 0.5 and not attempt.all_gone(ORPHANS_S):
+                    bad.append(f"run {runs}, attempt {needed} left processes for {ORPHANS_S} s")
+                attempt.sweep()
+                if blow and not (run / "finished").exists():
+                    redone.setdefault(blow.signal, []).append(max(logged_position(run) - position(run), 0))
                 if needed > 40:
                     bad.append(f"run {runs} did not end in {needed} attempts")
                     break
@@ -162,11 +210,12 @@ def main() -> None:
             differing = [name for name in expected if not torch.equal(expected[name], found[name])]
             bad += [f"run {runs}: {len(differing)} tensors differ, such as {differing[0]}"] if differing else []
             bad += [f"run {runs}: logged twice: {', '.join(twice)}" for twice in [twice_logged(run)] if twice]
-    total = sum(blows.values())
-    print(f"\n{total} blows, {attempts} attempts, {runs} runs, {left_over} processes left over after attempts")
-    for what, number in sorted(blows.items()):
-        print(f"  {what:<24} {number:>4}")
-    print(f"time lost for each blow: {lost_s / max(total, 1):.1f} s")
+    print(f"\n{len(blows)} blows, {attempts} attempts, {runs} runs")
+    for what, number in sorted(Counter(map(str, blows)).items()):
+        print(f"  {what:<36} {number:>4}")
+    print(f"seconds lost for each blow: {lost_s / max(len(blows), 1):.1f}")
+    for kind, images in sorted(redone.items()):
+        print(f"images trained on again after {kind}: {statistics.mean(images):.0f} on average, {max(images)} at most")
     print(
         "\n".join(bad) or "every run ended with the bits of the undisturbed one, and one value at each logged position"
     )

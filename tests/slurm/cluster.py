@@ -55,8 +55,8 @@ GresTypes=gpu
 SlurmdParameters=config_overrides  # more cores than there are
 ReturnToService=2
 SlurmctldTimeout=10
-SlurmdTimeout=10                   # [300]
-KillWait=10                        # [30]
+SlurmdTimeout=20                   # [300]
+KillWait=30
 SchedulerParameters=bf_interval=2,sched_interval=2,sched_min_interval=0,batch_sched_delay=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
@@ -128,7 +128,7 @@ class Machine:
         self._holder.wait()
         assert self._holder.stdout is not None
         self._holder.stdout.close()
-        wait_until(lambda: not self.processes(), f"the end of {self.name}", 20)
+        wait_until(lambda: not self.processes(), f"the end of {self.name}", 60)
 
     def network(self) -> list[str]:
         return ["nsenter", f"--net={self._namespace('net')}"]
@@ -190,7 +190,7 @@ class Cluster:
 
     def start_controller(self) -> None:
         self.controller.start(_program("slurmctld") or "", "-D", log=self.folder / "slurmctld.out")
-        wait_until(lambda: "UP" in self.controller.start("scontrol", "ping").communicate()[0], "slurmctld", 20)
+        wait_until(lambda: "UP" in self.controller.start("scontrol", "ping").communicate()[0], "slurmctld", 60)
 
     def boot(self, name: str) -> None:
         machine = self._boot(name, self._addresses[name])
@@ -217,7 +217,7 @@ class Cluster:
         wait_until(lambda: self.job(number)["JobState"] in states, f"job {number}: {'|'.join(states)}", timeout)
         return self.job(number)
 
-    def wait_until_idle(self, timeout: float = 60) -> None:
+    def wait_until_idle(self, timeout: float = 120) -> None:
         def idle() -> bool:
             states = self.controller.run("sinfo", "--noheader", "--partition=main", "--Node", "--format=%T").split()
             return states == ["idle"] * len(self.nodes)

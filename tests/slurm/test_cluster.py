@@ -79,9 +79,12 @@ class Run:
     def __init__(self, cluster: Cluster, config: Path, folder: Path, name: str = "run") -> None:
         self.cluster, self.config, self.cwd, self.folder = cluster, config, folder, folder / "runs" / name
 
-    def submit(self, *keys: str) -> str:
+    def ask(self, *keys: str) -> str:
         given = ["nodes=2", "gpus_per_node=0", "cpus_per_process=1", f"run=runs/{self.folder.name}", *keys]
-        said = self.cluster.controller.run(sys.executable, "-m", "launch.submit", self.config, *given, cwd=self.cwd)
+        return self.cluster.controller.run(sys.executable, "-m", "launch.submit", self.config, *given, cwd=self.cwd)
+
+    def submit(self, *keys: str) -> str:
+        said = self.ask(*keys)
         found = re.search(r"^job (\d+);", said, re.MULTILINE)
         assert found, said
         self.job = found[1]
@@ -145,6 +148,9 @@ def run(cluster: Cluster, config: Path, tmp_path: Path) -> Iterator[Run]:
 
 @pytest.mark.timeout(600)
 def test_a_run_whose_time_is_up_is_requeued_and_finishes(run: Run, undisturbed: str) -> None:
+    said = run.ask("time=2", "warning=60", "--check")
+    assert "2 ranks of 4 images" in said and re.search(r"to start at .* on nodes n\[1-2\]", said), said
+    assert not run.folder.exists()
     run.submit("time=2", "warning=60")
     with run.held():
         wait_until(lambda: "the time is nearly up" in run.said(), "the warning", 120)
@@ -161,7 +167,7 @@ def test_a_run_is_killed_then_preempted_with_time_to_leave_and_finishes(run: Run
         os.kill(run.workers("n2")[0], signal.SIGKILL)
     with run.held():  # the start after the crash, in the same allocation
         run.preempt()
-        wait_until(lambda: run.cluster.job(run.job)["PreemptTime"] != "None", "preemption", 30)
+        wait_until(lambda: run.cluster.job(run.job)["PreemptTime"] != "None", "preemption", 60)
     run.complete(restarts=1)
     assert "interrupted at" in run.said()
     assert last_checkpoint(run.folder) == undisturbed
@@ -173,11 +179,11 @@ def test_a_run_is_preempted_then_loses_a_node_and_finishes_when_it_is_back(run: 
     with run.held():
         at = run.position()
         run.preempt()
-        wait_until(lambda: run.job_state() == "PENDING", "preemption", 30)
-    wait_until(lambda: run.position() > at, "a checkpoint at the end", 30)
+        wait_until(lambda: run.job_state() == "PENDING", "preemption", 60)
+    wait_until(lambda: run.position() > at, "a checkpoint at the end", 60)
     with run.held():
         run.cluster.power_off("n2")
-    wait_until(lambda: run.job_state() == "PENDING", "Slurm to miss the node", 120)
+    wait_until(lambda: run.job_state() == "PENDING", "Slurm to miss the node", 240)
     run.cluster.boot("n2")
     run.complete(restarts=2)
     assert last_checkpoint(run.folder) == undisturbed
