@@ -1,9 +1,10 @@
-"""Bars and heat maps as pictures, for `data.stats`. With Pillow: a plotting library would weigh more than all the rest.
+"""Bars, curves and heat maps as pictures, for `data.stats` and `train.score`.
 
-Every chart is a picture of its own, `page` puts them together.
+With Pillow: a plotting library would weigh more than all the rest. Every chart is a picture of its own, `page` puts
+them together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +14,10 @@ WIDTH_PX = 560  # of a chart
 MARGIN_PX = 24
 ROW_PX = 20
 PLOT_PX = 220  # height of columns
-INK, PALE, PAPER = "#222222", "#8a8a8a", "#ffffff"
+INK, PALE, GRID, PAPER = "#222222", "#8a8a8a", "#e4e4e4", "#ffffff"
 COLOURS = ("#3b6ea5", "#f0a13a", "#c44e52")  # of the parts of a bar
+LINES = ("#3b6ea5", "#f0a13a", "#c44e52", "#4f9d69", "#7b5ea7", "#777777")
+SMOOTH = 4  # lines are drawn so many times larger
 HEAT = np.array([[255, 255, 255], [253, 205, 130], [228, 92, 58], [74, 14, 66]], np.float64)  # none ... most
 
 FONT = ImageFont.load_default(13)
@@ -65,6 +68,36 @@ def columns(title: str, names: Sequence[str], counts: NDArray[np.int64]) -> Imag
     return chart
 
 
+def curves(
+    title: str, x: NDArray[np.floating], lines: Mapping[str, NDArray[np.floating]], across: str, down: str
+) -> Image.Image:
+    """Lines over common x, in a square from 0 to 1 both ways, with their names. across, down: what the axes are."""
+    side = WIDTH_PX - 6 * MARGIN_PX
+    left, top = 4 * MARGIN_PX, MARGIN_PX + ROW_PX
+    chart, pen = _chart(title, top + side + MARGIN_PX + 2 * ROW_PX)
+    large = Image.new("RGB", (side * SMOOTH, side * SMOOTH), PAPER)
+    plot, last = ImageDraw.Draw(large), side * SMOOTH - 1
+    for tenth in range(0, 11, 2):
+        at = tenth / 10
+        for line in (((at, 0), (at, 1)), ((0, at), (1, at))):
+            plot.line([(last * x, last * y) for x, y in line], GRID, SMOOTH)
+        pen.text((left + at * side, top + side + 6), f"{at:.1f}", PALE, FONT, "mt")
+        pen.text((left - 6, top + side - at * side), f"{at:.1f}", PALE, FONT, "rm")
+    for number, y in enumerate(lines.values()):
+        points = [(last * a, last * (1 - b)) for a, b in zip(x.tolist(), y.tolist(), strict=True)]
+        plot.line(points, LINES[number % len(LINES)], 2 * SMOOTH, "curve")
+    chart.paste(large.resize((side, side), Image.Resampling.BOX), (left, top))
+    low = np.mean([y.mean() for y in lines.values()]) < 0.5  # their names stand where the lines are not
+    x_px = left + side - 40 - max(map(_width, lines), default=0) if low else left + 10
+    y_px = top + 16 if low else top + side + 6 - ROW_PX * len(lines)
+    for number, name in enumerate(lines):
+        pen.rectangle((x_px, y_px - 6, x_px + 12, y_px + 6), LINES[number % len(LINES)])
+        pen.text((x_px + 18, y_px), name, INK, FONT, "lm", stroke_width=2, stroke_fill=PAPER)
+        y_px += ROW_PX
+    _name_axes(chart, left, top, side, across, down)
+    return chart
+
+
 def heat(
     title: str, counts: NDArray[np.int64], across: str, down: str, outlines: Sequence[tuple[float, float]] = ()
 ) -> Image.Image:
@@ -82,10 +115,7 @@ def heat(
     pen.rectangle((left - 1, top - 1, left + side, top + side), outline=PALE)
     for width, height in outlines:
         pen.rectangle((left, top, left + width * side, top + height * side), outline=COLOURS[0], width=2)
-    pen.text((left + side / 2, top + side + 8), across, INK, FONT, "mt")
-    sideways = Image.new("RGB", (side, ROW_PX), PAPER)
-    ImageDraw.Draw(sideways).text((side / 2, ROW_PX / 2), down, INK, FONT, "mm")
-    chart.paste(sideways.rotate(90, expand=True), (left - ROW_PX - 10, top))
+    _name_axes(chart, left, top, side, across, down)
     return chart
 
 
@@ -108,6 +138,14 @@ def _chart(title: str, height: int) -> tuple[Image.Image, ImageDraw.ImageDraw]:
     pen = ImageDraw.Draw(chart)
     pen.text((MARGIN_PX, 4), title, INK, TITLE)
     return chart, pen
+
+
+def _name_axes(chart: Image.Image, left: int, top: int, side: int, across: str, down: str) -> None:
+    pen = ImageDraw.Draw(chart)
+    pen.text((left + side / 2, chart.height - MARGIN_PX - ROW_PX), across, INK, FONT, "mt")
+    sideways = Image.new("RGB", (side, ROW_PX), PAPER)
+    ImageDraw.Draw(sideways).text((side / 2, ROW_PX / 2), down, INK, FONT, "mm")
+    chart.paste(sideways.rotate(90, expand=True), (MARGIN_PX, top))
 
 
 def _width(text: str) -> int:

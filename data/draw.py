@@ -1,6 +1,7 @@
-"""Boxes on pictures."""
+"""Boxes on pictures: detections solid in the colour of their class, truths beside detections dashed in white."""
 
 import colorsys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import cv2
@@ -9,9 +10,14 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 Colour = tuple[int, int, int]  # RGB
+Corner = tuple[int, int, int, int]  # left, top, right, bottom, px
 
 WHITE, GREY, BLACK = (255, 255, 255), (190, 190, 190), (0, 0, 0)
 DASH_PX = 5
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+LUMINANCE = (0.299, 0.587, 0.114)
+BRIGHT = 100  # of 255: names on colours darker than this are white
+LEGEND_PX = 20
 
 
 class Plate(NamedTuple):
@@ -32,22 +38,49 @@ def class_colour(label: int) -> Colour:
 def draw_boxes(
     image: Image,
     boxes_xyxy_px: NDArray[np.floating],
-    labels: NDArray[np.integer] | None,
-    scores: NDArray[np.floating] | None,
+    labels: NDArray[np.integer],
+    scores: NDArray[np.floating],
     classes: tuple[str, ...],
 ) -> Image:
-    """A copy of the RGB image with the boxes on it; without labels they are truths: thin and white."""
+    """A copy of the RGB image with detections on it, the best on top."""
     drawn = np.ascontiguousarray(image).copy()
     corners = _corners(image, boxes_xyxy_px)
-    if labels is None:
-        for corner in corners:
-            cv2.rectangle(drawn, corner[:2], corner[2:], WHITE, 1)
-        return drawn
-    for number, (corner, label) in enumerate(zip(corners, labels.tolist(), strict=True)):
-        cv2.rectangle(drawn, corner[:2], corner[2:], class_colour(label), _thickness(image) + 1)
-        text = classes[label] + (f" {scores[number]:.2f}" if scores is not None else "")
-        _write(drawn, text, _plates(image, text, corner)[0], class_colour(label))
+    for number in np.argsort(scores, kind="stable").tolist():
+        corner, colour = corners[number], class_colour(int(labels[number]))
+        cv2.rectangle(drawn, corner[:2], corner[2:], colour, _thickness(image) + 1)
+        text = f"{classes[labels[number]]} {scores[number]:.2f}"
+        _write(drawn, text, _plates(image, text, corner)[0], colour)
     return drawn
+
+
+def draw_dashed(
+    image: Image,
+    boxes_xyxy_px: NDArray[np.floating],
+    labels: NDArray[np.integer],
+    ignored: NDArray[np.bool_],
+    classes: tuple[str, ...],
+) -> Image:
+    """A copy with truths on it, to go with detections: their names are below them, grey where finding is neutral."""
+    drawn = np.ascontiguousarray(image).copy()
+    corners = _corners(image, boxes_xyxy_px)
+    _dash(drawn, corners, WHITE)
+    for corner, label, neutral in zip(corners, labels.tolist(), ignored.tolist(), strict=True):
+        _write(drawn, classes[label], _plates(image, classes[label], corner)[1], GREY if neutral else WHITE)
+    return drawn
+
+
+def legend(width: int, dashed: str, solid: str, title: str) -> Image:
+    """A line to go below such a picture."""
+    line = np.zeros((LEGEND_PX, width, 3), np.uint8)
+    x, middle = 6, LEGEND_PX // 2
+    for text, colour in ((dashed, WHITE), (solid, class_colour(0))):
+        end = x + 4 * DASH_PX
+        for start in range(x, end, 2 * DASH_PX):
+            cv2.line(line, (start, middle), (start + DASH_PX if text == dashed else end, middle), colour, 2)
+        cv2.putText(line, text, (end + 6, middle + 4), FONT, 0.4, WHITE, 1, cv2.LINE_AA)
+        x = end + 6 + cv2.getTextSize(text, FONT, 0.4, 1)[0][0] + 16
+    cv2.putText(line, title, (x, middle + 4), FONT, 0.4, GREY, 1, cv2.LINE_AA)
+    return line
 
 
 def draw_truths(
@@ -66,16 +99,13 @@ def draw_truths(
     corners = _corners(image, boxes_xyxy_px)
     colours = [class_colour(label) for label in labels.tolist()]
     texts = [classes[label] for label in labels.tolist()]
-    dashed = np.zeros(image.shape[:2], np.uint8)
     for number, corner in enumerate(corners):
         if difficult[number] or crowd[number]:
             colours[number] = GREY
             texts[number] += ", crowd" if crowd[number] else ", difficult"
-            cv2.rectangle(dashed, corner[:2], corner[2:], 1, _thickness(image) + 1)
         else:
             cv2.rectangle(drawn, corner[:2], corner[2:], colours[number], _thickness(image) + 1)
-    rows, columns = np.nonzero(dashed)
-    drawn[rows, columns] = np.where(((rows + columns) // DASH_PX % 2 == 0)[:, None], GREY, BLACK)
+    _dash(drawn, [corner for corner, colour in zip(corners, colours, strict=True) if colour == GREY], GREY)
     taken: list[Plate] = []
     for corner, text, colour in zip(corners, texts, colours, strict=True):
         free = [plate for plate in _plates(image, text, corner) if not any(_overlap(plate, other) for other in taken)]
@@ -85,7 +115,15 @@ def draw_truths(
     return drawn
 
 
-def _corners(image: Image, boxes_xyxy_px: NDArray[np.floating]) -> list[tuple[int, int, int, int]]:
+def _dash(drawn: Image, corners: Sequence[Corner], colour: Colour) -> None:
+    lines = np.zeros(drawn.shape[:2], np.uint8)
+    for corner in corners:
+        cv2.rectangle(lines, corner[:2], corner[2:], 1, _thickness(drawn) + 1)
+    rows, columns = np.nonzero(lines)
+    drawn[rows, columns] = np.where(((rows + columns) // DASH_PX % 2 == 0)[:, None], colour, BLACK)
+
+
+def _corners(image: Image, boxes_xyxy_px: NDArray[np.floating]) -> list[Corner]:
     far = 10 * max(image.shape)  # a box may reach out of the picture, OpenCV's integers end somewhere
     return [(x1, y1, x2, y2) for x1, y1, x2, y2 in np.rint(np.clip(boxes_xyxy_px, -far, far)).astype(int).tolist()]
 
@@ -102,9 +140,9 @@ def _longer_side(image: Image) -> int:
     return max(int(image.shape[0]), int(image.shape[1]))
 
 
-def _plates(image: Image, text: str, corner: tuple[int, int, int, int]) -> list[Plate]:
+def _plates(image: Image, text: str, corner: Corner) -> list[Plate]:
     """Where a name may stand: above the box (in it where the picture ends above it), below it."""
-    (width, height), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, _letters(image), _thickness(image))
+    (width, height), _ = cv2.getTextSize(text, FONT, _letters(image), _thickness(image))
     width, height = width + 2, height + 4
     left = max(0, min(corner[0], image.shape[1] - 1 - width))
     tops = max(corner[1] - height, 0), min(corner[3], image.shape[0] - 1 - height)
@@ -117,5 +155,6 @@ def _overlap(a: Plate, b: Plate) -> bool:
 
 def _write(image: Image, text: str, plate: Plate, colour: Colour) -> None:
     cv2.rectangle(image, (plate.x1, plate.y1), (plate.x2, plate.y2), colour, cv2.FILLED)
-    at, font = (plate.x1 + 1, plate.y2 - 3), cv2.FONT_HERSHEY_SIMPLEX
-    cv2.putText(image, text, at, font, _letters(image), BLACK, _thickness(image), cv2.LINE_AA)
+    ink = BLACK if np.dot(colour, LUMINANCE) > BRIGHT else WHITE
+    at = (plate.x1 + 1, plate.y2 - 3)
+    cv2.putText(image, text, at, FONT, _letters(image), ink, _thickness(image), cv2.LINE_AA)

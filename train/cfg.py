@@ -98,6 +98,7 @@ def _published(path: Path, layers: Layers) -> ModelConfig:
 
 
 def as_config(network: Network, name: str) -> str:
+    """YAML."""
     model = {key: getattr(network.model, key) for key in ("variant", "passthrough", "width", "layers")}
     default = ModelConfig()
     text: str = yaml.safe_dump(

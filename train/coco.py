@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from train.metrics import Detections, Truths, pairs
+from train.metrics import Detections, Truths, pairs, rows
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
@@ -49,16 +49,12 @@ class CocoScores:
 
     twelve: NDArray[np.float64]  #: [12] as NAMES
     precision_TRC: NDArray[np.float64]  #: of all areas: the best at this recall or a higher one
+    ap_AC: NDArray[np.float64]  #: of each range of areas and class, mean over thresholds and recalls
 
     @property
     def ap(self) -> float:
         """The main number: mean over classes, thresholds .50:.05:.95 and recalls."""
         return 0.0 if np.isnan(self.twelve[0]) else float(self.twelve[0])
-
-    @property
-    def ap_of_classes(self) -> NDArray[np.float64]:
-        """[C]"""
-        return np.array([of_class.mean() for of_class in np.ascontiguousarray(self.precision_TRC.transpose(2, 0, 1))])
 
 
 def coco_ap(detections: Detections, truths: Truths, num_classes: int) -> CocoScores:
@@ -76,9 +72,9 @@ def match(detections: Detections, truths: Truths, num_classes: int) -> Matches:
     group_N = group_N[order_N]
     rank_N = np.arange(len(order_N)) - np.searchsorted(group_N, group_N)
     order_N, group_N, rank_N = order_N[rank_N < MOST], group_N[rank_N < MOST], rank_N[rank_N < MOST]
-    best = Detections(*(getattr(detections, field.name)[order_N] for field in fields(Detections)))
+    best = rows(detections, order_N)
 
-    detection_P, truth_P, _ = pairs(best, truths, num_classes)
+    detection_P, truth_P = pairs(best, truths, num_classes)
     boxes_xywh_px = _xywh(best.boxes_xyxy_px)
     iou_P = _iou(boxes_xywh_px[detection_P], _xywh(truths.boxes_xyxy_px)[truth_P], truths.crowd[truth_P])
     near_P = np.flatnonzero(iou_P >= IOUS[0])
@@ -151,7 +147,15 @@ def coco_scores(matches: Matches, truths: Truths, num_classes: int) -> CocoScore
                     recall_TC[area, most][:, label] = among_first.sum(axis=1) / num_truths[label]
     all_areas = precision_ATRC[0]
     averaged = [all_areas, all_areas[0], all_areas[5], *precision_ATRC[1:], *recall_TC.values()]
-    return CocoScores(np.array([_mean_of_known(values) for values in averaged]), all_areas)
+    ap_AC = mean_precision(precision_ATRC)
+    return CocoScores(np.array([_mean_of_known(values) for values in averaged]), all_areas, ap_AC)
+
+
+def mean_precision(precision_ATRC: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[A, C] over thresholds and recalls."""
+    ranges, _, _, num_classes = precision_ATRC.shape
+    in_one_order = np.ascontiguousarray(np.moveaxis(precision_ATRC, 3, 1))  # sums of another have other last bits
+    return np.asarray(in_one_order.reshape(ranges, num_classes, -1).mean(-1))
 
 
 def _precision(right_TH: NDArray[np.uint16], ranked_TH: NDArray[np.int32], num_truths: int) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.coco import CocoScores
+from train.coco import CocoScores, mean_precision
 from train.metrics import Detections, Truths
 
 
@@ -29,8 +29,9 @@ def reference_scores(detections: Detections, truths: Truths, num_classes: int) -
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
-    precision_TRC = evaluation.eval["precision"][:, :, :, 0, -1]
-    return CocoScores(_nan_for_none(evaluation.stats), _nan_for_none(precision_TRC))
+    precision_TRCA = _nan_for_none(evaluation.eval["precision"][..., -1])
+    ap_AC = mean_precision(np.moveaxis(precision_TRCA, 3, 0))
+    return CocoScores(_nan_for_none(evaluation.stats), precision_TRCA[..., 0], ap_AC)
 
 
 def _dataset(detections: Detections, truths: Truths, num_classes: int) -> dict[str, Any]:

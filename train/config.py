@@ -14,6 +14,7 @@ from yaml import YAMLError
 from data.demo import DrawnConfig
 from data.loader import DataConfig
 from train.board import BoardConfig
+from train.cfg import as_config, read_cfg
 from train.checkpoint import CheckpointConfig
 from train.evaluate import EvaluateConfig
 from train.loss import LossConfig
@@ -65,14 +66,20 @@ class Config:
 
 
 def load(path: str | Path, overrides: list[str]) -> Config:
-    """The file over the defaults, `key=value` over the file. ValueError names what is not understood."""
+    """The file over the defaults, `key=value` over the file. ValueError names what is not understood.
+
+    A darknet .cfg is such a file too, as `train.cfg` translates it.
+    """
+    is_darknets = Path(path).suffix == ".cfg"
     if not Path(path).is_file():
         raise ValueError(f"no config at {path}; configs/ holds those of this project")
     for override in overrides:
         if "=" not in override:
             raise ValueError(f"{override!r}: expected key=value, such as data.batch=32")
     try:
-        written = OmegaConf.load(path)
+        written = (
+            OmegaConf.create(as_config(read_cfg(Path(path)), Path(path).stem)) if is_darknets else OmegaConf.load(path)
+        )
         if not isinstance(written, DictConfig):
             raise ValueError(f"{path}: expected `key: value` lines, such as those of configs/demo.yaml")
         tree = OmegaConf.merge(OmegaConf.structured(Config), written, OmegaConf.from_dotlist(overrides))

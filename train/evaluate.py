@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import Literal, NamedTuple, TypeVar
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from data.augment import Placement, place_boxes, unplace_boxes, whole_image
 from data.boxes import clip
-from data.draw import draw_boxes
+from data.draw import draw_boxes, draw_dashed, legend
 from data.index import ShardIndex
 from data.loader import Loader
 from launch.environment import Environment
@@ -18,10 +18,10 @@ from launch.stop import Stop
 from train.coco import MOST, CocoScores, Matches, coco_scores, match
 from train.coco_reference import reference_scores
 from train.head import Found, detections
-from train.metrics import Detections, Truths, VocScores, voc_ap
+from train.metrics import Detections, Table, Truths, VocScores, voc_ap
 from train.step import Step
 
-Table = TypeVar("Table", Detections, Truths)
+PICTURE_PX = 400  # least side of a picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +46,12 @@ class EvaluateConfig:
 
 
 class Evaluation(NamedTuple):
+    """The scores are on every rank, what they were counted from on rank 0 alone."""
+
     voc: VocScores
     coco: CocoScores | None  # by COCO's protocol
-    pictures: list[NDArray[np.uint8]]  # [S, S, 3]; the same images of the set every time, on rank 0
+    found: Detections  # images are samples of the index
+    pictures: list[NDArray[np.uint8]]  # [H, W, 3] the first ones of the set, with truths and detections
 
     @property
     def main(self) -> float:
@@ -58,7 +61,7 @@ class Evaluation(NamedTuple):
     @property
     def ap_of_classes(self) -> NDArray[np.float64]:
         """[C] that `main` is the mean of."""
-        return self.coco.ap_of_classes if self.coco else self.voc.ap_area
+        return self.coco.ap_AC[0] if self.coco else self.voc.ap_area
 
 
 class Evaluator:
@@ -86,29 +89,35 @@ class Evaluator:
         if predicted is None:
             return None
         found, pictures = predicted
-        return Evaluation(*self._score(by_image_id(found, self.loader.index)), pictures)
+        drawn: dict[int, NDArray[np.uint8]] = {}
+        for share in self.env.gather(pictures):
+            drawn |= share
+        return Evaluation(*self._score(found), [drawn[sample] for sample in sorted(drawn)])
 
-    def _score(self, found: Detections) -> tuple[VocScores, CocoScores | None]:
+    def _score(self, found: Detections) -> tuple[VocScores, CocoScores | None, Detections]:
         """What the share of this process adds is matched here, and counted on rank 0."""
-        truths, num_classes = self.truths, len(self.loader.index.classes)
-        matches = match(found, truths, num_classes) if self.coco and self.config.coco_backend == "own" else None
+        index, truths = self.loader.index, self.truths
+        num_classes = len(index.classes)
+        own = self.coco and self.config.coco_backend == "own"
+        matches = match(by_image_id(found, index), truths, num_classes) if own else None
         shares = self.env.gather((found, matches))
+        everything = Detections.concatenate([found for found, _ in shares])
 
         def count() -> tuple[VocScores, CocoScores | None]:
-            whole = Detections.concatenate([found for found, _ in shares])
-            coco = None
+            whole, coco = by_image_id(everything, index), None
             if matches:
                 coco = coco_scores(Matches.concatenate([each for _, each in shares if each]), truths, num_classes)
             elif self.coco:
                 coco = reference_scores(whole, truths, num_classes)
             return voc_ap(whole, truths, num_classes), coco
 
-        return self.env.first(count)
+        return *self.env.first(count), everything
 
-    def _predict_share(self, step: Step, stop: Stop | None) -> tuple[Detections, list[NDArray[np.uint8]]] | None:
+    def _predict_share(self, step: Step, stop: Stop | None) -> tuple[Detections, dict[int, NDArray[np.uint8]]] | None:
+        """Detections of the share of this process, and pictures by sample."""
         config, index = self.config, self.loader.index
         parts: list[Detections] = []
-        pictures: list[NDArray[np.uint8]] = []
+        pictures: dict[int, NDArray[np.uint8]] = {}
         evaluated: list[int] = []
         largest_share = -(-index.num_samples // self.env.world_size)
         batches = self.loader.evaluation_batches(config.side, config.batch, lambda: bool(stop and stop.requested))
@@ -128,8 +137,8 @@ class Evaluator:
             for sample, image, of_image in zip(batch.samples.tolist(), batch.images, found, strict=True):
                 parts.append(to_pixels(of_image, sample, self._placement(sample), index, config.side))
                 evaluated.append(sample)
-                if self.env.rank == 0 and len(pictures) < config.pictures:
-                    pictures.append(self._picture(image.cpu().numpy(), sample, of_image))
+                if sample < config.pictures:
+                    pictures[sample] = self._picture(image.cpu().numpy(), sample, of_image)
         self._assert_complete(evaluated)
         return Detections.concatenate(parts) if parts else Detections.empty(), pictures
 
@@ -149,14 +158,20 @@ class Evaluator:
             assert (counts == 1).all(), "an image was evaluated twice or not at all"
 
     def _picture(self, image: NDArray[np.uint8], sample: int, found: Found) -> NDArray[np.uint8]:
+        """As the network sees it, enlarged to be looked at."""
         index, side = self.loader.index, self.config.side
-        objects = index.objects(sample)
-        truths_px = place_boxes(index.arrays["boxes_xyxy_px"][objects], self._placement(sample), side) * side
-        drawn = draw_boxes(image, truths_px, None, None, index.classes)
-        shown = found.scores > self.config.picture_threshold
-        return draw_boxes(
-            drawn, found.boxes_xyxy[shown] * side, found.labels[shown], found.scores[shown], index.classes
+        objects, threshold = index.objects(sample), self.config.picture_threshold
+        labels, ignored = index.arrays["labels"][objects], self.truths.ignored[objects]
+        boxes = place_boxes(index.arrays["boxes_xyxy_px"][objects], self._placement(sample), side)
+        zoom = -(-PICTURE_PX // side)
+        image, edge = image.repeat(zoom, 0).repeat(zoom, 1), side * zoom
+        shown = found.scores > threshold
+        drawn = draw_dashed(image, boxes * edge, labels, ignored, index.classes)
+        drawn = draw_boxes(
+            drawn, found.boxes_xyxy[shown] * edge, found.labels[shown], found.scores[shown], index.classes
         )
+        below = legend(edge, "truth", f"found, score > {threshold:g}", index.image_id(sample))
+        return np.concatenate([drawn, below])
 
 
 def to_pixels(found: Found, sample: int, placement: Placement, index: ShardIndex, side: int) -> Detections:

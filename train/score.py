@@ -1,104 +1,108 @@
-"""python -m train.score RUN|CONFIG.yaml [--sides 288,416,544] [key=value ...]: how good a trained network is on a set.
+"""python -m train.score RUN|CHECKPOINT.pt|CONFIG [--sides 288,416,544] [key=value ...]: how good a network is on a set.
 
-A run folder brings its config and its best checkpoint; a config file needs weights=FILE (darknet's). Keys are those of
-the config: data.val=SHARDS chooses another set, evaluate.side another size. `torchrun -m train.score ...` shares the
-work.
+A run folder brings its config and its best checkpoint, a checkpoint the config of the run it lies in; a config file, or
+darknet's .cfg, wants weights=FILE. Keys are those of the config: data.val=SHARDS chooses another set. `torchrun -m
+train.score ...` shares the work.
+
+Printed for every side: means, then each class with its AP@[.5:.95] by the size of objects (COCO's: below 32^2, to 96^2
+and above, px of the image) and the score at which F1 is best, a threshold for train.detect; then what mAP loses to
+which kind of error (train/errors.py). --out has all of it as scores.json, and the curves of precision over recall.
 """
 
 import argparse
 import dataclasses
+import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from data.index import ShardIndex
 from data.loader import Loader, open_shards
 from data.staging import Staging, Wanted
 from launch.environment import Environment, connect, leave
-from train.checkpoint import best, read
-from train.config import Config, load
-from train.darknet import load_weights
-from train.evaluate import Evaluation, Evaluator
+from train.coco import coco_ap
+from train.config import Config
+from train.errors import find_errors
+from train.evaluate import EvaluateConfig, Evaluator, by_image_id
 from train.loss import build_loss
-from train.model import YOLOv2, build_model
-from train.step import Step, evaluated_weights
+from train.metrics import Detections
+from train.report import Scored, as_json, tables, write_curves
+from train.results import write_coco, write_voc
+from train.step import Step
+from train.trained import find_trained, load_trained
 
 
-def score(config: Config, checkpoint: Path | None, sides: Sequence[int], env: Environment) -> dict[int, Evaluation]:
-    """By side in px. Without a checkpoint the weights are those of `config.weights`."""
+def score(
+    config: Config, weights: Path, sides: Sequence[int], env: Environment
+) -> tuple[ShardIndex, dict[int, Scored]]:
+    """The set, and by side in px what rank 0 has counted; nothing on other ranks."""
+    evaluate = [dataclasses.replace(config.evaluate, side=side, pictures=0) for side in sides]
+    index = open_shards(config.data.val, config.data.classes, config.data.staging)
     loader = Loader(
-        open_shards(config.data.val, config.data.classes, config.data.staging),
-        config.data,
+        index,
+        dataclasses.replace(config.data, batch=env.world_size),  # of training, and there is none
         seed=config.seed,
         rank=env.rank,
         world_size=env.world_size,
         device=env.device,
     )
-    classes = loader.index.classes
-    model = build_model(config.model, len(classes), len(config.anchor_pairs))
-    _load(model, config, checkpoint, classes)
+    model, classes = load_trained(config, weights, index.classes)
     loss = build_loss(config.loss, config.anchor_pairs, len(classes))
     step = Step(config.step, config.schedule, model, loss, env)
-    found = {}
-    with Staging([Wanted(config.data.val, loader.index, range(len(loader.index.shards)))]):
-        for side in sides:
-            evaluation = Evaluator(dataclasses.replace(config.evaluate, side=side), loader, env)(step)
-            assert evaluation is not None, "nothing asked it to stop"
-            found[side] = evaluation
-    return found
+    with Staging([Wanted(config.data.val, index, range(len(index.shards)))]):
+        every_side = {each.side: _score_side(each, loader, step, env) for each in evaluate}
+    return index, {side: scored for side, scored in every_side.items() if scored is not None}
 
 
-def _load(model: YOLOv2, config: Config, checkpoint: Path | None, classes: tuple[str, ...]) -> None:
-    if checkpoint is None:
-        if config.weights is None:
-            raise ValueError("expected a run folder or weights=FILE beside a config, found neither; name one")
-        load_weights(model, Path(config.weights))
-        return
-    state = read(checkpoint)
-    if tuple(state["network"]["classes"]) != classes:
-        raise ValueError(
-            f"{checkpoint} was trained on the classes {', '.join(state['network']['classes'])}; the set at "
-            f"{config.data.val} holds {', '.join(classes)}; choose a set of the same classes in the same order"
-        )
-    model.load_state_dict(evaluated_weights(state["step"]))
+def _score_side(config: EvaluateConfig, loader: Loader, step: Step, env: Environment) -> Scored | None:
+    evaluator = Evaluator(config, loader, env)
+    evaluation = evaluator(step)
+    assert evaluation is not None, "nothing asked it to stop"
+    if env.rank:
+        return None
+    index = loader.index
+    tables = by_image_id(evaluation.found, index), evaluator.truths, len(index.classes)
+    coco = coco_ap(*tables) if evaluation.coco is None else evaluation.coco
+    return Scored(evaluation.voc, coco, find_errors(*tables), evaluation.found)
 
 
-def table(found: dict[int, Evaluation], classes: Sequence[str]) -> str:
-    """Average precision in per cent: a row for each class, a column for each side."""
-    width = max(len(name) for name in (*classes, "mAP@.5 (11-point)"))
-    lines = [" " * width + "".join(f"{f'{side} px':>10}" for side in found)]
-    aps = [evaluation.voc.ap_area for evaluation in found.values()]
-    lines += [f"{name:<{width}}" + "".join(f"{100 * ap[row]:10.2f}" for ap in aps) for row, name in enumerate(classes)]
-    for name, kind in (("mAP@.5", "map_area"), ("mAP@.5 (11-point)", "map_11point")):
-        means = [getattr(evaluation.voc, kind) for evaluation in found.values()]
-        lines.append(f"{name:<{width}}" + "".join(f"{100 * mean:10.2f}" for mean in means))
-    return "\n".join(lines)
+def write_results(out: Path, side: int, found: Detections, index: ShardIndex) -> None:
+    """For the official servers: COCO's JSON of a COCO set, else the files of VOC."""
+    if index.source.startswith("coco "):
+        write_coco(out / f"results-{side}.json", found, index)
+    else:
+        write_voc(out / f"results-{side}", found, index)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m train.score", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("target", type=Path, metavar="RUN|CONFIG", help="a run folder, or a config file")
+    parser.add_argument("target", type=Path, metavar="RUN|CHECKPOINT|CONFIG")
     parser.add_argument("--sides", help="comma separated, px; default: evaluate.side")
-    parser.add_argument("--checkpoint", type=Path, help="instead of the run's best one")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for scores.json and curves.png")
+    parser.add_argument("--results", action="store_true", help="also result files for VOC's or COCO's server, in --out")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)
     try:
-        is_run = options.target.is_dir()
-        config = load(options.target / "config.yaml" if is_run else options.target, options.overrides)
-        weights_named = any(override.startswith("weights=") for override in options.overrides)
-        checkpoint = options.checkpoint
-        if is_run and checkpoint is None and not weights_named:
-            checkpoint = best(options.target / "checkpoints")
-            if checkpoint is None:
-                raise ValueError(f"no checkpoint under {options.target / 'checkpoints'}; train the run first")
+        if options.results and options.out is None:
+            raise ValueError("--results: expected --out FOLDER to write the files to")
+        config, weights = find_trained(options.target, options.overrides)
         sides = [int(side) for side in options.sides.split(",")] if options.sides else [config.evaluate.side]
         with connect() as env:
-            found = score(config, checkpoint, sides, env)
+            index, found = score(config, weights, sides, env)
             if env.rank == 0:
-                print(f"{checkpoint or config.weights} on {config.data.val}")
-                print(table(found, open_shards(config.data.val, None, config.data.staging).classes))
-    except ValueError as error:
+                objects = len(index.arrays["labels"])
+                print(f"{weights} on {config.data.val}: {index.num_samples:,} images, {objects:,} objects\n")
+                print(tables(index, found))
+                if options.out:
+                    options.out.mkdir(parents=True, exist_ok=True)
+                    about = {"weights": str(weights), "set": config.data.val, "sides": as_json(index, found)}
+                    (options.out / "scores.json").write_text(json.dumps(about, indent=1) + "\n")
+                    write_curves(options.out / "curves.png", index, found)
+                    for side in found if options.results else ():
+                        write_results(options.out, side, found[side].found, index)
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 
 

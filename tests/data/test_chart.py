@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from data.chart import COLOURS, WIDTH_PX, bars, columns, heat, page
+from data.chart import COLOURS, LINES, WIDTH_PX, bars, columns, curves, heat, page
 
 BLUE, ORANGE, RED = (ImageColor.getrgb(colour) for colour in COLOURS)
 
@@ -44,6 +44,8 @@ def test_every_name_and_count_is_inside_the_chart() -> None:
         bars("title", names, np.array([[10**9], [1]])),
         columns("title", [str(number) for number in range(9)], np.arange(9) * 10**6),
         heat("title", np.eye(5, dtype=np.int64), "across", "down"),
+        curves("title", np.linspace(0, 1, 5), {name: np.full(5, 0.9) for name in names}, "across", "down"),
+        curves("title", np.linspace(0, 1, 5), {name: np.full(5, 0.1) for name in names}, "across", "down"),
     ):
         pixels = np.asarray(chart)
         assert chart.width == WIDTH_PX
@@ -75,6 +77,20 @@ def test_outlines_are_fractions_of_the_map() -> None:
     rows, columns_ = np.flatnonzero(blue.any(1)), np.flatnonzero(blue.any(0))
     assert len(columns_) == pytest.approx(2 * len(rows), abs=2)
     assert len(rows) == pytest.approx((WIDTH_PX - 96) / 4, abs=2)
+
+
+def test_curves_go_where_their_numbers_are() -> None:
+    """A falling line and a level one: from corner to corner, and in the middle between them."""
+    x = np.linspace(0, 1, 101)
+    first, second = (ImageColor.getrgb(colour) for colour in LINES[:2])
+    chart = curves("title", x, {"falls": 1 - x, "level": np.full(101, 0.75)}, "across", "down")
+    (down, falling), (rows, level) = (np.nonzero(painted(chart, colour)[:, 130:]) for colour in (first, second))
+    assert falling.min() < 10 and falling.max() > WIDTH_PX - 130 - 60  # the names are further to the left
+    assert np.corrcoef(falling, down)[0, 1] > 0.99
+    assert np.ptp(rows) < 4 and np.ptp(level) == pytest.approx(np.ptp(falling), abs=6)
+    left = np.polyval(np.polyfit(falling, down, 1), 96 - 130)  # where the falling one is 1
+    bottom = down.max()
+    assert (bottom - rows.mean()) / (bottom - left) == pytest.approx(0.75, abs=0.02)
 
 
 def test_a_page_holds_all_charts_side_by_side() -> None:

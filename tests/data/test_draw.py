@@ -5,7 +5,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from data.draw import BLACK, GREY, class_colour, draw_boxes, draw_truths
+from data.draw import BLACK, GREY, LEGEND_PX, WHITE, class_colour, draw_boxes, draw_dashed, draw_truths, legend
 
 CLASSES = ("circle", "square", "star")
 
@@ -26,16 +26,41 @@ def test_boxes_and_labels_are_drawn_in_the_colour_of_their_class_and_the_input_s
     assert (label == class_colour(0)).all(1).any() and (label.astype(int).sum(1) < 60).any()  # dark letters on colour
 
 
-def test_scores_may_be_left_out() -> None:
-    arguments = grey(), np.array([[20.0, 40.0, 100.0, 90.0]]), np.array([1])
-    assert (draw_boxes(*arguments, None, CLASSES) != draw_boxes(*arguments, np.array([0.5]), CLASSES)).any()
+def test_the_best_detection_is_on_top() -> None:
+    boxes = np.array([[20.0, 40.0, 60.0, 90.0]] * 2)
+    for scores in ([0.9, 0.5], [0.5, 0.9]):
+        best = int(np.argmax(scores))
+        assert tuple(draw_boxes(grey(), boxes, np.array([0, 2]), np.array(scores), CLASSES)[90, 40]) == class_colour(
+            [0, 2][best]
+        )
 
 
-def test_truths_are_thin_and_white() -> None:
-    drawn = draw_boxes(grey(), np.array([[20.0, 40.0, 60.0, 90.0]]), None, None, CLASSES)
-    changed = (drawn != 60).any(-1)
-    assert (drawn[changed] == 255).all()
-    assert changed.sum() == 2 * 41 + 2 * 51 - 4  # the outline of 41 x 51 pixels, one pixel wide
+def test_names_are_readable_on_every_colour() -> None:
+    """The letters are as light as the plate is dark, or the other way round."""
+    for label in range(20):
+        plate = np.dot(class_colour(label), (0.299, 0.587, 0.114))
+        drawn = draw_boxes(grey(), np.array([[20.0, 40.0, 150.0, 90.0]]), np.array([label]), np.ones(1), ("WWW",) * 20)
+        letters = drawn[28:40, 22:50] @ (0.299, 0.587, 0.114)
+        assert np.abs(letters - plate).max() > 100
+
+
+def test_truths_beside_detections_are_dashed_and_named_below() -> None:
+    boxes = np.array([[20.0, 40.0, 60.0, 90.0], [90.0, 10.0, 150.0, 60.0]])
+    drawn = draw_dashed(grey(), boxes, np.array([0, 1]), np.array([False, True]), CLASSES)
+    edge = {tuple(pixel) for pixel in drawn[45:85, 20].tolist()}
+    assert edge == {WHITE, BLACK}
+    assert (drawn[95:104, 22:50] == WHITE).all(-1).mean() > 0.4 and (drawn[20:38, 15:70] == 60).all()
+    assert (drawn[65:74, 92:130] == GREY).all(-1).mean() > 0.3  # finding it is neither right nor wrong
+
+
+def test_the_legend_shows_both_lines() -> None:
+    line = legend(400, "truth", "found", "000012")
+    assert line.shape == (LEGEND_PX, 400, 3)
+    middle = line[LEGEND_PX // 2]
+    assert (middle == class_colour(0)).all(-1).sum() >= 20  # solid
+    white = (middle[:27] == WHITE).all(-1)
+    assert white.any() and not white.all() and (np.diff(white.astype(int)) == 1).sum() == 2  # two dashes
+    assert legend(60, "truth", "found", "a very long title").shape == (LEGEND_PX, 60, 3)
 
 
 @pytest.mark.parametrize(
@@ -50,13 +75,16 @@ def test_truths_are_thin_and_white() -> None:
     ],
 )
 def test_boxes_beyond_the_picture_are_drawn_as_far_as_they_go(box: list[float]) -> None:
-    for labels in (np.array([1]), None):
-        drawn = draw_boxes(grey(), np.array([box]), labels, np.array([0.9]), CLASSES)
+    one = np.array([1])
+    for drawn in (
+        draw_boxes(grey(), np.array([box]), one, np.array([0.9]), CLASSES),
+        draw_dashed(grey(), np.array([box]), one, one == 0, CLASSES),
+    ):
         assert drawn.shape == (120, 160, 3)
 
 
 def test_a_label_at_the_upper_border_stays_readable() -> None:
-    drawn = draw_boxes(grey(), np.array([[10.0, -5.0, 100.0, 60.0]]), np.array([0]), None, CLASSES)
+    drawn = draw_boxes(grey(), np.array([[10.0, -5.0, 100.0, 60.0]]), np.array([0]), np.ones(1), CLASSES)
     assert (drawn[0:10, 12:40] != 60).any(-1).mean() > 0.9
 
 
@@ -69,7 +97,8 @@ def test_no_boxes_leave_a_copy() -> None:
 def test_views_and_read_only_pictures_can_be_drawn_on() -> None:
     image = grey()[:, ::-1]
     image.flags.writeable = False
-    assert (draw_boxes(image, np.array([[20.0, 40.0, 60.0, 90.0]]), None, None, CLASSES) == 255).any()
+    for draw, last in ((draw_boxes, np.ones(1)), (draw_dashed, np.zeros(1, bool))):
+        assert (draw(image, np.array([[20.0, 40.0, 60.0, 90.0]]), np.array([0]), last, CLASSES) != 60).any()
 
 
 # ----------------------------------------------------------------------------------------------------------- truths

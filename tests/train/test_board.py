@@ -16,7 +16,7 @@ from train.board import Board, BoardConfig
 from train.coco import CocoScores
 from train.evaluate import Evaluation
 from train.loss import Losses
-from train.metrics import VocScores
+from train.metrics import Detections, VocScores
 
 BATCH = 8
 CLASSES = ("cat", "dog", "bird")
@@ -50,9 +50,13 @@ def run(shown: Board, values: list[float], rate: float = 1e-3, side: int = 416) 
 
 
 def evaluation(first: float = 0.5) -> Evaluation:
-    scores = VocScores(np.array([0.25, 1.0, np.nan]), np.array([first, 1.0, np.nan]), np.array([4, 4, 0]))
+    """A third of the cats is found at a score of .6, all dogs at any, there are no birds."""
+    right, wrong = (np.zeros((101, 3), np.int64) for _ in range(2))
+    right[:61, 0], wrong[:21, 0], right[:, 1] = 1, 3, 4
+    ap_11point, ap_area = np.array([0.25, 1.0, np.nan]), np.array([first, 1.0, np.nan])
+    scores = VocScores(ap_11point, ap_area, np.array([3, 4, 0]), np.zeros((101, 3)), right, wrong)
     pictures = [np.full((32, 32, 3), shade, np.uint8) for shade in (50, 200)]
-    return Evaluation(scores, None, pictures)
+    return Evaluation(scores, None, Detections.empty(), pictures)
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -149,7 +153,9 @@ def test_an_evaluation_by_cocos_protocol_shows_its_numbers_beside_vocs(
     twelve[3] = np.nan  # no small objects
     with board(tmp_path) as shown:
         run(shown, [1, 1, 1])
-        shown.log_evaluation(evaluation()._replace(coco=CocoScores(twelve, precision)), CLASSES, 1)
+        shown.log_evaluation(
+            evaluation()._replace(coco=CocoScores(twelve, precision, precision.mean((0, 1))[None])), CLASSES, 1
+        )
     assert points(tmp_path, "coco/AP") == [(24, 0.1)] and points(tmp_path, "coco/ARl") == [(24, 0.65)]
     assert points(tmp_path, "mAP/voc_area") == [(24, 0.75)]
     assert points(tmp_path, "AP/cat") == [(24, 0.25)] and points(tmp_path, "AP/dog") == [(24, 0.75)]

@@ -42,6 +42,7 @@ def score(found, truth, num_classes=1):
 def assert_equal_bits(one, other):
     np.testing.assert_array_equal(one.twelve, other.twelve)
     np.testing.assert_array_equal(one.precision_TRC, other.precision_TRC)
+    np.testing.assert_array_equal(one.ap_AC, other.ap_AC)
 
 
 def rows_of(table, chosen):
@@ -114,7 +115,7 @@ def test_what_is_found_exactly_scores_exactly_one():
     scores = coco_ap(
         Detections(images, labels, rng.uniform(size=600), boxes), Truths(images, labels, boxes, areas, none, none), 4
     )
-    assert scores.ap == 1.0 and (scores.ap_of_classes == 1.0).all()
+    assert scores.ap == 1.0 and (scores.ap_AC[0] == 1.0).all()
     assert (np.delete(scores.twelve, NAMES.index("AR1")) == 1.0).all()
 
 
@@ -129,7 +130,7 @@ def test_nothing_found_is_zero_and_nothing_to_find_unknown():
     scores = coco_ap(Detections.empty(), truth, 3)
     assert_equal_bits(scores, reference_scores(Detections.empty(), truth, 3))
     assert scores.ap == 0.0 and scores.twelve[NAMES.index("AR100")] == 0.0
-    np.testing.assert_array_equal(scores.ap_of_classes, [np.nan, 0.0, np.nan])
+    np.testing.assert_array_equal(scores.ap_AC[0], [np.nan, 0.0, np.nan])
     for found in (Detections.empty(), detections((0, 2, 0.9, BOX))):
         scores = coco_ap(found, rows_of(truth, truth.crowd), 3)
         assert np.isnan(scores.twelve).all() and scores.ap == 0.0
@@ -182,6 +183,14 @@ def random_case(rng):
 def test_equals_pycocotools_to_the_last_bit(seed):
     found, truth, num_classes = random_case(np.random.default_rng(seed))
     assert_equal_bits(coco_ap(found, truth, num_classes), reference_scores(found, truth, num_classes))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_classes_are_what_the_means_are_of(seed):
+    scores = coco_ap(*random_case(np.random.default_rng(seed)))
+    for name, ap_C in zip(("AP", "APs", "APm", "APl"), scores.ap_AC, strict=True):
+        mean = np.nanmean(ap_C) if (~np.isnan(ap_C)).any() else np.nan
+        assert scores.twelve[NAMES.index(name)] == pytest.approx(mean, rel=1e-12, nan_ok=True)
 
 
 @pytest.mark.parametrize("seed", range(20))

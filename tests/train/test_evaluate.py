@@ -51,10 +51,9 @@ with connect() as env:
     for index in indices:
         config = DataConfig(train="", val="", workers=0, batch=env.world_size)
         loader = Loader(index, config, seed=0, rank=env.rank, world_size=env.world_size, device=env.device)
-        evaluator = Evaluator(EvaluateConfig(side=96, batch=4, pictures=1, protocol="coco"), loader, env)
-        voc, coco, pictures = evaluator(step)
-        assert len(pictures) == (1 if env.rank == 0 else 0)
-        found, _ = evaluator._predict_share(step, None)
+        evaluator = Evaluator(EvaluateConfig(side=96, batch=4, pictures=2, protocol="coco"), loader, env)
+        voc, coco, everything, pictures = evaluator(step)
+        found, drawn = evaluator._predict_share(step, None)
         answers = {}
         for sample in np.unique(found.images).tolist():
             mine = found.images == sample
@@ -63,6 +62,12 @@ with connect() as env:
             answers[sample] = hashlib.sha256(answer).hexdigest()
         values = [voc.ap_area, voc.ap_11point, coco.twelve, coco.precision_TRC.ravel()]
         scores = [value.hex() for value in np.concatenate(values).tolist()]
+        if env.rank == 0:
+            assert set(everything.images.tolist()) == set(range(index.num_samples)) and len(pictures) == 2
+            digest = hashlib.sha256(b"".join(each.tobytes() for each in pictures)).hexdigest()
+            Path(sys.argv[1], f"pictures-{index.folder.name}-{env.world_size}").write_text(digest)
+        else:
+            assert len(everything.images) == len(pictures) == 0
         out = Path(sys.argv[1], f"{index.folder.name}-{env.world_size}-{env.rank}")
         out.write_text(json.dumps({"scores": scores, "answers": answers}))
 leave()
@@ -75,14 +80,14 @@ def test_the_same_bits_at_any_number_of_processes(drawn: Path, shards: Path, tmp
     script = tmp_path / "predict.py"
     script.write_text(textwrap.dedent(PREDICTING))
     val = read_voc(drawn, ["2007:val"])
-    write_shards(replace(val, records=val.records[:2]), tmp_path / "two", workers=1)
-    sets = {"val": 21, "two": 2}
+    write_shards(replace(val, records=val.records[:3]), tmp_path / "three", workers=1)
+    sets = {"val": 21, "three": 3}
     scores: dict[str, set[str]] = {name: set() for name in sets}
     answers: dict[str, list[dict[str, str]]] = {name: [] for name in sets}
     for processes in (1, 2, 3, 4):
         start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         done = subprocess.run(
-            [sys.executable, *start, str(script), str(tmp_path), str(shards / "val"), str(tmp_path / "two")],
+            [sys.executable, *start, str(script), str(tmp_path), str(shards / "val"), str(tmp_path / "three")],
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
             capture_output=True,
@@ -95,6 +100,8 @@ def test_the_same_bits_at_any_number_of_processes(drawn: Path, shards: Path, tmp
             assert sum(len(found["answers"]) for found in ranks) == count
             answers[name].append({key: value for found in ranks for key, value in found["answers"].items()})
     for name in sets:
+        digests = {(tmp_path / f"pictures-{name}-{processes}").read_text() for processes in (1, 2, 3, 4)}
+        assert len(digests) == 1  # the same images, whoever predicted them
         assert len(scores[name]) == 1  # of all ranks of all runs
         assert all(found == answers[name][0] for found in answers[name])
 
@@ -157,7 +164,7 @@ def test_the_main_number_is_that_of_the_protocol(index: ShardIndex, backend: Lit
     for protocol in ("voc", "coco"):
         config = EvaluateConfig(protocol=protocol, coco_backend=backend)  # type: ignore[arg-type]
         evaluator = Evaluator(config, loader_of(index), Environment())
-        evaluation = Evaluation(*evaluator._score(by_image_id(found, index)), [])
+        evaluation = Evaluation(*evaluator._score(found), [])
         assert evaluation.voc.map_area > 0.9
         if evaluation.coco is None:
             assert protocol == "voc" and evaluation.main == evaluation.voc.map_area

@@ -1,19 +1,23 @@
 """A trained network on a set, from a run or from weights, at several sizes."""
 
+import json
 import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
+from PIL import Image
 
 from data.index import ShardIndex
-from data.voc import read_voc
+from data.voc import read_voc as read_annotations
 from data.write import write_shards
-from tests.conftest import launch
-from train.cfg import as_config, read_cfg
+from tests.conftest import ROOT, launch
 from train.darknet import save_weights
+from train.evaluate import by_image_id, truths_of
+from train.metrics import voc_ap
 from train.model import YOLOv2
+from train.results import read_voc
 from train.score import main
 
 
@@ -33,15 +37,39 @@ def config(shards: Path, tmp_path: Path) -> Path:
     return path
 
 
-def test_weights_are_scored_at_every_size(config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_weights_are_scored_at_every_size_and_written_down(
+    config: Path, shards: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     save_weights(YOLOv2(6, 5, width=1 / 16), tmp_path / "net.weights")
-    main([str(config), "--sides", "64,96", f"weights={tmp_path}/net.weights"])
-    lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith(f"{tmp_path}/net.weights on ") and lines[1].split() == ["64", "px", "96", "px"]
-    assert [line.split()[0] for line in lines[2:8]] == ["circle", "cross", "ring", "square", "star", "triangle"]
-    assert lines[8].startswith("mAP@.5 ") and lines[9].startswith("mAP@.5 (11-point)")
-    columns = np.array([[float(cell) for cell in line.split()[-2:]] for line in lines[2:9]])
-    np.testing.assert_allclose(columns[:-1].mean(0), columns[-1], atol=0.01)
+    out = tmp_path / "new/out"
+    main([str(config), "--sides", "64,96", f"weights={tmp_path}/net.weights", "--out", str(out), "--results"])
+    printed = capsys.readouterr().out
+    index = ShardIndex.load(shards / "val")
+    objects = len(index.arrays["labels"])
+    assert printed.startswith(f"{tmp_path}/net.weights on {shards}/val: 21 images, {objects} objects\n\n")
+    told = json.loads((out / "scores.json").read_text())
+    assert told["weights"] == f"{tmp_path}/net.weights" and list(told["sides"]) == ["64", "96"]
+    for side, numbers in told["sides"].items():
+        assert f"\n{side} px  {100 * numbers['mAP@.5']:6.2f}" in printed
+        found, truths = read_voc(out / f"results-{side}", index), truths_of(index)
+        again = voc_ap(by_image_id(found, index), by_image_id(truths, index), 6)
+        assert again.map_area == pytest.approx(numbers["mAP@.5"], abs=1e-12)
+        assert sum(numbers["errors"].values()) > 0
+    assert Image.open(out / "curves.png").width > 500
+    main([str(config), f"weights={tmp_path}/net.weights", "--out", str(tmp_path / "plain")])
+    assert sorted(path.name for path in (tmp_path / "plain").iterdir()) == ["curves.png", "scores.json"]
+
+
+@pytest.mark.slow
+def test_processes_share_the_work_and_one_of_them_speaks(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_weights(YOLOv2(6, 5, width=1 / 16), tmp_path / "net.weights")
+    keys = [str(config), f"weights={tmp_path}/net.weights"]
+    main(keys)
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=3", "-m", "train.score"]
+    done = subprocess.run([*start, *keys], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout == capsys.readouterr().out, done.stderr[-2000:]
 
 
 @pytest.mark.slow
@@ -53,10 +81,16 @@ def test_a_run_is_scored_as_its_own_evaluation_was(
     main([str(tmp_path / "run")])
     printed = capsys.readouterr().out
     best = max(float(value) for value in logged)
-    assert f"{100 * best:.2f}" in printed.split("mAP@.5 ")[1].split("\n")[0]
+    assert f"64 px  {100 * best:6.2f}" in printed
 
 
 def test_what_there_is_not_is_named(config: Path, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="--results: expected --out FOLDER to write the files to"):
+        main([str(config), "--results"])
+    with pytest.raises(SystemExit, match=r"evaluate\.side=65: expected a multiple of 32 px"):
+        main([str(config), f"weights={tmp_path}/none.weights", "--sides", "64,65"])
+    with pytest.raises(SystemExit, match=r"none\.weights"):
+        main([str(config), f"weights={tmp_path}/none.weights"])
     with pytest.raises(SystemExit, match="expected a run folder or weights=FILE beside a config, found neither"):
         main([str(config)])
     (tmp_path / "run").mkdir()
@@ -76,13 +110,11 @@ def test_weights_that_somebody_trained_score_what_darknet_said(
     root = next(tmp_path.rglob("ImageSets")).parent
     names = sorted(path.stem for path in next(tmp_path.rglob("*.jpg")).parent.glob("*.jpg"))
     (root / "ImageSets/Main/test825.txt").write_text("\n".join(names))
-    index = write_shards(read_voc(root, ["test825"]), tmp_path / "shards")
+    index = write_shards(read_annotations(root, ["test825"]), tmp_path / "shards")
     assert index.num_samples == 825 and ShardIndex.load(tmp_path / "shards").digest == index.digest
-    (tmp_path / "net.yaml").write_text(
-        as_config(read_cfg(shared / "golden/darknet_real/tiny-yolov2-trial3.cfg"), "net")
-    )
-    weights = shared / "golden/darknet_real/tiny-yolov2-trial3.weights"
+    network = shared / "golden/darknet_real/tiny-yolov2-trial3"
     keys = [f"data.val={tmp_path}/shards", "data.resize=stretch", "data.workers=0", "step.precision=fp32"]
-    main([str(tmp_path / "net.yaml"), f"weights={weights}", *keys])
-    eleven_point = capsys.readouterr().out.splitlines()[-1].split()[-1]
-    assert float(eleven_point) == pytest.approx(33.9, abs=0.3)
+    main([f"{network}.cfg", f"weights={network}.weights", *keys, "--out", str(tmp_path / "out")])
+    (numbers,) = json.loads((tmp_path / "out/scores.json").read_text())["sides"].values()
+    assert 100 * numbers["mAP@.5 (11-point)"] == pytest.approx(33.9, abs=0.3)
+    assert f"224 px  {100 * numbers['mAP@.5']:6.2f}" in capsys.readouterr().out

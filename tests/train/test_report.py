@@ -1,0 +1,88 @@
+"""Tables, JSON and curves of made-up scores."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.index import ShardIndex
+from train.coco import coco_ap
+from train.errors import KINDS, find_errors
+from train.evaluate import truths_of
+from train.metrics import Detections, rows, voc_ap
+from train.report import Scored, as_json, tables, write_curves
+
+
+@pytest.fixture
+def found(index: ShardIndex) -> dict[int, Scored]:
+    """Half of the truths found at one side, a quarter at another; class 0 never, and class 2 has no truths."""
+    truths = truths_of(index)
+    truths = rows(truths, truths.labels != 2)
+    scored = {}
+    for side, every in ((416, 2), (96, 4)):
+        chosen = (np.arange(len(truths.labels)) % every == 0) & (truths.labels != 0)
+        scores = np.linspace(0.9, 0.5, chosen.sum())
+        detections = Detections(truths.images[chosen], truths.labels[chosen], scores, truths.boxes_xyxy_px[chosen])
+        args = detections, truths, len(index.classes)
+        scored[side] = Scored(voc_ap(*args), coco_ap(*args), find_errors(*args), detections)
+    return scored
+
+
+def cells(text: str, name: str) -> list[str]:
+    return next(line for line in text.splitlines() if line.startswith(f"{name} "))[len(name) :].split()
+
+
+def test_there_is_a_table_of_means_and_one_for_each_side(index: ShardIndex, found: dict[int, Scored]) -> None:
+    means, at_416, at_96, errors = tables(index, found).split("\n\n")
+    for side, scored in found.items():
+        values = cells(means, f"{side} px")
+        assert float(values[0]) == pytest.approx(100 * scored.voc.map_area, abs=0.006)
+        assert float(values[2]) == pytest.approx(100 * scored.coco.ap, abs=0.006)
+    for table, scored in ((at_416, found[416]), (at_96, found[96])):
+        for label, name in enumerate(index.classes):
+            values = cells(table, name)
+            assert values[0] == str(scored.voc.num_truths[label])
+            if label == 2:
+                assert set(values[1:]) == {"-"}
+            else:
+                assert float(values[1]) == pytest.approx(100 * scored.voc.ap_area[label], abs=0.006)
+                assert float(values[3]) == pytest.approx(100 * scored.coco.ap_AC[0, label], abs=0.006)
+    assert [line.split()[0] for line in errors.splitlines()[1:]] == list(KINDS)
+    missed = [int(scored.errors.counts_KC[-1].sum()) for scored in found.values()]
+    assert cells(errors, "missed")[1::2] == [f"({count:,})" for count in missed]
+    assert len({len(line) for line in at_416.splitlines()}) == 1  # columns end together
+
+
+def test_the_threshold_of_the_best_f1_keeps_all_that_is_right(index: ShardIndex, found: dict[int, Scored]) -> None:
+    voc = found[416].voc
+    for label in (1, 3):
+        share = voc.right_SC[0, label] / voc.num_truths[label]
+        told = as_json(index, found)["416"]["classes"][index.classes[label]]
+        assert told["best F1"] == pytest.approx(2 * share / (1 + share))  # nothing is wrong: precision 1
+        assert told["at score"] <= 0.9
+        kept = found[416].found.scores[found[416].found.labels == label]
+        assert told["at score"] <= kept.max()
+
+
+def test_json_has_null_for_what_is_not_known(index: ShardIndex, found: dict[int, Scored]) -> None:
+    numbers = json.loads(json.dumps(as_json(index, found), allow_nan=False))
+    assert list(numbers) == ["416", "96"]
+    circle, nothing = (numbers["416"]["classes"][index.classes[label]] for label in (0, 2))
+    assert circle["AP@.5"] == 0.0 and circle["errors"]["missed"] == circle["objects"] > 0
+    assert nothing["objects"] == 0 and nothing["AP@.5"] is None and nothing["AP@[.5:.95] small"] is None
+    assert numbers["96"]["mAP@.5"] == found[96].voc.map_area
+    assert numbers["96"]["errors cost"]["missed"] == found[96].errors.cost_K[-1]
+
+
+def test_curves_are_drawn_for_classes_with_objects(index: ShardIndex, found: dict[int, Scored], tmp_path: Path) -> None:
+    write_curves(tmp_path / "curves.png", index, found)
+    with Image.open(tmp_path / "curves.png") as image:
+        size = image.size
+    three = replace(index, classes=index.classes[:3])
+    few = {416: found[416]._replace(voc=replace(found[416].voc, num_truths=np.array([0, 9, 0, 0, 0, 0])))}
+    write_curves(tmp_path / "few.png", three, few)
+    with Image.open(tmp_path / "few.png") as image:
+        assert image.size[0] == size[0] and image.size[1] < size[1]

@@ -1,0 +1,120 @@
+"""From a run, a checkpoint or darknet's files to a network that is ready."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from launch.environment import Environment
+from train.checkpoint import Checkpoint, CheckpointConfig
+from train.config import Config, load
+from train.darknet import save_weights
+from train.model import YOLOv2, build_model
+from train.trained import find_trained, load_trained
+
+CFG = """
+[net]
+width=96
+height=96
+[convolutional]
+batch_normalize=1
+filters=4
+size=3
+stride=1
+pad=1
+activation=leaky
+{pools}
+[convolutional]
+filters=14
+size=1
+stride=1
+pad=1
+activation=linear
+[region]
+anchors=1,1, 2,2
+classes=2
+num=2
+""".replace("{pools}", 5 * "[maxpool]\nsize=2\nstride=2\n")
+
+
+class Weights:
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model = model
+
+    def state_dict(self) -> dict[str, object]:
+        return {"model": self.model.state_dict()}
+
+    def load_state_dict(self, state: object) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run with two checkpoints, of which the first was the best."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text(
+        "run: x\nanchors: [1, 1, 2, 2]\ndata: {train: t, val: v}\nmodel: {variant: tiny-voc, width: 0.0625}\n"
+    )
+    config = load(folder / "config.yaml", [])
+    for images, best in ((64, True), (128, False)):
+        torch.manual_seed(images)
+        weights = Weights(build_model(config.model, 2, 2))
+        checkpoint = Checkpoint(
+            folder / "checkpoints", CheckpointConfig(), Environment(), config.network(("a", "b")), step=weights
+        )
+        checkpoint.save(images, best=best)
+        checkpoint.wait()
+    return folder
+
+
+def first_weight(config: Config, path: Path) -> float:
+    return float(next(load_trained(config, path).model.parameters()).flatten()[0].detach())
+
+
+def test_a_run_gives_its_best_checkpoint_and_a_checkpoint_itself(run: Path) -> None:
+    config, path = find_trained(run, ["evaluate.side=96"])
+    assert path.name.startswith("best-000000064-") and config.evaluate.side == 96
+    newest = next((run / "checkpoints").glob("000000128-*.pt"))
+    assert find_trained(newest, [])[1] == newest
+    assert load_trained(config, path).classes == ("a", "b")
+    assert first_weight(config, path) != first_weight(config, newest)
+
+
+def test_weights_named_go_before_the_checkpoint_of_a_run(run: Path, tmp_path: Path) -> None:
+    config, path = find_trained(run, [f"weights={tmp_path}/net.weights"])
+    assert path == tmp_path / "net.weights"
+    model = build_model(config.model, 2, 2)
+    save_weights(model, path)
+    trained = load_trained(config, path, ("a", "b"))
+    assert trained.classes == ("a", "b")
+    torch.testing.assert_close(trained.model.state_dict(), model.state_dict())
+
+
+def test_darknets_own_two_files_are_enough(tmp_path: Path) -> None:
+    (tmp_path / "net.cfg").write_text(CFG)
+    config, path = find_trained(tmp_path / "net.cfg", [f"weights={tmp_path}/net.weights", "data.classes=[cat,dog]"])
+    assert config.evaluate.side == 96 and config.anchor_pairs == [(1, 1), (2, 2)]
+    model = build_model(config.model, 2, 2)
+    save_weights(model, path)
+    trained = load_trained(config, path)
+    assert trained.classes == ("cat", "dog")
+    torch.testing.assert_close(trained.model.state_dict(), model.state_dict())
+
+
+def test_what_is_missing_is_named(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected a run folder or weights=FILE beside a config, found neither"):
+        find_trained(run / "config.yaml", [])
+    (tmp_path / "stray.pt").touch()
+    with pytest.raises(ValueError, match="no config at"):
+        find_trained(tmp_path / "stray.pt", [])
+    config, path = find_trained(run, [])
+    with pytest.raises(ValueError, match=r"was trained on the classes a, b; the set at v holds b, a; choose a set of"):
+        load_trained(config, path, ("b", "a"))
+    save_weights(YOLOv2(2, 2, width=1 / 16), tmp_path / "net.weights")
+    with pytest.raises(ValueError, match=r"does not say what its classes are; name them: data.classes=\["):
+        load_trained(config, tmp_path / "net.weights")
+    for checkpoint in (run / "checkpoints").iterdir():
+        checkpoint.unlink()
+    with pytest.raises(ValueError, match=f"no checkpoint under {run}/checkpoints; train the run first"):
+        find_trained(run, [])

@@ -1,0 +1,107 @@
+"""Why detections are wrong and truths not found: the kinds of errors of TIDE, and what mAP loses to each.
+
+Bolya, Foley, Hays, Hoffman: "TIDE: A General Toolbox for Identifying Object Detection Errors" (arXiv 2008.08115, 2.2).
+A wrong detection is of the first kind that fits. `own` is its largest IoU with a truth of its class, `other` with one
+of another class; ignored truths do not exist here.
+
+    localisation  .1 <= own <= .5
+    confusion     other >= .5
+    duplicate     own > .5: a better detection has that truth
+    background    own, other <= .1
+    both          all else: of another class, and badly placed
+    missed        a truth that is not found, and that no localisation or confusion is about
+
+A kind costs what mAP@.5 (area) gains once all errors of it are put right, the others left (2.3). Localisations and
+confusions become right if their truth is still free, the best one for each truth; all other wrong detections go; missed
+truths are taken out of the count. The costs do not add up to what is lacking: repairs overlap.
+
+Differs from the authors' tidecv: right is what VOC's rule calls right (`train.metrics.judge`), AP is the area under the
+curve instead of 101 points, and a class that is missed wholly keeps its AP of 0.
+
+N detections, M truths, K kinds, C classes
+"""
+
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from train.metrics import Detections, Truths, best_of_pairs, iou_of_pairs, judge, pairs, rows, voc_scores
+
+KINDS = ("localisation", "confusion", "duplicate", "background", "both", "missed")
+LOCALISATION, CONFUSION, DUPLICATE, BACKGROUND, BOTH, MISSED = range(len(KINDS))
+FAINT_IOU = 0.1
+
+
+class Errors(NamedTuple):
+    kind_N: NDArray[np.int64]  # number in KINDS, -1 for what is right or ignored
+    missed_M: NDArray[np.bool_]
+    counts_KC: NDArray[np.int64]  # by the class that was said; missed: by that of the truth
+    cost_K: NDArray[np.float64]  # 0..1, of mAP@.5 (area)
+
+
+def find_errors(detections: Detections, truths: Truths, num_classes: int, iou_threshold: float = 0.5) -> Errors:
+    verdicts = judge(detections, truths, num_classes, iou_threshold)
+    wrong = np.flatnonzero(~verdicts.right_N & ~verdicts.ignored_N)
+    own, own_truth, other, other_truth = _overlaps(rows(detections, wrong), truths)
+    kind = np.select(
+        [
+            (own >= FAINT_IOU) & (own <= iou_threshold),
+            other >= iou_threshold,
+            own > iou_threshold,
+            np.maximum(own, other) <= FAINT_IOU,
+        ],
+        [LOCALISATION, CONFUSION, DUPLICATE, BACKGROUND],
+        BOTH,
+    )
+    kind_N, about_N = (np.full(len(detections.labels), -1) for _ in range(2))
+    kind_N[wrong] = kind
+    about_N[wrong] = np.select([kind == LOCALISATION, kind == CONFUSION], [own_truth, other_truth], -1)
+
+    free_M = ~truths.ignored
+    free_M[verdicts.truth_N[verdicts.right_N]] = False
+    missed_M = free_M.copy()
+    missed_M[about_N[about_N >= 0]] = False
+    counts_KC = np.stack([np.bincount(detections.labels[kind_N == k], minlength=num_classes) for k in range(MISSED)])
+    num_missed = np.bincount(truths.labels[missed_M], minlength=num_classes)
+
+    repaired_N = _best_for_each(detections, np.where(np.append(free_M, False)[about_N], about_N, -1))
+    labels_N = np.where(repaired_N, np.append(truths.labels, -1)[about_N], detections.labels)
+    num_truths = np.bincount(truths.labels[~truths.ignored], minlength=num_classes)
+
+    def map_without(kind: int, left: NDArray[np.int64]) -> float:
+        mine_N = kind_N == kind
+        repaired = mine_N & repaired_N
+        corrected = replace(detections, labels=np.where(repaired, labels_N, detections.labels))
+        counted_N = ~verdicts.ignored_N & (~mine_N | repaired)
+        return voc_scores(corrected, verdicts.right_N | repaired, counted_N, left).map_area
+
+    as_it_is = map_without(MISSED, num_truths)
+    costs = [map_without(k, num_truths) - as_it_is for k in range(MISSED)]
+    costs.append(map_without(MISSED, np.maximum(num_truths - num_missed, np.minimum(num_truths, 1))) - as_it_is)
+    return Errors(kind_N, missed_M, np.concatenate([counts_KC, num_missed[None]]), np.array(costs))
+
+
+def _overlaps(
+    wrong: Detections, truths: Truths
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Largest IoU with a truth of the own class and which it is, then the same of all other classes; 0 and -1: none."""
+    counted = np.flatnonzero(~truths.ignored)
+    anything = replace(wrong, labels=np.zeros_like(wrong.labels))
+    detection_P, place_P = pairs(anything, replace(rows(truths, counted), labels=np.zeros_like(counted)), 1)
+    truth_P = counted[place_P]
+    iou_P = iou_of_pairs(wrong.boxes_xyxy_px[detection_P], truths.boxes_xyxy_px[truth_P])
+    same_P = wrong.labels[detection_P] == truths.labels[truth_P]
+    own_truth, own = best_of_pairs(detection_P[same_P], truth_P[same_P], iou_P[same_P], len(wrong.labels))
+    other_truth, other = best_of_pairs(detection_P[~same_P], truth_P[~same_P], iou_P[~same_P], len(wrong.labels))
+    return own, own_truth, other, other_truth
+
+
+def _best_for_each(detections: Detections, truth_N: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """[N] whether a detection has the highest score of all that are about the same truth; -1 is none."""
+    order = np.lexsort((detections.images, -detections.scores))
+    order = order[truth_N[order] >= 0]
+    best_N = np.zeros(len(truth_N), np.bool_)
+    best_N[order[np.unique(truth_N[order], return_index=True)[1]]] = True
+    return best_N

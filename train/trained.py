@@ -1,0 +1,58 @@
+"""A trained network from where it lies: a run folder, a checkpoint in one, or a config beside `weights=FILE`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from train.checkpoint import best, read
+from train.config import Config, load
+from train.darknet import load_weights
+from train.model import YOLOv2, build_model
+from train.step import evaluated_weights
+
+
+class Trained(NamedTuple):
+    model: YOLOv2  # on the host, for training as it is built
+    classes: tuple[str, ...]
+
+
+def find_trained(target: Path, overrides: Sequence[str]) -> tuple[Config, Path]:
+    """The config and the file of numbers that go with it. ValueError where one of them is missing.
+
+    target: a run folder (its best checkpoint), RUN/checkpoints/NAME.pt, or a config, darknet's .cfg too. `weights=FILE`
+    among the overrides goes before a run's checkpoint.
+    """
+    is_checkpoint, weights_named = target.suffix == ".pt", any(each.startswith("weights=") for each in overrides)
+    run = target if target.is_dir() else target.parents[1] if is_checkpoint and len(target.parents) > 1 else None
+    config = load(run / "config.yaml" if run else target, list(overrides))
+    if is_checkpoint:
+        return config, target
+    if run and not weights_named:
+        checkpoint = best(run / "checkpoints")
+        if checkpoint is None:
+            raise ValueError(f"no checkpoint under {run / 'checkpoints'}; train the run first")
+        return config, checkpoint
+    if config.weights is None:
+        raise ValueError("expected a run folder or weights=FILE beside a config, found neither; name one")
+    return config, Path(config.weights)
+
+
+def load_trained(config: Config, path: Path, classes: Sequence[str] | None = None) -> Trained:
+    """classes: of the set that the network meets, if there is one; those of a checkpoint must be the same."""
+    if path.suffix != ".pt":
+        names = tuple(classes or config.data.classes or ())
+        if not names:
+            raise ValueError(f"{path} does not say what its classes are; name them: data.classes=[person,bicycle,...]")
+        model = build_model(config.model, len(names), len(config.anchor_pairs))
+        load_weights(model, path)
+        return Trained(model, names)
+    state = read(path)
+    names = tuple(state["network"]["classes"])
+    if classes is not None and names != tuple(classes):
+        raise ValueError(
+            f"{path} was trained on the classes {', '.join(names)}; the set at {config.data.val} holds "
+            f"{', '.join(classes)}; choose a set of the same classes in the same order"
+        )
+    model = build_model(config.model, len(names), len(config.anchor_pairs))
+    model.load_state_dict(evaluated_weights(state["step"]))
+    return Trained(model, names)
