@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from launch.meeting import meet, meeting_place
+from launch.roll import Roll
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -128,12 +129,19 @@ def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]
     backend = "cpu:gloo,cuda:nccl" if env.device.type == "cuda" else "gloo"  # host data never waits for the device
     if env.launcher == "srun":
         store = meet(*meeting_place(os.environ), env.rank, env.world_size, timeout)
-        dist.init_process_group(backend, store=store, rank=env.rank, world_size=env.world_size, timeout=timeout)
     else:
-        dist.init_process_group(backend, timeout=timeout)
-    yield env
-    # only after a clean end: with an error under way the others may sit in a collective, and closing waits for them
-    env.barrier()  # nobody closes while another still talks
+        store, _, _ = next(dist.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
+    dist.init_process_group(backend, store=store, rank=env.rank, world_size=env.world_size, timeout=timeout)
+    with Roll(store, env.rank, env.world_size) as roll:
+        try:
+            yield env
+            env.barrier()  # nobody closes while another still talks
+        except RuntimeError:  # torch's, for a process that has gone or does not answer
+            print(
+                f"{env}, ends with an error. Where the processes of this run were last:\n{roll.report()}",
+                file=sys.stderr,
+            )
+            raise  # without closing: the others may sit in a collective, and closing waits for them
     dist.destroy_process_group()
 
 

@@ -1,0 +1,104 @@
+"""What a process says of the others when they no longer answer."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from torch.distributed import HashStore, Store
+
+import launch.roll
+from launch.environment import Environment
+from launch.roll import Note, Roll, place
+from tests.conftest import ROOT
+from tests.servers import free_port
+
+
+def noted(notes: list[Note | None]) -> Store:
+    store = HashStore()
+    for rank, note in enumerate(notes):
+        if note:
+            store.set(f"roll/{rank}", json.dumps(note))
+    return store
+
+
+def test_a_silent_process_is_named_before_those_that_wait_for_it() -> None:
+    now = time.time()
+    waits = Note("n1", now, "train/loop.py:66 > launch/stop.py:83")
+    store = noted([waits, waits._replace(host="n2"), Note("n3", now - 100, "train/loop.py:68"), None])
+    assert Roll(store, 0, 4).report().splitlines() == [
+        "  rank 2 on n3: silent for 100 s, then in train/loop.py:68",
+        "  rank 3 was never there",
+        "  rank 0 on n1, 1 on n2: in train/loop.py:66 > launch/stop.py:83",
+    ]
+
+
+def test_many_processes_are_few_lines() -> None:
+    now = time.time()
+    store = noted([Note("n", now - 100 * (rank < 100), f"data/loader.py:{rank % 200 // 100}") for rank in range(256)])
+    lines = Roll(store, 0, 256).report().splitlines()
+    assert len(lines) == 10 and lines[7] == "  and 93 more that are silent"
+    assert lines[8].endswith("100 on n, 101 on n, 102 on n and 97 more: in data/loader.py:1")
+
+
+def test_a_store_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch.roll, "ANSWER_S", 0.2)
+    monkeypatch.setattr(Roll, "_read", lambda self, found: time.sleep(30))
+    assert "does not answer" in Roll(HashStore(), 0, 2).report()
+
+
+def test_a_place_is_the_calls_inside_this_program() -> None:
+    assert place(sys._getframe()) == place(None) == "other code"
+    assert re.fullmatch(r"launch/environment\.py:\d+", Environment().first(lambda: place(sys._getframe())))
+
+
+HANGS = """
+import os, signal, sys, time
+from datetime import timedelta
+import torch.distributed.distributed_c10d as c10d
+import launch.roll
+from launch.environment import connect
+from launch.stop import Stop
+from pathlib import Path
+
+launch.roll.EVERY_S, launch.roll.SILENT_S = 0.1, 1.0
+with connect() as env:
+    env.barrier()
+    c10d._set_pg_timeout(timedelta(seconds=4))
+    if env.rank == 1:
+        print(os.getpid(), flush=True)
+        time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGSTOP)
+    Stop(Path("nowhere"), env).agreed()
+"""
+
+
+def test_a_process_that_hangs_is_named_with_its_host(tmp_path: Path) -> None:
+    environ = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    environ |= {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", HANGS],
+            cwd=tmp_path,
+            env={**environ, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        _, said = processes[0].communicate(timeout=100)
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    host = socket.gethostname()
+    assert processes[0].returncode == 1
+    assert f"rank 0 of 2 on {host}, cpu, started by torchrun, ends with an error" in said
+    assert f"rank 1 on {host}: silent for " in said
+    assert f"rank 0 on {host}: in launch/stop.py:" in said and "> launch/environment.py:" in said
