@@ -149,16 +149,15 @@ class Loader:
 
     def blank_batches(self) -> Iterator[Batch]:
         """One of every side, the largest first, as `batches` would give it: to warm up with."""
-        local = self.config.batch // self.world_size
-        truths = torch.zeros(local, self.config.truth_slots, 5)
+        local, device = self.config.batch // self.world_size, self.device
+        truths = torch.zeros(local, self.config.truth_slots, 5, device=device)
         truths[..., 4] = -1
-        colours = torch.tensor([Colour()] * local) if self.colours_left else None
+        colours = torch.tensor([Colour()] * local, device=device) if self.colours_left else None
         for side in sorted(set(self.config.sides), reverse=True):
-            images, layout = torch.zeros(local, side, side, 3, dtype=torch.uint8), None
+            images, layout = torch.zeros(local, side, side, 3, dtype=torch.uint8, device=device), None
             if self.packed:
-                images = torch.zeros(side * side * 3, dtype=torch.uint8)
-                whole = layout_row(0, side, stretch(side, side, side))
-                layout = torch.tensor([whole] * local)
+                images = images[0].flatten()
+                layout = torch.tensor([layout_row(0, side, stretch(side, side, side))] * local, device=device)
             yield Batch(images, truths, torch.zeros(local, dtype=torch.int64), [], side, colours, layout)
 
     def evaluation_batches(self, side: int, batch: int, stopping: Callable[[], bool] = never) -> Iterator[Batch]:

@@ -1,7 +1,7 @@
 """Batches in memory that processes share: workers write, the training process reads, nothing is sent but a number.
 
 Handing a batch over through a queue costs a fresh shared segment each time, and its page faults more than half of what
-decoding costs. Slots are made once and stay; memory nobody has written to takes no room.
+decoding costs. Slots are made once and stay. Memory nobody has written to takes no room, unless a device has it locked.
 """
 
 import mmap

@@ -124,6 +124,20 @@ def test_neither_a_slow_copy_nor_a_slow_step_sees_another_batch(
     assert_equal(found, expected)
 
 
+@pytest.mark.gpu
+def test_a_copy_goes_beside_the_process() -> None:
+    """From memory that is not page-locked it would be over when the call is, however long it takes."""
+    slots = Slots(2, batch=2, truth_slots=2, pixel_bytes=2 * 416 * 416 * 3)
+    slots[0].pixels[:] = 7
+    transfer = Transfer(torch.device("cuda", 0), slots, packed=False, coloured=True)
+    with torch.cuda.stream(transfer._stream):
+        torch.cuda._sleep(1_000_000_000)
+    batch = transfer(0, plan_of(0)._replace(side=416), Filled(2 * 416 * 416 * 3, []))
+    assert not transfer._under_way[-1].query()
+    assert (batch.images == 7).all()
+    transfer.close()
+
+
 def test_memory_that_the_driver_does_not_lock_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data.transfer, "_runtime", lambda: SimpleNamespace(cudaHostRegister=lambda *_: 2))
     slots = Slots(2, batch=2, truth_slots=2, pixel_bytes=1000)
