@@ -42,6 +42,10 @@ class AugmentConfig:
             raise ValueError(
                 f"data.augment.scale_min={self.scale_min}, scale_max={self.scale_max}: expected 0 < min <= max"
             )
+        if not (0 <= self.flip <= 1 and 0 <= self.hue <= 1 and 0 <= self.min_size < 1):
+            raise ValueError(
+                f"data.augment.flip={self.flip}, hue={self.hue}, min_size={self.min_size}: expected each from 0 to 1"
+            )
         if self.saturation < 1 or self.exposure < 1:
             raise ValueError(
                 f"data.augment.saturation={self.saturation}, exposure={self.exposure}: expected factors >= 1"

@@ -59,9 +59,10 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not self.sides or any(side % 32 or side < 32 for side in self.sides):
             raise ValueError(f"data.sides={self.sides}: expected multiples of 32 px, the stride of the network")
-        for name in ("batch", "batches_per_side", "truth_slots", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"data.{name}={getattr(self, name)}: expected at least 1")
+        for name in ("batch", "batches_per_side", "truth_slots", "window", "workers", "max_faults"):
+            least = 0 if name in ("workers", "max_faults") else 1
+            if getattr(self, name) < least:
+                raise ValueError(f"data.{name}={getattr(self, name)}: expected at least {least}")
 
 
 def open_shards(address: str, classes: list[str] | None, staging: str | None) -> ShardIndex:

@@ -499,6 +499,8 @@ def test_classes_of_the_config_must_be_those_of_the_shards(shards: Path, index: 
         ({"batches_per_side": 0}, r"data\.batches_per_side=0: expected at least 1"),
         ({"truth_slots": 0}, r"data\.truth_slots=0: expected at least 1"),
         ({"window": 0}, r"data\.window=0: expected at least 1"),
+        ({"workers": -1}, r"data\.workers=-1: expected at least 0"),
+        ({"max_faults": -1}, r"data\.max_faults=-1: expected at least 0"),
     ],
 )
 def test_impossible_settings_are_refused(options: dict[str, Any], message: str) -> None:
