@@ -1,7 +1,6 @@
 """What a person sees of a run: one line on the console, TensorBoard under RUN/board. Rank 0 shows, others take part.
 
-The x axis is images seen, so that runs of different batch sizes lie over each other. A resumed run purges what an
-interrupted one had written beyond the position it resumes from: one value per point.
+The x axis is images seen, so that runs of different batch sizes lie over each other.
 """
 
 import sys
@@ -21,7 +20,9 @@ from launch.environment import Environment
 from train.checkpoint import newest
 from train.coco import NAMES
 from train.evaluate import Evaluation
+from train.events import Events
 from train.loss import Losses
+from train.step import Norms
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +49,15 @@ class Board:
         self._start = start
 
     def __enter__(self) -> "Board":
-        self._writer = self._console = None
+        self._events = self._console = None
         if self.env.rank == 0:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # What is at `start` was written before the checkpoint there, which is not evaluated again.
-            self._writer = SummaryWriter(str(self.folder), purge_step=self._start + 1 if self._start else 0)
+            self._events = Events(self.folder, self._start, self.settings)
             self._console = _Console(self._start, self.stop)
-            _write_settings(self._writer, self.settings)
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._writer is not None:
-            self._writer.close()
+        if self._events is not None:
+            self._events.close()
         if self._console is not None:
             self._console.close()
 
@@ -102,24 +99,25 @@ class Board:
             )
         return Losses(*mean.unbind())
 
-    def log(self, rate: float, side: int) -> None:
+    def log(self, rate: float, side: int, norms: Norms) -> None:
         """Means over the batches since the last line and over all processes. The one place where training waits."""
         losses = self.mean_losses()
         assert losses is not None, "a line without batches"
         elapsed = time.perf_counter() - self._since
         speed = (self.images - self._logged_images) / elapsed
         share = self._waited / elapsed
-        if self._writer is not None and self._console is not None:
+        if self._events is not None and self._console is not None:
+            as_darknet = {name: float(value) for name, value in losses.as_darknet.items()}
             values = {f"loss/{name}": float(getattr(losses, name)) for name in Losses._fields[:6]}
             values["loss/total"] = float(losses.total)
-            values |= {f"darknet/{name}": float(value) for name, value in losses.as_darknet.items()}
+            values |= {f"darknet/{name}": value for name, value in as_darknet.items()}
             values |= {"train/rate": rate, "train/side": side}
+            values |= {f"train/{name}_norm": float(norm) for name, norm in norms._asdict().items()}
             values |= {"speed/images_per_s": speed, "speed/data_wait_share": share}
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, self.images)
+            self._events.scalars(values, self.images)
             self._console.line(
                 self.images,
-                f"loss {float(losses.total):8.3f}  iou {values['darknet/Avg IOU']:.2f}  rate {rate:.1e}  side {side}  "
+                f"loss {float(losses.total):8.3f}  iou {as_darknet['Avg IOU']:.2f}  rate {rate:.1e}  side {side}  "
                 f"{speed:6.1f} images/s  waits {share:4.0%}",
             )
         self._losses = []
@@ -127,23 +125,25 @@ class Board:
         self._since, self._logged_images = time.perf_counter(), self.images
 
     def log_evaluation(self, evaluation: Evaluation, classes: tuple[str, ...], epoch: int) -> None:
-        if self._writer is None or self._console is None:
+        if self._events is None or self._console is None:
             return
         voc, coco = evaluation.voc, evaluation.coco
+        of_classes = dict(zip(classes, evaluation.ap_of_classes.tolist(), strict=True))
         values = {"mAP/voc_area": voc.map_area, "mAP/voc_11point": voc.map_11point}
-        values |= {f"coco/{name}": value for name, value in zip(NAMES, coco.twelve, strict=True)} if coco else {}
-        values |= {f"AP/{name}": value for name, value in zip(classes, evaluation.ap_of_classes, strict=True)}
-        for name, value in values.items():
-            if np.isfinite(value):
-                self._writer.add_scalar(name, value, self.images)
+        if coco:
+            values["mAP/coco"] = coco.ap
+            values |= {f"coco/{name}": value for name, value in zip(NAMES, coco.twelve.tolist(), strict=True)}
+        values |= {f"AP/{name}": value for name, value in of_classes.items()}
+        self._events.scalars(values, self.images)
+        self._events.curves(voc, classes, self.images)
         for number, picture in enumerate(evaluation.pictures):
-            self._writer.add_image(f"validation/{number}", picture, self.images, dataformats="HWC")
-        self._writer.flush()
+            self._events.picture(f"validation/{number}", picture, self.images)
+        self._events.flush()
         self._console.line(
             self.images,
             f"epoch {epoch}: {f'AP@[.5:.95] {coco.ap:.4f}  ' if coco else ''}"
             f"mAP@.5 {voc.map_area:.4f} (11-point {voc.map_11point:.4f})  "
-            + "  ".join(f"{name} {value:.2f}" for name, value in zip(classes, evaluation.ap_of_classes, strict=True)),
+            + "  ".join(f"{name} {value:.2f}" for name, value in of_classes.items()),
             keep=True,
         )
 
@@ -181,14 +181,3 @@ class _Console:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.stop()
-
-
-def _write_settings(writer: Any, settings: dict[str, Any]) -> None:
-    """The hparams of the run, in its own event file (SummaryWriter.add_hparams would open a second run beside it)."""
-    from torch.utils.tensorboard.summary import hparams
-
-    plain = {
-        name: value if isinstance(value, int | float | str | bool) else str(value) for name, value in settings.items()
-    }
-    for summary in hparams(plain, {"mAP/voc_area": 0.0}):
-        writer.file_writer.add_summary(summary)

@@ -66,7 +66,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
             losses = step(batch, progress.images)
             progress.images += config.data.batch
             if board.add(losses, progress.images) or progress.evaluation_due(per_epoch):
-                board.log(learning_rate(progress.images, config.schedule), batch.side)
+                board.log(learning_rate(progress.images, config.schedule), batch.side, step.norms())
                 if checkpoint.due(progress.images) and not progress.evaluation_due(per_epoch):
                     checkpoint.save(progress.images)
         finished = progress.images >= last and not progress.evaluation_due(per_epoch)

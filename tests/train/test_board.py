@@ -17,9 +17,11 @@ from train.coco import CocoScores
 from train.evaluate import Evaluation
 from train.loss import Losses
 from train.metrics import Detections, VocScores
+from train.step import Norms
 
 BATCH = 8
 CLASSES = ("cat", "dog", "bird")
+NORMS = Norms(gradient=torch.tensor(0.5), weights=torch.tensor(40.0))
 SETTINGS = {"run": "runs/x", "data.batch": 8, "schedule.rate": 1e-3, "anchors": [1.0, 2.0], "weights": None}
 
 
@@ -46,7 +48,7 @@ def run(shown: Board, values: list[float], rate: float = 1e-3, side: int = 416) 
     for value in values:
         images += BATCH
         if shown.add(losses(value), images):
-            shown.log(rate, side)
+            shown.log(rate, side, NORMS)
 
 
 def evaluation(first: float = 0.5) -> Evaluation:
@@ -83,16 +85,18 @@ def test_a_line_is_due_every_so_many_batches(tmp_path: Path) -> None:
         for batch in range(1, 8):
             due.append(shown.add(losses(1), batch * BATCH))
             if due[-1]:
-                shown.log(1e-3, 416)
+                shown.log(1e-3, 416, NORMS)
     assert due == [False, False, True, False, False, True, False]
 
 
-def test_rate_side_and_speed_are_recorded_over_images(tmp_path: Path) -> None:
+def test_rate_side_norms_and_speed_are_recorded_over_images(tmp_path: Path) -> None:
     with board(tmp_path) as shown:
         run(shown, [1, 1], rate=2.5e-4, side=320)
         run(shown, [1, 1], rate=5e-4, side=608)
     assert points(tmp_path, "train/rate") == [(16, 2.5e-4), (32, 5e-4)]
     assert points(tmp_path, "train/side") == [(16, 320), (32, 608)]
+    assert points(tmp_path, "train/gradient_norm") == [(16, 0.5), (32, 0.5)]
+    assert points(tmp_path, "train/weights_norm") == [(16, 40), (32, 40)]
     for tag in ("speed/images_per_s", "speed/data_wait_share"):
         assert [event.step for event in events(tmp_path).Scalars(tag)] == [16, 32]
 
@@ -101,9 +105,17 @@ def test_what_darknet_prints_is_averaged_over_the_truths_of_all_batches(tmp_path
     with board(tmp_path, every=2) as shown:
         shown.add(losses(1), 8)
         shown.add(losses(1, truths=12, iou=3, recall=1, class_score=2, object_score=3, any_score=0.375), 16)
-        shown.log(1e-3, 416)
+        shown.log(1e-3, 416, NORMS)
     for name, value in {"Avg IOU": 6, "Avg Recall": 4, "Class": 4, "Obj": 4, "No Obj": 4}.items():
         assert points(tmp_path, f"darknet/{name}") == [(16, value / 16)]
+
+
+def test_a_gradient_that_fp16_scaling_left_out_is_no_point(tmp_path: Path) -> None:
+    with board(tmp_path, every=1) as shown:
+        for number, norm in enumerate((1.0, float("inf"), 2.0), 1):
+            shown.add(losses(1), 8 * number)
+            shown.log(1e-3, 416, Norms(torch.tensor(norm), torch.tensor(1.0)))
+    assert points(tmp_path, "train/gradient_norm") == [(8, 1), (24, 2)]
 
 
 def test_images_per_second_are_those_of_the_interval(tmp_path: Path) -> None:
@@ -124,7 +136,7 @@ def test_images_per_second_are_those_of_the_interval(tmp_path: Path) -> None:
 def test_batches_without_an_object_are_shown_too(tmp_path: Path) -> None:
     with board(tmp_path, every=1) as shown:
         shown.add(losses(1, truths=0, iou=0, recall=0, class_score=0, object_score=0), BATCH)
-        shown.log(1e-3, 416)
+        shown.log(1e-3, 416, NORMS)
     for name in ("Avg IOU", "Avg Recall", "Class", "Obj"):
         assert points(tmp_path, f"darknet/{name}") == [(8, 0)]
 
@@ -141,7 +153,7 @@ def test_an_evaluation_is_recorded_class_by_class_with_its_pictures(tmp_path: Pa
     assert sorted(tags["images"]) == ["validation/0", "validation/1"]
     (picture,) = events(tmp_path).Images("validation/1")
     assert (picture.step, picture.width, picture.height) == (24, 32, 32)
-    assert picture.encoded_image_string.startswith(b"\x89PNG")
+    assert picture.encoded_image_string.startswith(b"\xff\xd8")  # JPEG
 
 
 def test_an_evaluation_by_cocos_protocol_shows_its_numbers_beside_vocs(
@@ -156,6 +168,7 @@ def test_an_evaluation_by_cocos_protocol_shows_its_numbers_beside_vocs(
         shown.log_evaluation(
             evaluation()._replace(coco=CocoScores(twelve, precision, precision.mean((0, 1))[None])), CLASSES, 1
         )
+    assert points(tmp_path, "mAP/coco") == [(24, 0.1)]
     assert points(tmp_path, "coco/AP") == [(24, 0.1)] and points(tmp_path, "coco/ARl") == [(24, 0.65)]
     assert points(tmp_path, "mAP/voc_area") == [(24, 0.75)]
     assert points(tmp_path, "AP/cat") == [(24, 0.25)] and points(tmp_path, "AP/dog") == [(24, 0.75)]
@@ -187,24 +200,6 @@ def test_a_run_started_over_leaves_nothing_of_the_one_before(tmp_path: Path) -> 
     assert points(tmp_path, "loss/xy") == [(16, 2)]
 
 
-@pytest.mark.parametrize("start", [0, 32])
-def test_the_settings_are_there_for_the_hparams_page(tmp_path: Path, start: int) -> None:
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-
-    with board(tmp_path, start):
-        pass
-    summaries = events(tmp_path).summary_metadata
-    started = HParamsPluginData.FromString(summaries["_hparams_/session_start_info"].plugin_data.content)
-    assert summaries["_hparams_/session_start_info"].plugin_data.plugin_name == "hparams"
-    found = started.session_start_info.hparams
-    assert found["data.batch"].number_value == 8 and found["schedule.rate"].number_value == 1e-3
-    assert found["run"].string_value == "runs/x"
-    assert found["anchors"].string_value == "[1.0, 2.0]" and found["weights"].string_value == "None"
-    experiment = HParamsPluginData.FromString(summaries["_hparams_/experiment"].plugin_data.content)
-    assert [metric.name.tag for metric in experiment.experiment.metric_infos] == ["mAP/voc_area"]
-    assert len(list(tmp_path.iterdir())) == 1  # one event file: no second run beside it
-
-
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_term_that_is_no_number_ends_the_run_with_its_name(tmp_path: Path, value: float) -> None:
     with board(tmp_path, start=80) as shown:
@@ -213,7 +208,7 @@ def test_a_term_that_is_no_number_ends_the_run_with_its_name(tmp_path: Path, val
         shown.add(losses(1), 112)
         expected = r"infinite between images 96 and 112: wh, classes on rank 0; .* lower schedule\.rate"
         with pytest.raises(FloatingPointError, match=expected):
-            shown.log(1e-3, 416)
+            shown.log(1e-3, 416, NORMS)
     assert points(tmp_path, "loss/wh") == [(96, 1)]
 
 
@@ -222,7 +217,7 @@ def test_the_rank_with_the_bad_term_is_named(tmp_path: Path, monkeypatch: pytest
     with board(tmp_path, every=1) as shown:
         shown.add(losses(1, prior=float("nan")), 8)
         with pytest.raises(FloatingPointError, match=r"between images 0 and 8: prior on rank 1; xy on rank 2;"):
-            shown.log(1e-3, 416)
+            shown.log(1e-3, 416, NORMS)
 
 
 def test_other_ranks_take_part_and_show_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
