@@ -20,7 +20,7 @@ from launch.environment import Environment
 from train.checkpoint import newest
 from train.coco import NAMES
 from train.evaluate import Evaluation
-from train.events import Events
+from train.events import GLANCE, Events
 from train.loss import Losses
 from train.step import Norms
 
@@ -109,7 +109,7 @@ class Board:
         if self._events is not None and self._console is not None:
             as_darknet = {name: float(value) for name, value in losses.as_darknet.items()}
             values = {f"loss/{name}": float(getattr(losses, name)) for name in Losses._fields[:6]}
-            values["loss/total"] = float(losses.total)
+            values[GLANCE + "loss"] = float(losses.total)
             values |= {f"darknet/{name}": value for name, value in as_darknet.items()}
             values |= {"train/rate": rate, "train/side": side}
             values |= {f"train/{name}_norm": float(norm) for name, norm in norms._asdict().items()}
@@ -129,15 +129,15 @@ class Board:
             return
         voc, coco = evaluation.voc, evaluation.coco
         of_classes = dict(zip(classes, evaluation.ap_of_classes.tolist(), strict=True))
-        values = {"mAP/voc_area": voc.map_area, "mAP/voc_11point": voc.map_11point}
+        values = {GLANCE + "mAP": evaluation.main, "mAP/voc_area": voc.map_area, "mAP/voc_11point": voc.map_11point}
         if coco:
             values["mAP/coco"] = coco.ap
             values |= {f"coco/{name}": value for name, value in zip(NAMES, coco.twelve.tolist(), strict=True)}
-        values |= {f"AP/{name}": value for name, value in of_classes.items()}
+        values |= {f"class AP/{name}": value for name, value in of_classes.items()}
         self._events.scalars(values, self.images)
         self._events.curves(voc, classes, self.images)
         for number, picture in enumerate(evaluation.pictures):
-            self._events.picture(f"validation/{number}", picture, self.images)
+            self._events.picture(f"{GLANCE}picture {number}", picture, self.images)
         self._events.flush()
         self._console.line(
             self.images,

@@ -15,18 +15,20 @@ from train.metrics import SCORES, VocScores
 
 JPEG_QUALITY = 90  # a photograph as PNG is ten times as large, and there are some for every epoch
 
+GLANCE = "At a glance/"  # sorts before all others: TensorBoard opens on it
+
 #: The page "Custom Scalars": {category: {chart: patterns of names}}
 LAYOUT = {
     "At a glance": {
-        "loss": ["loss/total"],
-        "mAP": ["mAP/.*"],
-        "AP of each class": ["AP/.*"],
+        "loss": [GLANCE + "loss"],
+        "mAP": [GLANCE + "mAP", "mAP/.*"],
+        "AP of each class": ["class AP/.*"],
     },
     "What the network sees, as darknet prints it": {
         "boxes: Avg IOU, Avg Recall": ["darknet/Avg .*"],
         "objectness with and without an object, and the class": ["darknet/(Obj|No Obj|Class)"],
     },
-    "Loss": {"its terms": ["loss/(?!total).*"]},
+    "Loss": {"its terms": ["loss/.*"]},
     "Training": {
         "rate": ["train/rate"],
         "side of the input, px": ["train/side"],
@@ -65,7 +67,7 @@ class Events:
             right, wrong = scores.right_SC[:, label], scores.wrong_SC[:, label]
             missed = scores.num_truths[label] - right
             rates = scores.precision_SC[:, label], scores.recall_SC[:, label]
-            name, unknown = f"precision and recall/{classes[label]}", np.zeros_like(right)
+            name, unknown = f"precision over recall/{classes[label]}", np.zeros_like(right)
             self._writer.add_pr_curve_raw(name, right, wrong, unknown, missed, *rates, images, len(SCORES))
 
     def picture(self, name: str, image: NDArray[np.uint8], images: int) -> None:

@@ -76,7 +76,7 @@ def test_losses_are_averaged_between_two_lines(tmp_path: Path) -> None:
         run(shown, [1, 2, 3, 7, 100])  # the last one is on no line yet
     for term in ("xy", "wh", "objectness", "no_objectness", "classes", "prior"):
         assert points(tmp_path, f"loss/{term}") == [(16, 1.5), (32, 5)]
-    assert points(tmp_path, "loss/total") == [(16, 9), (32, 30)]
+    assert points(tmp_path, "At a glance/loss") == [(16, 9), (32, 30)]
 
 
 def test_a_line_is_due_every_so_many_batches(tmp_path: Path) -> None:
@@ -146,12 +146,13 @@ def test_an_evaluation_is_recorded_class_by_class_with_its_pictures(tmp_path: Pa
         run(shown, [1, 1, 1])
         shown.log_evaluation(evaluation(), CLASSES, 1)
     assert points(tmp_path, "mAP/voc_area") == [(24, 0.75)]
+    assert points(tmp_path, "At a glance/mAP") == [(24, 0.75)]
     assert points(tmp_path, "mAP/voc_11point") == [(24, 0.625)]
-    assert points(tmp_path, "AP/cat") == [(24, 0.5)] and points(tmp_path, "AP/dog") == [(24, 1)]
+    assert points(tmp_path, "class AP/cat") == [(24, 0.5)] and points(tmp_path, "class AP/dog") == [(24, 1)]
     tags = events(tmp_path).Tags()
-    assert "AP/bird" not in tags["scalars"]  # a class without a truth has no AP
-    assert sorted(tags["images"]) == ["validation/0", "validation/1"]
-    (picture,) = events(tmp_path).Images("validation/1")
+    assert "class AP/bird" not in tags["scalars"]  # a class without a truth has no AP
+    assert sorted(tags["images"]) == ["At a glance/picture 0", "At a glance/picture 1"]
+    (picture,) = events(tmp_path).Images("At a glance/picture 1")
     assert (picture.step, picture.width, picture.height) == (24, 32, 32)
     assert picture.encoded_image_string.startswith(b"\xff\xd8")  # JPEG
 
@@ -168,10 +169,10 @@ def test_an_evaluation_by_cocos_protocol_shows_its_numbers_beside_vocs(
         shown.log_evaluation(
             evaluation()._replace(coco=CocoScores(twelve, precision, precision.mean((0, 1))[None])), CLASSES, 1
         )
-    assert points(tmp_path, "mAP/coco") == [(24, 0.1)]
+    assert points(tmp_path, "mAP/coco") == points(tmp_path, "At a glance/mAP") == [(24, 0.1)]
     assert points(tmp_path, "coco/AP") == [(24, 0.1)] and points(tmp_path, "coco/ARl") == [(24, 0.65)]
     assert points(tmp_path, "mAP/voc_area") == [(24, 0.75)]
-    assert points(tmp_path, "AP/cat") == [(24, 0.25)] and points(tmp_path, "AP/dog") == [(24, 0.75)]
+    assert points(tmp_path, "class AP/cat") == [(24, 0.25)] and points(tmp_path, "class AP/dog") == [(24, 0.75)]
     assert "coco/APs" not in events(tmp_path).Tags()["scalars"]
     assert "epoch 1: AP@[.5:.95] 0.1000  mAP@.5 0.7500" in capsys.readouterr().out
 
@@ -187,8 +188,8 @@ def test_a_resumed_run_leaves_one_value_at_every_place(tmp_path: Path) -> None:
         run(shown, [3, 3, 3, 3, 3, 3])
         shown.log_evaluation(evaluation(0.9), CLASSES, 2)
     assert points(tmp_path, "loss/xy") == [(16, 1), (32, 1), (48, 3), (64, 3), (80, 3)]
-    assert points(tmp_path, "AP/cat") == [(32, 0.5), (80, 0.9)]
-    assert [event.step for event in events(tmp_path).Images("validation/0")] == [32, 80]
+    assert points(tmp_path, "class AP/cat") == [(32, 0.5), (80, 0.9)]
+    assert [event.step for event in events(tmp_path).Images("At a glance/picture 0")] == [32, 80]
 
 
 def test_a_run_started_over_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:

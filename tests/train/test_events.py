@@ -36,8 +36,12 @@ def test_every_chart_of_the_layout_has_its_names_and_every_name_its_chart(tmp_pa
     assert all(shown_by.values())
     charted = [name for shown in shown_by.values() for name in shown]
     assert sorted(charted) == sorted(set(names) - {name for name in names if name.startswith("coco/")})
-    first = next(iter(LAYOUT.values()))
-    assert [*first][:2] == ["loss", "mAP"]
+    assert [*next(iter(LAYOUT.values()))][:2] == ["loss", "mAP"]
+    everything = [*names, *read(tmp_path).Tags()["images"]]
+    assert min(everything) == "At a glance/loss"  # TensorBoard opens on the first group
+    assert sorted(name for name in everything if name.startswith("At a glance/")) == [
+        "At a glance/loss", "At a glance/mAP", "At a glance/picture 0", "At a glance/picture 1",
+    ]  # fmt: skip
 
 
 def test_the_layout_is_written(tmp_path: Path) -> None:
@@ -46,7 +50,7 @@ def test_the_layout_is_written(tmp_path: Path) -> None:
     layout = Layout.FromString(make_ndarray(event.tensor_proto).item())
     assert [category.title for category in layout.category] == list(LAYOUT)
     chart = layout.category[0].chart[1]
-    assert chart.title == "mAP" and list(chart.multiline.tag) == ["mAP/.*"]
+    assert chart.title == "mAP" and list(chart.multiline.tag) == ["At a glance/mAP", "mAP/.*"]
 
 
 def test_curves_are_counts_at_a_hundred_thresholds(tmp_path: Path) -> None:
@@ -55,10 +59,10 @@ def test_curves_are_counts_at_a_hundred_thresholds(tmp_path: Path) -> None:
     events.close()
     found = read(tmp_path)
     assert sorted(name for name in found.Tags()["tensors"] if "/" in name and not name.startswith("_")) == [
-        "precision and recall/cat",
-        "precision and recall/dog",
+        "precision over recall/cat",
+        "precision over recall/dog",
     ]
-    (event,) = found.Tensors("precision and recall/cat")
+    (event,) = found.Tensors("precision over recall/cat")
     right, wrong, _, missed, precision, recall = make_ndarray(event.tensor_proto)
     assert event.step == 24 and len(right) == 101
     assert right.tolist() == [1] * 61 + [0] * 40 and wrong.tolist() == [3] * 21 + [0] * 80
@@ -71,9 +75,9 @@ def test_pictures_look_as_they_were_drawn(tmp_path: Path) -> None:
     image = np.zeros((40, 60, 3), np.uint8)
     image[:20] = (200, 30, 30)
     events = Events(tmp_path, 0, SETTINGS)
-    events.picture("validation/0", image, 8)
+    events.picture("At a glance/picture 0", image, 8)
     events.close()
-    (event,) = read(tmp_path).Images("validation/0")
+    (event,) = read(tmp_path).Images("At a glance/picture 0")
     again = cv2.imdecode(np.frombuffer(event.encoded_image_string, np.uint8), cv2.IMREAD_COLOR_RGB)
     assert (event.width, event.height) == (60, 40)
     assert np.abs(again.astype(int) - image).mean() < 3

@@ -151,7 +151,7 @@ def test_a_run_leaves_its_config_checkpoints_and_board_and_a_finished_one_does_n
     run = tmp_path / "run"
     launch(str(config), f"run={run}", "epochs=2")
     assert (run / "config.yaml").exists() and list((run / "checkpoints").glob("best-*.pt"))
-    assert {"loss/total", "train/side", "speed/data_wait_share", "mAP/voc_11point"} <= scalars(run).keys()
+    assert {"At a glance/loss", "train/side", "speed/data_wait_share", "mAP/voc_11point"} <= scalars(run).keys()
     before = {path: path.stat().st_mtime_ns for path in (run / "checkpoints").iterdir()}
     assert "images/s" not in launch(str(config), f"run={run}", "epochs=2").stdout
     assert before == {path: path.stat().st_mtime_ns for path in (run / "checkpoints").iterdir()}
