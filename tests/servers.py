@@ -91,7 +91,8 @@ class Liar:
 
     a number: closes the connection after so many bytes; "503", "404": answers that; "html": a friendly page;
     "altered": one other byte; "longer", "shorter": another file; "no range": sends everything; "other range": sends
-    what it was not asked for; "no length": drops half way without having said how much was to come.
+    what it was not asked for; "strange range": says so in words of its own; "no length": drops half way without having
+    said how much was to come.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
@@ -145,7 +146,9 @@ class Liar:
             return
         start = start - 1 if does == "other range" else start
         handler.send_response(206 if asked and does != "no range" else 200)
-        if asked and does != "no range":
+        if does == "strange range":
+            handler.send_header("Content-Range", "the rest")
+        elif asked and does != "no range":
             handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
         if does != "no length":
             handler.send_header("Content-Length", str(len(data) - start))

@@ -190,6 +190,12 @@ def test_a_whole_set_by_command(
         main(liar.address.replace("/set", "/nowhere"), str(tmp_path))
 
 
+def test_the_command_without_a_folder_says_what_it_takes() -> None:
+    command = [sys.executable, "-m", "data.remote", "http://host/set"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (1, "error: expected python -m data.remote ADDRESS STAGING\n")
+
+
 def test_two_processes_share_one_copy(shards: Path, index: ShardIndex, tmp_path: Path) -> None:
     with nginx(shards, tmp_path / "nginx", "400k") as address:
         both = [bring(f"{address}/train", tmp_path / "staging") for _ in range(2)]
