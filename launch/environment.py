@@ -46,11 +46,15 @@ class Environment:
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process. All processes must call it at the same place."""
+        return bool(self.max(int(flag)))
+
+    def max(self, number: int) -> int:
+        """The largest of all processes, which must call it at the same place."""
         if self.world_size == 1:
-            return flag
-        raised = torch.tensor([int(flag)])
-        dist.all_reduce(raised, dist.ReduceOp.MAX)
-        return bool(raised.item())
+            return number
+        largest = torch.tensor([number])
+        dist.all_reduce(largest, dist.ReduceOp.MAX)
+        return int(largest.item())
 
     def gather(self, value: T) -> list[T]:
         """Everyone's value, in rank order, on rank 0; an empty list elsewhere."""

@@ -21,6 +21,7 @@ from launch.environment import Environment
 WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # what Slurm, torchrun and cloud agents send
 LOOK_EVERY_S = 1.0  # at the file: it may lie on a slow shared disk
 PATIENCE_S = 120.0  # with an attempt that is still saving
+READY, WAITS, STOPS = range(3)  # what a process says to the others
 
 
 class Stop:
@@ -30,6 +31,7 @@ class Stop:
         self.run, self.env = run, env
         self._warned = False
         self._looked = 0.0
+        self._over = False
 
     def __enter__(self) -> "Stop":
         self._previous = {number: signal.signal(number, self._raise_flag) for number in WARNINGS}
@@ -81,8 +83,24 @@ class Stop:
         return self._warned
 
     def agreed(self) -> bool:
-        """Whether any process was asked to stop. All must call it at the same place, and get the same answer."""
-        return self.env.any(self.requested)
+        """Whether any process was asked to stop. All must call it at the same place, and get the same answer.
+
+        Goes on asking while a process is `waiting`.
+        """
+        while not self._over:
+            said = self.env.max(STOPS if self.requested else READY)
+            if said == READY:
+                return False
+            self._over = said == STOPS
+        return True
+
+    def waiting(self) -> bool:
+        """Whether all agreed to stop; for a process that waits (for a shard) on its way to `agreed`, again and again.
+
+        The others are there already. They would take one that says nothing for dead after a while.
+        """
+        self._over = self.env.max(STOPS if self.requested else WAITS) == STOPS
+        return self._over
 
     def mark(self, *, finished: bool) -> None:
         """Call when everything is on disk: a batch script requeues an interrupted run and leaves a finished one."""

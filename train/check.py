@@ -228,7 +228,9 @@ def _time(board: Path, left: int) -> str:
     if SPEED not in events.Tags()["scalars"]:
         return "not known: this run has logged no speed yet"
     speed = float(np.median([point.value for point in events.Scalars(SPEED)]))
-    return f"{left / speed / 3600:.1f} h without evaluations, at the {speed:,.1f} images/s that this run has logged"
+    minutes = left / speed / 60
+    time = f"{minutes:.1f} min" if minutes < 60 else f"{minutes / 60:.1f} h"
+    return f"{time} without evaluations, at the {speed:,.1f} images/s that this run has logged"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

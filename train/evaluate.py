@@ -13,6 +13,7 @@ from data.boxes import clip
 from data.draw import draw_boxes, draw_dashed, legend
 from data.index import ShardIndex
 from data.loader import Loader
+from data.staging import never
 from launch.environment import Environment
 from launch.stop import Stop
 from train.coco import MOST, CocoScores, Matches, coco_scores, match
@@ -120,7 +121,7 @@ class Evaluator:
         pictures: dict[int, NDArray[np.uint8]] = {}
         evaluated: list[int] = []
         largest_share = -(-index.num_samples // self.env.world_size)
-        batches = self.loader.evaluation_batches(config.side, config.batch, lambda: bool(stop and stop.requested))
+        batches = self.loader.evaluation_batches(config.side, config.batch, stop.waiting if stop else never)
         for _ in range(-(-largest_share // config.batch)):
             batch = next(batches, None)
             if stop and stop.agreed():  # of all processes: also one without a batch in this round takes part

@@ -50,7 +50,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     ):
         step.warm_up(loader.blank_batches(), stop)
         board.resume_clock()
-        batches = board.waiting(loader.batches(progress.images, last, lambda: stop.requested))
+        batches = board.waiting(loader.batches(progress.images, last, stop.waiting))
         while True:
             if progress.evaluation_due(per_epoch):
                 evaluation = evaluator(step, stop)

@@ -19,7 +19,7 @@ def main(*arguments: str) -> None:
         config = load(path, overrides)
         with connect() as env, Stop(Path(config.run), env) as stop:
             train(config, env, stop)
-    except ValueError as error:
+    except (ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
 
 

@@ -4,7 +4,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,46 @@ def test_a_file_asks_for_a_stop_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (tmp_path / "stop").touch()
         time.sleep(0.03)
         assert first.requested and not second.requested  # one process looks, all agree
+
+
+class Pair:
+    """Two processes that are threads here."""
+
+    def __init__(self) -> None:
+        self.barrier, self.numbers = threading.Barrier(2, timeout=30), [0, 0]
+
+    def environment(self, rank: int) -> Environment:
+        def largest(_: Environment, number: int) -> int:
+            self.numbers[rank] = number
+            self.barrier.wait()
+            found = max(self.numbers)
+            self.barrier.wait()
+            return found
+
+        return type("Threaded", (Environment,), {"max": largest, "__slots__": ()})(rank, 2)
+
+
+@pytest.mark.parametrize("warned", [None, 0, 1])
+def test_a_process_that_waits_takes_part_until_all_agree_to_stop(tmp_path: Path, warned: int | None) -> None:
+    pair = Pair()
+    stops = [Stop(tmp_path, pair.environment(rank)) for rank in range(2)]
+    with ThreadPoolExecutor(1) as thread:
+        ready = thread.submit(stops[0].agreed)
+        assert not any(stops[1].waiting() for _ in range(5))
+        assert not ready.done()
+        if warned is not None:
+            stops[warned]._raise_flag(signal.SIGTERM, None)
+            while not stops[1].waiting():
+                pass
+        assert stops[1].agreed() is ready.result(30) is (warned is not None)
+    if warned is not None:
+        assert stops[0].agreed() and stops[1].agreed()  # and nobody waits for anybody any more
+
+
+def test_one_process_alone_waits_until_it_is_warned(stop: Stop) -> None:
+    assert not stop.waiting() and not stop.agreed()
+    stop._raise_flag(signal.SIGTERM, None)
+    assert stop.waiting() and stop.agreed()
 
 
 def test_the_mark_of_the_end_replaces_the_one_of_before(tmp_path: Path) -> None:

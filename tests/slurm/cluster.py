@@ -130,6 +130,10 @@ class Machine:
         self._holder.stdout.close()
         wait_until(lambda: not self.processes(), f"the end of {self.name}", 60)
 
+    @property
+    def pid(self) -> int:
+        return self._holder.pid
+
     def network(self) -> list[str]:
         return ["nsenter", f"--net={self._namespace('net')}"]
 

@@ -93,20 +93,21 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
 
 @pytest.mark.slow
 def test_four_processes_go_on_with_the_same_bits_and_two_with_the_same_images(config: Path, tmp_path: Path) -> None:
-    """Two add in another order: their weights are equal but for rounding, which other images would not leave so."""
+    """Two, in two parts each, normalise the same pairs of images: weights are equal but for the order of summation."""
     whole, parts, others = tmp_path / "whole", tmp_path / "parts", tmp_path / "others"
-    launch(str(config), "epochs=3", f"run={whole}", processes=4)
-    stop_at_line(3, str(config), "epochs=3", f"run={parts}", processes=4)
+    common = [str(config), "epochs=3", "step.accumulate=1"]
+    launch(*common, f"run={whole}", processes=4)
+    stop_at_line(3, *common, f"run={parts}", processes=4)
     stopped_at = int(final_state(parts)["images"])
     assert 0 < stopped_at < 160 and stopped_at % 53
     shutil.copytree(parts, others)
-    launch(str(config), "epochs=3", f"run={parts}", "data.workers=1", processes=4)
-    launch(str(config), "epochs=3", f"run={others}", processes=2)
+    launch(*common, f"run={parts}", "data.workers=1", processes=4)
+    launch(*common, f"run={others}", "step.accumulate=2", processes=2)
     expected, same, near = (final_state(run) for run in (whole, parts, others))
     assert expected["images"] == near["images"] == 160 and expected.keys() == same.keys() == near.keys()
     assert not [name for name in expected if not torch.equal(expected[name], same[name])]
-    for name in expected:
-        torch.testing.assert_close(near[name], expected[name], rtol=1e-3, atol=1e-5)
+    for name in (name for name in expected if "running" not in name):  # statistics take a step for each part
+        torch.testing.assert_close(near[name], expected[name], rtol=1e-2, atol=1e-4)
     assert len(scalars(others)["mAP/voc_area"]) == 3
 
 
