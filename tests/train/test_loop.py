@@ -92,23 +92,22 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
 
 
 @pytest.mark.slow
-def test_four_processes_go_on_with_the_same_bits_and_two_with_the_same_images(config: Path, tmp_path: Path) -> None:
-    """Two, in two parts each, normalise the same pairs of images: weights are equal but for the order of summation."""
+def test_four_processes_go_on_with_the_same_bits_and_two_go_on_too(config: Path, tmp_path: Path) -> None:
+    """With the same images (tests/data/test_order.py), but sums and batch statistics of other parts."""
     whole, parts, others = tmp_path / "whole", tmp_path / "parts", tmp_path / "others"
-    common = [str(config), "epochs=3", "step.accumulate=1"]
+    common = [str(config), "epochs=3"]
     launch(*common, f"run={whole}", processes=4)
     stop_at_line(3, *common, f"run={parts}", processes=4)
     stopped_at = int(final_state(parts)["images"])
     assert 0 < stopped_at < 160 and stopped_at % 53
     shutil.copytree(parts, others)
     launch(*common, f"run={parts}", "data.workers=1", processes=4)
-    launch(*common, f"run={others}", "step.accumulate=2", processes=2)
-    expected, same, near = (final_state(run) for run in (whole, parts, others))
-    assert expected["images"] == near["images"] == 160 and expected.keys() == same.keys() == near.keys()
+    launch(*common, f"run={others}", processes=2)
+    expected, same = final_state(whole), final_state(parts)
+    assert expected["images"] == final_state(others)["images"] == 160 and expected.keys() == same.keys()
     assert not [name for name in expected if not torch.equal(expected[name], same[name])]
-    for name in (name for name in expected if "running" not in name):  # statistics take a step for each part
-        torch.testing.assert_close(near[name], expected[name], rtol=1e-2, atol=1e-4)
-    assert len(scalars(others)["mAP/voc_area"]) == 3
+    for run in (parts, others):
+        assert len(scalars(run)["mAP/voc_area"]) == 3  # no evaluation left out, none repeated
 
 
 @pytest.mark.slow
