@@ -1,7 +1,7 @@
 # make demo    install, draw pictures, shard them, train with two processes on the CPU, draw detections
 # make test    install, run the tests
 # make test-slurm   runs on a real Slurm of this machine: as root, with slurmctld slurmd slurm-client munge iproute2
-# make check   what CI runs: format, lint, types, import layers, tests
+# make check   format, lint, types, import layers, tests; CI runs this and test-slurm
 PYTHON ?= python3
 BIN = .venv/bin
 TORCH = $(shell grep '^torch==' constraints.txt)
