@@ -86,13 +86,17 @@ def voc(count: int) -> Case:
     return lambda: (voc_ap(detections, truths, CLASSES).ap_area.tobytes(), "")
 
 
-def raw_batch(trained: bool) -> tuple[torch.Tensor, torch.Tensor]:
-    """Boxes and scores of 32 images of 416 px and 20 classes; untrained, every pair of box and class is a candidate."""
+def raw_output(trained: bool) -> torch.Tensor:
+    """The head's, of 32 images of 416 px and 20 classes; untrained, every pair of box and class is a candidate."""
     raw = torch.randn(32, 5, 25, 13, 13, generator=torch.Generator().manual_seed(0))
     raw[:, :, :4] *= 0.3
     raw[:, :, 4] = raw[:, :, 4] * 2 - 6.5 if trained else raw[:, :, 4]
     raw[:, :, 5:] *= 4 if trained else 0.1
-    return candidates(raw.flatten(1, 2), ANCHORS_CELLS, 0.005)
+    return raw.flatten(1, 2)
+
+
+def raw_batch(trained: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    return candidates(raw_output(trained), ANCHORS_CELLS, 0.005)
 
 
 def our_suppression(trained: bool) -> Case:

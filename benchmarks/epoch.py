@@ -1,0 +1,93 @@
+"""python -m benchmarks.epoch: what the evaluation after an epoch costs beside training it, from measured parts.
+
+VOC as published: 16,551 images are trained on at 320 to 608 px, 4,952 evaluated at 416 px, by the full network on the
+device that is there. Medians over rounds in which the parts take turns. Reading images is left out: an image of either
+set costs about the same, and other processes do it meanwhile.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import torch
+
+from benchmarks.evaluate import ANCHORS_CELLS, made_up, raw_output
+from data.augment import letterbox, unplace_boxes
+from data.boxes import clip
+from data.sample import Batch
+from launch.environment import Environment, connect
+from train.config import VOC_ANCHORS
+from train.head import detections
+from train.loss import LossConfig, build_loss
+from train.metrics import voc_ap
+from train.model import YOLOv2
+from train.schedule import ScheduleConfig
+from train.step import Step, StepConfig
+
+TRAINED, EVALUATED = 16_551, 4_952
+SIDES, MEASURED_SIDES, SIDE = range(320, 609, 32), (320, 416, 608), 416
+DETECTIONS = 500_000  # of the whole set: a hundred of each image
+Part = tuple[Callable[[], object], int]  # what to run, and of how many images it is
+
+
+def parts(batch: int, env: Environment) -> dict[str, Part]:
+    anchors = list(zip(VOC_ANCHORS[::2], VOC_ANCHORS[1::2], strict=True))
+    step = Step(StepConfig(), ScheduleConfig(), YOLOv2(), build_loss(LossConfig(), anchors, 20), env)
+    truths = torch.full((batch, 50, 5), 0.5)
+    raw, tables, placement = raw_output(True).to(env.device), made_up(DETECTIONS), letterbox(500, 375, SIDE)
+
+    def images(side: int) -> torch.Tensor:
+        return torch.randint(0, 256, (batch, side, side, 3), dtype=torch.uint8)
+
+    def train(side: int, pixels: torch.Tensor) -> None:
+        float(step(Batch(pixels, truths, torch.arange(batch), [], side), 0).total)
+
+    def find() -> None:
+        anchors_cells = ANCHORS_CELLS.to(env.device)
+        for found in detections(raw, anchors_cells, score_threshold=0.005, iou_threshold=0.45):
+            clip(unplace_boxes(found.boxes_xyxy, placement, SIDE), 500, 375)
+
+    found: dict[str, Part] = {}
+    for side in MEASURED_SIDES:
+        found[f"train, {side} px"] = (partial(train, side, images(side)), batch)
+    pixels = images(SIDE)
+    found[f"predict, {SIDE} px"] = (lambda: float(step.predict(pixels).sum()), batch)
+    found["boxes and suppression"] = (find, len(raw))
+    found["counting of 500,000 detections"] = (lambda: voc_ap(*tables, 80), EVALUATED)
+    return found
+
+
+def ms_per_image(rounds: int, batch: int, env: Environment) -> dict[str, float]:
+    times: dict[str, list[float]] = {}
+    everything = parts(batch, env)
+    for number in range(rounds + 1):
+        for name, (run, images) in everything.items():
+            began = time.perf_counter()
+            run()
+            if number:  # the first round warms up
+                times.setdefault(name, []).append(1000 * (time.perf_counter() - began) / images)
+    return {name: statistics.median(of_part) for name, of_part in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.epoch", description=__doc__)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with connect() as env:
+        measured = ms_per_image(options.rounds, options.batch, env)
+    training = [measured[f"train, {side} px"] for side in MEASURED_SIDES]
+    mean = float(np.interp(np.square(SIDES), np.square(MEASURED_SIDES), training).mean())  # sides are equally likely
+    evaluation = sum(value for name, value in measured.items() if not name.startswith("train"))
+    for name, value in measured.items():
+        print(f"{name:<32} {value:9.3f} ms/image")
+    print(f"{'train, 320 to 608 px':<32} {mean:9.3f} ms/image  x {TRAINED:,} = {mean * TRAINED / 1000:,.1f} s")
+    print(f"{'evaluate':<32} {evaluation:9.3f} ms/image  x {EVALUATED:,} = {evaluation * EVALUATED / 1000:,.1f} s")
+    print(f"evaluation / training of an epoch: {evaluation * EVALUATED / (mean * TRAINED):.1%}")
+
+
+if __name__ == "__main__":
+    main()
