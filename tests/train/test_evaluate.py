@@ -192,17 +192,18 @@ def test_pycocotools_must_be_there_to_be_chosen(index: ShardIndex, monkeypatch: 
 
 
 def test_a_set_without_objects_is_refused(index: ShardIndex) -> None:
-    objects = len(index.arrays["labels"])
-    for changed, count in (
-        ({"difficult": np.arange(objects) % 2 == 0, "crowd": np.arange(objects) % 2 == 1}, objects),
-        ({name: index.arrays[name][:0] for name in ("labels", "boxes_xyxy_px", "areas_px", "difficult", "crowd")}
-         | {"object_starts": np.zeros(index.num_samples + 1, np.int64)}, 0),
-    ):  # fmt: skip
-        empty = replace(index, arrays=index.arrays | changed)
-        with pytest.raises(
-            ValueError, match=rf"expected objects to find, found {count}, all diff.* in 53 images; eval"
-        ):
-            Evaluator(EvaluateConfig(), loader_of(empty), Environment())
+    objects, images = len(index.arrays["labels"]), index.num_samples
+    all_ignored = {"difficult": np.arange(objects) % 2 == 0, "crowd": np.arange(objects) % 2 == 1}
+    columns = ("labels", "boxes_xyxy_px", "areas_px", "difficult", "crowd")
+    no_objects = {name: index.arrays[name][:0] for name in columns}
+    no_objects["object_starts"] = np.zeros(images + 1, np.int64)
+    no_images = {name: column[:0] for name, column in index.arrays.items()} | {"object_starts": np.zeros(1, np.int64)}
+    for arrays, found in ((all_ignored, (objects, images)), (no_objects, (0, images)), (no_images, (0, 0))):
+        message = r"expected objects to find, found {}, all diff.* in {} images; evaluate on a split with".format(
+            *found
+        )
+        with pytest.raises(ValueError, match=message):
+            Evaluator(EvaluateConfig(), loader_of(replace(index, arrays=index.arrays | arrays)), Environment())
 
 
 @pytest.mark.parametrize(
