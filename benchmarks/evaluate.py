@@ -24,6 +24,7 @@ import torch
 from data.boxes import iou
 from train.coco import coco_scores, match
 from train.coco_reference import reference_scores
+from train.errors import find_errors
 from train.head import candidates
 from train.metrics import Detections, Truths, voc_ap
 from train.nms import suppress
@@ -86,6 +87,11 @@ def voc(count: int) -> Case:
     return lambda: (voc_ap(detections, truths, CLASSES).ap_area.tobytes(), "")
 
 
+def errors(count: int) -> Case:
+    detections, truths = made_up(count)
+    return lambda: (find_errors(detections, truths, CLASSES).counts_KC.tobytes(), "")
+
+
 def raw_output(trained: bool) -> torch.Tensor:
     """The head's, of 32 images of 416 px and 20 classes; untrained, every pair of box and class is a candidate."""
     raw = torch.randn(32, 5, 25, 13, 13, generator=torch.Generator().manual_seed(0))
@@ -133,7 +139,10 @@ PAIRS: dict[str, tuple[Callable[[], Case], Callable[[], Case]]] = {
     "suppression, trained": (partial(our_suppression, True), partial(plain_loop, True)),
     "suppression, untrained": (partial(our_suppression, False), partial(plain_loop, False)),
 }
-ALONE: dict[str, Callable[[], Case]] = {"VOC,  500,000 detections": partial(voc, 500_000)}
+ALONE: dict[str, Callable[[], Case]] = {
+    "VOC,  500,000 detections": partial(voc, 500_000),
+    "kinds of their errors": partial(errors, 500_000),
+}
 CASES = {
     f"{name}: {who}": case for name, pair in PAIRS.items() for who, case in zip(("ours", "other"), pair, strict=True)
 }

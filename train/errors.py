@@ -32,6 +32,7 @@ from train.metrics import Detections, Truths, best_of_pairs, iou_of_pairs, judge
 KINDS = ("localisation", "confusion", "duplicate", "background", "both", "missed")
 LOCALISATION, CONFUSION, DUPLICATE, BACKGROUND, BOTH, MISSED = range(len(KINDS))
 FAINT_IOU = 0.1
+AT_ONCE = 50_000  # detections
 
 
 class Errors(NamedTuple):
@@ -83,19 +84,29 @@ def find_errors(detections: Detections, truths: Truths, num_classes: int, iou_th
     return Errors(kind_N, missed_M, np.concatenate([counts_KC, num_missed[None]]), np.array(costs))
 
 
-def _overlaps(
-    wrong: Detections, truths: Truths
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """Largest IoU with a truth of the own class and which it is, then the same of all other classes; 0 and -1: none."""
+class _Overlaps(NamedTuple):
+    """The largest IoU of a detection with a truth of its own class and of any other, and with which; 0 and -1: none."""
+
+    own: NDArray[np.float64]
+    own_truth: NDArray[np.int64]
+    other: NDArray[np.float64]
+    other_truth: NDArray[np.int64]
+
+
+def _overlaps(wrong: Detections, truths: Truths) -> _Overlaps:
     counted = np.flatnonzero(~truths.ignored)
-    anything = replace(wrong, labels=np.zeros_like(wrong.labels))
-    detection_P, place_P = pairs(anything, replace(rows(truths, counted), labels=np.zeros_like(counted)), 1)
-    truth_P = counted[place_P]
-    iou_P = iou_of_pairs(wrong.boxes_xyxy_px[detection_P], truths.boxes_xyxy_px[truth_P])
-    same_P = wrong.labels[detection_P] == truths.labels[truth_P]
-    own_truth, own = best_of_pairs(detection_P[same_P], truth_P[same_P], iou_P[same_P], len(wrong.labels))
-    other_truth, other = best_of_pairs(detection_P[~same_P], truth_P[~same_P], iou_P[~same_P], len(wrong.labels))
-    return own, own_truth, other, other_truth
+    unlabelled = replace(rows(truths, counted), labels=np.zeros_like(counted))
+    parts = []
+    for first in range(0, max(len(wrong.labels), 1), AT_ONCE):  # some 100 bytes for each truth of an image
+        some = rows(wrong, np.arange(first, min(first + AT_ONCE, len(wrong.labels))))
+        detection_P, place_P = pairs(replace(some, labels=np.zeros_like(some.labels)), unlabelled, 1)
+        truth_P = counted[place_P]
+        iou_P = iou_of_pairs(some.boxes_xyxy_px[detection_P], truths.boxes_xyxy_px[truth_P])
+        same_P, count = some.labels[detection_P] == truths.labels[truth_P], len(some.labels)
+        own_truth, own = best_of_pairs(detection_P[same_P], truth_P[same_P], iou_P[same_P], count)
+        other_truth, other = best_of_pairs(detection_P[~same_P], truth_P[~same_P], iou_P[~same_P], count)
+        parts.append((own, own_truth, other, other_truth))
+    return _Overlaps(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
 def _best_for_each(detections: Detections, truth_N: NDArray[np.int64]) -> NDArray[np.bool_]:

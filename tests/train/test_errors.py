@@ -175,6 +175,15 @@ def test_equals_the_plain_loops(seed):
     assert errors.counts_KC.sum() == (errors.kind_N >= 0).sum() + len(missed)
 
 
+@pytest.mark.parametrize("at_once", [1, 7])
+def test_in_parts_of_any_size(at_once, monkeypatch):
+    found, truth = random_case(np.random.default_rng(1))
+    whole = find_errors(found, truth, 4)
+    monkeypatch.setattr("train.errors.AT_ONCE", at_once)
+    for one, other in zip(find_errors(found, truth, 4), whole, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_all_kinds_come_up_in_the_random_cases():
     counts = sum(find_errors(*random_case(np.random.default_rng(seed)), 4).counts_KC.sum(1) for seed in range(40))
     assert (counts > 20).all()

@@ -81,6 +81,14 @@ def test_a_run_gives_its_best_checkpoint_and_a_checkpoint_itself(run: Path) -> N
     assert first_weight(config, path) != first_weight(config, newest)
 
 
+def test_averaged_weights_are_taken_where_there_are_any(run: Path) -> None:
+    config, path = find_trained(run, [])
+    state = torch.load(path, weights_only=True)
+    state["step"]["ema"] = {name: value + 1 for name, value in state["step"]["model"].items()}
+    torch.save(state, run / "checkpoints/averaged.pt")
+    assert first_weight(config, run / "checkpoints/averaged.pt") == pytest.approx(1 + first_weight(config, path))
+
+
 def test_weights_named_go_before_the_checkpoint_of_a_run(run: Path, tmp_path: Path) -> None:
     config, path = find_trained(run, [f"weights={tmp_path}/net.weights"])
     assert path == tmp_path / "net.weights"
