@@ -23,7 +23,7 @@ from launch.environment import Environment, connect, leave
 from train.coco import coco_ap
 from train.config import Config
 from train.errors import find_errors
-from train.evaluate import EvaluateConfig, Evaluator, by_image_id
+from train.evaluate import EvaluateConfig, Evaluator, by_image_id, truths_of
 from train.loss import build_loss
 from train.metrics import Detections
 from train.report import Scored, as_json, tables, write_curves
@@ -92,8 +92,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with connect() as env:
             index, found = score(config, weights, sides, env)
             if env.rank == 0:
-                objects = len(index.arrays["labels"])
-                print(f"{weights} on {config.data.val}: {index.num_samples:,} images, {objects:,} objects\n")
+                neutral = truths_of(index).ignored
+                objects = f"{(~neutral).sum():,} objects" + f", {neutral.sum():,} difficult or crowds" * bool(
+                    neutral.any()
+                )
+                print(f"{weights} on {config.data.val}: {index.num_samples:,} images, {objects}\n")
                 print(tables(index, found))
                 if options.out:
                     options.out.mkdir(parents=True, exist_ok=True)

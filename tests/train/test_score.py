@@ -45,8 +45,9 @@ def test_weights_are_scored_at_every_size_and_written_down(
     main([str(config), "--sides", "64,96", f"weights={tmp_path}/net.weights", "--out", str(out), "--results"])
     printed = capsys.readouterr().out
     index = ShardIndex.load(shards / "val")
-    objects = len(index.arrays["labels"])
-    assert printed.startswith(f"{tmp_path}/net.weights on {shards}/val: 21 images, {objects} objects\n\n")
+    difficult = index.arrays["difficult"].sum()
+    objects = f"{len(index.arrays['difficult']) - difficult} objects, {difficult} difficult or crowds"
+    assert printed.startswith(f"{tmp_path}/net.weights on {shards}/val: 21 images, {objects}\n\n")
     told = json.loads((out / "scores.json").read_text())
     assert told["weights"] == f"{tmp_path}/net.weights" and list(told["sides"]) == ["64", "96"]
     for side, numbers in told["sides"].items():
