@@ -4,8 +4,8 @@ A small run of two processes is started again and again; at random moments (star
 every third time in the moment in which a checkpoint is being written, SIGKILL, SIGTERM or SIGSTOP goes to one of its
 processes, to torchrun, or to all at once with the loader's processes, as when a node fails. What is left of an attempt
 is then killed as a batch system does, every other time only after it had the time to leave by itself, and the same
-command is started. Each run that ends is compared bit for bit with the undisturbed one: weights, statistics, momenta.
-An image that is lost, or seen twice, would change them.
+command is started, with 0, 1 or 2 loader processes for each training process. Each run that ends is compared bit for
+bit with the undisturbed one: weights, statistics, momenta. An image that is lost, or seen twice, would change them.
 """
 
 import argparse
@@ -59,12 +59,14 @@ def config(folder: Path) -> Path:
 class Attempt:
     """A torchrun and all that comes of it, known by a variable that they inherit: it starts sessions of their own."""
 
-    def __init__(self, path: Path, run: Path, processes: int) -> None:
+    def __init__(self, path: Path, run: Path, processes: int, workers: int = 1) -> None:
         self._mark = f"CHAOS={uuid4()}"
+        self.run, self._log = run, run.parent / f"{run.name}.log"
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
         environ = {**os.environ, "OMP_NUM_THREADS": "1", **dict([self._mark.split("=")])}
-        with (run.parent / f"{run.name}.log").open("ab") as log:
-            command = [*torchrun, str(MAIN), str(path), f"run={run}"]
+        with self._log.open("ab") as log:
+            self._said = log.tell()
+            command = [*torchrun, str(MAIN), str(path), f"run={run}", f"data.workers={workers}"]
             self.torchrun = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environ)
 
     def processes(self) -> dict[int, int]:
@@ -75,6 +77,20 @@ class Attempt:
                 if self._mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
                     found[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
         return found
+
+    def saving(self) -> bool:
+        parts = (self.run / "checkpoints").glob("*.part")
+        with suppress(FileNotFoundError):
+            return any(time.time() - path.stat().st_mtime < 0.5 for path in parts)  # older: of an earlier attempt
+        return False
+
+    def phase(self) -> str:
+        return "saving" if self.saving() else "running" if self.logged_position() else "start"
+
+    def logged_position(self) -> int:
+        """Images seen as it last said; 0: it has said nothing yet."""
+        said = self._log.read_bytes()[self._said :].decode(errors="replace")
+        return max(map(int, re.findall(r"^ *(\d+)/\d+ images", said, re.MULTILINE)), default=0)
 
     def all_gone(self, within_s: float) -> bool:
         end = time.monotonic() + within_s
@@ -95,19 +111,18 @@ def send(targets: list[int], number: signal.Signals) -> None:
 
 
 class Blow(NamedTuple):
-    signal: str
-    whom: str
-    saving: bool  # a checkpoint was being written
+    what: str
+    phase: str  # start: before the first line of the log; saving: a checkpoint was being written; running
 
     def __str__(self) -> str:
-        return f"{self.signal} to {self.whom}{' while saving' if self.saving else ''}"
+        return f"{self.what}, {self.phase}"
 
 
-def strike(attempt: Attempt, run: Path, after_s: float, aimed: bool, chance: random.Random) -> Blow | None:
+def strike(attempt: Attempt, after_s: float, aimed: bool, chance: random.Random) -> Blow | None:
     """One blow, at a random moment or as soon after it as a checkpoint is being written; None: the attempt was over."""
     with suppress(subprocess.TimeoutExpired):
         attempt.torchrun.wait(after_s)
-    while aimed and attempt.torchrun.poll() is None and not _saving(run):
+    while aimed and attempt.torchrun.poll() is None and not attempt.saving():
         time.sleep(0.001)
     if attempt.torchrun.poll() is not None:
         return None
@@ -117,28 +132,17 @@ def strike(attempt: Attempt, run: Path, after_s: float, aimed: bool, chance: ran
     targets = {"torchrun": [attempt.torchrun.pid], "node": list(everybody)}
     if trainers:
         targets["process"] = [chance.choice(trainers)]
-    whom = chance.choice(sorted(targets))
-    saving = _saving(run)
+    whom, phase = chance.choice(sorted(targets)), attempt.phase()
     send(targets[whom], kind)
     if kind == signal.SIGSTOP:
         time.sleep(STOPPED_S)
         send(targets[whom], signal.SIGCONT)
-    return Blow(kind.name, whom, saving)
-
-
-def _saving(run: Path) -> bool:
-    return any((run / "checkpoints").glob("*.part"))
+    return Blow(f"{kind.name} to {whom}", phase)
 
 
 def position(run: Path) -> int:
     """Images seen at the newest checkpoint."""
     return max((int(path.name.partition("-")[0]) for path in (run / "checkpoints").glob("[0-9]*.pt")), default=0)
-
-
-def logged_position(run: Path) -> int:
-    """Images seen as the attempt last said."""
-    found = re.findall(r"^ *(\d+)/\d+ images", (run.parent / f"{run.name}.log").read_text(), re.MULTILINE)
-    return int(found[-1]) if found else 0
 
 
 def state_of(run: Path) -> dict[str, torch.Tensor]:
@@ -185,11 +189,11 @@ def main() -> None:
             runs += 1
             began, needed = time.monotonic(), 0
             while not (run / "finished").exists():
-                attempt = Attempt(path, run, options.processes)
+                attempt = Attempt(path, run, options.processes, workers=chance.randrange(3))
                 attempts, needed = attempts + 1, needed + 1
                 blow = None
                 if len(blows) < options.kills:
-                    blow = strike(attempt, run, chance.uniform(0, undisturbed_s), len(blows) % 3 == 0, chance)
+                    blow = strike(attempt, chance.uniform(0, undisturbed_s), len(blows) % 3 == 0, chance)
                     if blow:
                         blows.append(blow)
                         print(f"run {runs}, attempt {needed}: {blow}", flush=True)
@@ -201,7 +205,7 @@ def main() -> None:
                     bad.append(f"run {runs}, attempt {needed} left processes for {ORPHANS_S} s")
                 attempt.sweep()
                 if blow and not (run / "finished").exists():
-                    redone.setdefault(blow.signal, []).append(max(logged_position(run) - position(run), 0))
+                    redone.setdefault(blow.what, []).append(max(attempt.logged_position() - position(run), 0))
                 if needed > 40:
                     bad.append(f"run {runs} did not end in {needed} attempts")
                     break
@@ -211,11 +215,12 @@ def main() -> None:
             bad += [f"run {runs}: {len(differing)} tensors differ, such as {differing[0]}"] if differing else []
             bad += [f"run {runs}: logged twice: {', '.join(twice)}" for twice in [twice_logged(run)] if twice]
     print(f"\n{len(blows)} blows, {attempts} attempts, {runs} runs")
-    for what, number in sorted(Counter(map(str, blows)).items()):
-        print(f"  {what:<36} {number:>4}")
+    print(f"{'':<22}{'start':>8}{'running':>8}{'saving':>8}   images trained on again: mean, most")
+    for what in sorted({blow.what for blow in blows}):
+        numbers = Counter(blow.phase for blow in blows if blow.what == what)
+        again = f"   {statistics.mean(redone[what]):.0f}, {max(redone[what])}" if what in redone else ""
+        print(f"{what:<22}" + "".join(f"{numbers[phase]:>8}" for phase in ("start", "running", "saving")) + again)
     print(f"seconds lost for each blow: {lost_s / max(len(blows), 1):.1f}")
-    for kind, images in sorted(redone.items()):
-        print(f"images trained on again after {kind}: {statistics.mean(images):.0f} on average, {max(images)} at most")
     print(
         "\n".join(bad) or "every run ended with the bits of the undisturbed one, and one value at each logged position"
     )
