@@ -6,14 +6,10 @@ Workers hold no state and nothing but a slot number comes back from them, in the
 endless stream over all epochs, so workers start once per run.
 """
 
-import atexit
-import multiprocessing
-import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import tee
-from multiprocessing import forkserver, resource_tracker
 from pathlib import Path
 from typing import Literal
 
@@ -32,8 +28,8 @@ from data.sample import Batch
 from data.slots import Slots
 from data.staging import Arrivals, Staging, Wanted, never
 from data.transfer import Transfer
+from data.workers import end_workers_at_exit, ignore_warnings, start_fork_server
 
-WARNINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 PREFETCH = 2  # batches in the making for each worker
 
 
@@ -192,19 +188,18 @@ class Loader:
         slots, workers = reader.slots, self.config.workers
         to_workers, to_come = tee(Numbered(number % slots.count, each) for number, each in enumerate(plans))
         if workers:
-            _start_fork_server()
+            start_fork_server()
         loader = DataLoader(
             _Answers(reader),
             sampler=_Once(to_workers),  # the "index" of this dataset is a plan
             batch_size=None,
             num_workers=workers,
             prefetch_factor=PREFETCH if workers else None,
-            worker_init_fn=_start_worker,
+            worker_init_fn=ignore_warnings,
             multiprocessing_context="forkserver" if workers else None,  # fork is unsafe beside CUDA and threads
         )
         found = iter(loader)
-        atexit.unregister(_end_workers)
-        atexit.register(_end_workers)  # last registered, first called: before Python waits for the workers
+        end_workers_at_exit()
         return self._deliver(found, to_come, reader, stopping)
 
     def _deliver(
@@ -256,32 +251,3 @@ class _Once:
 
     def __iter__(self) -> Iterator[Numbered]:
         return self._numbered
-
-
-def _start_fork_server() -> None:
-    """What workers are forked from: it imports their modules once, and no warning of a scheduler ends it.
-
-    A warning that goes to every process of a job would otherwise leave the next workers without their server. Blocked
-    signals stay blocked in the child; here they wait a moment, and are not lost.
-    """
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["data.reader"])
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
-    try:
-        resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)  # again: the tracker's start has unblocked some
-        forkserver.ensure_running()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _start_worker(_: int) -> None:
-    # a scheduler warns every process of the job; saving is the training process's business, it still needs batches
-    for number in WARNINGS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _end_workers() -> None:
-    """At exit. After an exception nobody ends the workers but Python, by SIGTERM, which they ignore: it would hang."""
-    for child in multiprocessing.active_children():
-        if child.daemon:
-            child.kill()

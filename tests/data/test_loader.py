@@ -2,11 +2,8 @@
 
 import dataclasses
 import multiprocessing
-import os
 import shutil
 import statistics
-import subprocess
-import sys
 import time
 from itertools import islice
 from pathlib import Path
@@ -16,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-import data.loader
 from data.augment import AugmentConfig, letterbox, place_image, stretch
 from data.decode import decode
 from data.index import ShardIndex, ShardReader
@@ -348,71 +344,6 @@ def test_the_first_batch_comes_as_soon_at_the_end_of_an_epoch(index: ShardIndex)
 
 
 # ----------------------------------------------------------------------------------------------------------- faults
-
-
-FAILING_RUN = """
-import sys
-from pathlib import Path
-import torch
-from data.loader import DataConfig, Loader
-from data.index import ShardIndex
-
-if __name__ == "__main__":
-    config = DataConfig(train="", val="", batch=4, sides=[32], workers=1)
-    index, device = ShardIndex.load(Path(sys.argv[1])), torch.device("cpu")
-    batches = Loader(index, config, seed=0, rank=0, world_size=1, device=device).evaluation_batches(32, 4)
-    next(batches)
-"""
-
-
-def test_a_run_that_fails_says_why_and_ends_though_its_worker_waits(
-    spoilt: tuple[ShardIndex, list[int]], tmp_path: Path
-) -> None:
-    index, _ = spoilt
-    script = tmp_path / "failing.py"
-    script.write_text(FAILING_RUN)
-    environment = os.environ | {"PYTHONPATH": str(Path(data.loader.__file__).parents[1])}
-    command = [sys.executable, str(script), str(index.folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 1
-    assert f"cannot evaluate: {index.shards[0].name}/{index.key(0)}: neither JPEG" in done.stderr
-
-
-WARNED_RUN = """
-import os, signal, sys
-from multiprocessing import forkserver
-from pathlib import Path
-import torch
-from data.loader import DataConfig, Loader
-from data.index import ShardIndex
-
-if __name__ == "__main__":
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, lambda *_: None)
-    config = DataConfig(train="", val="", batch=4, sides=[32], workers=1)
-    index, device = ShardIndex.load(Path(sys.argv[1])), torch.device("cpu")
-    loader = Loader(index, config, seed=0, rank=0, world_size=1, device=device)
-    batches = loader.batches(0, 10**9)
-    next(batches)
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
-        os.kill(forkserver._forkserver._forkserver_pid, number)
-        os.killpg(0, number)
-    for _ in range(20):
-        next(batches)
-    print(sum(len(batch.samples) for batch in loader.evaluation_batches(32, 4)), flush=True)
-"""
-
-
-def test_warnings_that_go_to_every_process_end_no_worker_and_not_their_server(
-    index: ShardIndex, tmp_path: Path
-) -> None:
-    script = tmp_path / "warned.py"
-    script.write_text(WARNED_RUN)
-    environment = os.environ | {"PYTHONPATH": str(Path(data.loader.__file__).parents[1])}
-    command = [sys.executable, str(script), str(index.folder)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, start_new_session=True)
-    assert done.stdout == f"{index.num_samples}\n", done.stderr[-2000:]
-    assert "Traceback" not in done.stderr
 
 
 def test_an_unreadable_image_is_replaced_by_the_next_one_and_named(
