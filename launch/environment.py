@@ -11,6 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TypeVar, cast
 
 import torch
@@ -84,6 +85,21 @@ class Environment:
             while self.any(doing is not None and not _over(doing)):
                 pass
             return self.broadcast(doing.result() if doing else cast(T, None))
+
+    def say(self, text: str) -> None:
+        """Once for all processes, on stderr."""
+        if self.rank == 0:
+            print(text, file=sys.stderr, flush=True)
+
+    def memory(self) -> int:
+        """Bytes that each process may fill: of its GPU, or its share of what its machine has left. The least of all."""
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            mine = free + torch.cuda.memory_reserved(self.device)
+        else:
+            hosts = self.broadcast(self.gather(socket.gethostname()))
+            mine = _memory_left() // hosts.count(socket.gethostname())
+        return self.broadcast(min(self.gather(mine), default=0))
 
     def barrier(self) -> None:
         if self.world_size > 1:
@@ -166,6 +182,18 @@ def leave() -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _memory_left() -> int:
+    """Bytes of the machine that nobody uses, or of the control group that the process lives in. Linux."""
+    lines = Path("/proc/meminfo").read_text().splitlines()
+    sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+    groups = [line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::/")]
+    for group in groups:
+        place = Path("/sys/fs/cgroup", group.removeprefix("0::/"))
+        limits = [path / "memory.max" for path in (place, *place.parents) if (path / "memory.max").exists()]
+        sizes += [int(text) for limit in limits if (text := limit.read_text().strip()) != "max"]
+    return min(sizes)
 
 
 def _keep_freed_memory() -> None:

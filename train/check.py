@@ -134,6 +134,7 @@ def _set(name: str, config: Config, report: Report) -> ShardIndex | None:
 
 def _require_whole_shares(config: Config, processes: int) -> None:
     batch, parts = config.data.batch, config.step.accumulate
+    parts = 1 if parts == "auto" else int(parts)
     if batch % (processes * parts):
         raise ValueError(
             f"data.batch={batch} over {processes} processes and step.accumulate={parts} leaves a remainder; use a "

@@ -7,12 +7,14 @@ a 1x1 convolution, POOL halves the map. Attributes are created in the order of d
 of its .weights files.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 POOL, POOL_SAME = "pool", "pool, stride 1"
 Layers = Sequence[int | str]
@@ -107,9 +109,56 @@ class ConvBlock(nn.Sequential):
         self.act = nn.LeakyReLU(0.1, inplace=True)
 
 
-def _stack(layers: Layers, channels: int, width: float, bn_momentum: float) -> tuple[nn.Sequential, int]:
+class Stack(nn.Sequential):
+    """Layers one after the other.
+
+    With `recompute` training keeps what lies between stages, which end with pools, and computes the inner of a stage
+    again in backward: the same numbers, gradients and statistics.
+    """
+
+    recompute = False
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not (self.recompute and self.training):
+            for layer in self:
+                x = layer(x)
+            return x
+        stage = nn.Sequential()
+        for number, layer in enumerate(self, 1):
+            stage.append(layer)
+            if number == len(self) or not isinstance(layer, ConvBlock):
+                x = _checkpointed(stage, x)
+                stage = nn.Sequential()
+        return x
+
+
+def _checkpointed(stage: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _without_statistics(stage)
+
+    # the compiler computes again by itself, without a second pass that could change anything
+    more: dict[str, Any] = {} if torch.compiler.is_compiling() else {"context_fn": contexts}
+    y: torch.Tensor = checkpoint(stage, x, use_reentrant=False, preserve_rng_state=False, **more)
+    return y
+
+
+@contextmanager
+def _without_statistics(stage: nn.Sequential) -> Iterator[None]:
+    """Batch norm as in training, but its running statistics stay: they keep all of the old and take 0 of the new."""
+    norms = [module for module in stage.modules() if isinstance(module, nn.BatchNorm2d)]
+    kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, count) in zip(norms, kept, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, count
+
+
+def _stack(layers: Layers, channels: int, width: float, bn_momentum: float) -> tuple[Stack, int]:
     """The modules and their number of output channels."""
-    stack = nn.Sequential()
+    stack = Stack()
     for layer in layers:
         if layer == POOL:
             stack.append(nn.MaxPool2d(2))

@@ -21,9 +21,11 @@ from launch.environment import Environment
 from launch.stop import Stop
 from train.ema import Ema
 from train.loss import Losses, YOLOv2Loss
-from train.model import YOLOv2
+from train.memory import Memory, step_memory
+from train.model import Stack, YOLOv2
 from train.schedule import ScheduleConfig, learning_rate
 
+ROOM = 0.9  # of the memory that is free: allocators and libraries want some
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -31,7 +33,8 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class StepConfig:
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     compile: Literal["auto", "yes", "no"] = "auto"  #: auto: on CUDA; inductor on the CPU is no faster than eager
-    accumulate: int = 1  #: parts into which each process cuts its share of the batch
+    accumulate: int | str = 1  #: parts into which each process cuts its share of the batch; "auto": as few as fit
+    recompute: bool = False  #: compute activations again in backward: a third of the memory, a third more time
     momentum: float = 0.9
     decay: float = 5e-4  #: L2, on convolution weights only (darknet update_convolutional_layer)
     ema_images: int = 0  #: weights averaged over about so many images are evaluated and detect; 0: the newest are
@@ -39,8 +42,8 @@ class StepConfig:
     def __post_init__(self) -> None:
         if self.ema_images < 0:
             raise ValueError(f"step.ema_images={self.ema_images}: expected a number of images, or 0 for no average")
-        if self.accumulate < 1:
-            raise ValueError(f"step.accumulate={self.accumulate}: expected at least 1")
+        if self.accumulate != "auto" and (isinstance(self.accumulate, str) or self.accumulate < 1):
+            raise ValueError(f"step.accumulate={self.accumulate}: expected at least 1, or auto")
 
 
 class Norms(NamedTuple):
@@ -92,6 +95,11 @@ class Step:
         self.dtype = DTYPES[config.precision]
         self.model = model.to(env.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss.to(env.device)
+        for module in model.modules():
+            if isinstance(module, Stack):
+                module.recompute = config.recompute
+        self.parts = None if config.accumulate == "auto" else int(config.accumulate)
+        self.images_at_once: int | None = None  # what batch norm sees: of this start, or of the one before it
         self.ema = Ema(self.model, config.ema_images) if config.ema_images else None
         objective = Objective(self.model, self.loss, self.dtype)
         self.compiled = config.compile == "yes" or (config.compile == "auto" and env.device.type == "cuda")
@@ -122,7 +130,8 @@ class Step:
         seen = images_seen + local * self.env.world_size
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(seen, self.schedule)
-        summed = self._accumulate(batch, images_seen)
+        self.parts = self.parts or 1  # "auto" without a warm-up
+        summed = self._accumulate(batch, images_seen, self.parts)
         scale = self.scaler.scale(self._one)
         self._gradient_norm = _norm(p.grad for p in self.model.parameters() if p.grad is not None) / scale
         self.scaler.step(self.optimizer)
@@ -138,9 +147,9 @@ class Step:
         """To be asked after a step."""
         return Norms(self._gradient_norm, _norm(p.detach() for p in self.model.parameters()))
 
-    def _accumulate(self, batch: Batch, images_seen: int) -> torch.Tensor:
+    def _accumulate(self, batch: Batch, images_seen: int, parts: int, *, exchange: bool = True) -> torch.Tensor:
         """Gradients of the mean over the local batch, exchanged between processes with the last part."""
-        device, parts = self.env.device, self.config.accumulate
+        device = self.env.device
         local = batch.truths.shape[0]
         if local % parts:
             raise ValueError(
@@ -158,7 +167,7 @@ class Step:
         summed = torch.zeros(len(Losses._fields), device=device)
         share = 1 / parts
         for number, part in enumerate(zip(images.chunk(parts), colours, truths.chunk(parts), strict=True)):
-            with self._no_exchange() if number < parts - 1 else contextlib.nullcontext():
+            with contextlib.nullcontext() if exchange and number == parts - 1 else self._no_exchange():
                 total, losses = self.objective(*part, position)
                 self.scaler.scale(total * share).backward()
             summed += losses * share
@@ -196,20 +205,72 @@ class Step:
     def warm_up(self, batches: Iterator[Batch], stop: Stop) -> None:
         """Throw-away passes before the first step of a fresh or resumed run alike, over a batch of every side.
 
-        Compiles every side, finds out now whether memory suffices (the largest side comes first), and makes DDP settle
-        its buckets: they are rebuilt after the first backward, which changes the order of summation, so that without
-        it a resumed run of three or more processes would not repeat bit for bit. Leaves weights, statistics and random
-        state as they were. Ends early where processes agree to stop.
+        Finds out now into how many parts a batch must be cut (the largest side comes first), compiles every side, and
+        makes DDP settle its buckets: they are rebuilt after the first backward, which changes the order of summation,
+        so that without it a resumed run of three or more processes would not repeat bit for bit. Leaves weights,
+        statistics and random state as they were. Ends early where processes agree to stop.
         """
         kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
         for batch in batches if self.compiled else islice(batches, 1):
             if stop.agreed():
                 break
+            self._settle_parts(batch)
+            assert self.parts is not None
             for _ in range(2):
-                self._accumulate(batch, 0)
+                self._accumulate(batch, 0, self.parts)
                 self.optimizer.zero_grad(set_to_none=True)
         for name, buffer in self.model.named_buffers():
             buffer.copy_(kept[name])
+
+    def _settle_parts(self, batch: Batch) -> None:
+        """The fewest parts that fit, on all processes; a run that goes on keeps its number of images at once."""
+        local, before = batch.truths.shape[0], self.images_at_once
+        if self.parts is None:
+            most = before or local
+            limit = ROOM * self.env.memory()
+            for parts in (n for n in range(1, local + 1) if local % n == 0 and local // n <= most):
+                if self.memory(batch, parts).total <= limit and not self.env.any(self._runs_out(batch, parts)):
+                    self.parts = parts
+                    break
+            else:
+                raise ValueError(
+                    f"step.accumulate=auto: expected room for one image of {batch.side} px at once, found "
+                    f"{limit / 1e9:.1f} GB; lower data.sides or model.width, or set step.recompute=true"
+                )
+            self.env.say(f"step.accumulate=auto: {local // self.parts} of {local} images at once in each process")
+        self.images_at_once = local // self.parts
+        if before and before != self.images_at_once:
+            self.env.say(
+                f"WARNING: {self.images_at_once} images at once, {before} before this start: batch norm sees another "
+                "number of images, so the run goes on well but not with the bits of one that was not stopped"
+            )
+
+    def _runs_out(self, batch: Batch, parts: int) -> bool:
+        """Whether a pass finds no memory. Without exchange: the other processes need not get as far."""
+        try:
+            self._accumulate(batch, 0, parts, exchange=False)
+        except torch.OutOfMemoryError:
+            return True
+        finally:
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.env.device.type == "cuda":
+                torch.cuda.empty_cache()
+        return False
+
+    def memory(self, batch: Batch, parts: int) -> Memory:
+        """What a step on such a batch takes at its peak, as predicted."""
+        return step_memory(
+            self.model,
+            side=batch.side,
+            local=batch.truths.shape[0],
+            parts=parts,
+            dtype=self.dtype,
+            averaged=self.ema is not None,
+            recompute=self.config.recompute,
+            distributed=self.env.world_size > 1,
+            truth_slots=batch.truths.shape[1],
+            prefetched=self.env.device.type == "cuda",
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -217,12 +278,14 @@ class Step:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             **({"ema": self.ema.state_dict()} if self.ema else {}),
+            "images_at_once": self.images_at_once,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
+        self.images_at_once = state.get("images_at_once")
         if self.ema is not None:
             self.ema.load_state_dict(evaluated_weights(state))
 

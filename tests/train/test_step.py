@@ -217,3 +217,79 @@ def test_a_resumed_run_of_four_processes_sums_in_the_order_of_the_first(tmp_path
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, str(tmp_path / "four.py")], cwd=ROOT, env=environ, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout == "same bits\n", done.stderr[-3000:]
+
+
+def no_stop(step: Step) -> Stop:
+    return Stop(ROOT / "no-run", step.env)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_recomputing_changes_nothing(precision: str) -> None:
+    plain, recomputing = small_step(precision=precision), small_step(precision=precision, recompute=True)
+    for number in range(2):
+        mine, theirs = recomputing(batch_of(4, seed=number), 0), plain(batch_of(4, seed=number), 0)
+        assert torch.equal(torch.stack(list(mine)), torch.stack(list(theirs)))
+        assert torch.equal(recomputing.norms().gradient, plain.norms().gradient)
+    ours = recomputing.model.state_dict()
+    for name, tensor in plain.model.state_dict().items():  # statistics and their number of batches too
+        assert torch.equal(ours[name], tensor), name
+    assert torch.equal(recomputing.predict(batch_of(2).images), plain.predict(batch_of(2).images))
+
+
+class Small:
+    """An objective that finds no memory for more than so many images at once."""
+
+    def __init__(self, step: Step, most: int) -> None:
+        self.objective, self.most, self.tried = step.objective, most, list[int]()
+
+    def __call__(self, images: torch.Tensor, *others: torch.Tensor) -> object:
+        self.tried.append(len(images))
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("no memory left")
+        return self.objective(images, *others)
+
+
+def test_parts_are_the_fewest_that_fit() -> None:
+    step, fresh = small_step(accumulate="auto"), small_step(accumulate=4)
+    step.objective = small = Small(step, 3)  # type: ignore[assignment]
+    step.warm_up(iter([batch_of(8, 96)]), no_stop(step))
+    assert (step.parts, step.images_at_once) == (4, 2) and small.tried[:3] == [8, 4, 2]
+    step(batch_of(8), 0)
+    fresh(batch_of(8), 0)
+    assert torch.equal(parameters(step), parameters(fresh))
+
+
+def test_parts_are_cut_before_memory_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    step = small_step(accumulate="auto")
+    room = step.memory(batch_of(8, 96), 4).total / 0.9
+    monkeypatch.setattr(Environment, "memory", lambda self: room)
+    step.objective = small = Small(step, 8)  # type: ignore[assignment]
+    step.warm_up(iter([batch_of(8, 96)]), no_stop(step))
+    assert step.parts == 4 and set(small.tried) == {2}
+    monkeypatch.setattr(Environment, "memory", lambda self: 1000)
+    with pytest.raises(ValueError, match=r"room for one image of 96 px at once, found 0\.0 GB"):
+        small_step(accumulate="auto").warm_up(iter([batch_of(8, 96)]), no_stop(step))
+
+
+def test_a_resumed_run_keeps_its_parts_or_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    first = small_step(accumulate="auto")
+    first.objective = Small(first, 2)  # type: ignore[assignment]
+    first.warm_up(iter([batch_of(8)]), no_stop(first))
+    first(batch_of(8), 0)
+    state = first.state_dict()
+    capsys.readouterr()
+    larger = small_step(accumulate="auto")
+    larger.load_state_dict(state)
+    larger.warm_up(iter([batch_of(8)]), no_stop(larger))
+    assert larger.parts == 4 and "WARNING" not in capsys.readouterr().err
+    smaller = small_step(accumulate="auto")
+    smaller.objective = Small(smaller, 1)  # type: ignore[assignment]
+    smaller.load_state_dict(state)
+    smaller.warm_up(iter([batch_of(8)]), no_stop(smaller))
+    assert smaller.parts == 8 and "WARNING: 1 images at once, 2 before this start" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", [0, -1, "some"])
+def test_a_wrong_number_of_parts_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match="expected at least 1, or auto"):
+        StepConfig(accumulate=value)  # type: ignore[arg-type]

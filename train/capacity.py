@@ -1,0 +1,97 @@
+"""python -m train.capacity CONFIG [--processes N] [--gb 80] [key=value ...]: what fits into the memory of a device.
+
+A row for each side: what a step takes at its peak, and the most images that one pass may have. Predicted (see
+train/memory.py) for the device at hand, or for one of so many GB. What is not counted: libraries, and what allocators
+cannot use; a tenth of the device is kept for them.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import torch
+
+from launch.environment import Environment
+from train.config import Config, load
+from train.memory import Memory, step_memory
+from train.model import YOLOv2, build_model
+from train.step import DTYPES, ROOM
+
+
+def memory_of(
+    config: Config, side: int, *, processes: int = 1, local: int | None = None, parts: int | None = None
+) -> Memory:
+    """Of one process. local: images in a step, those of the config if None; parts likewise, 1 where it says auto."""
+    step = config.step
+    return step_memory(
+        _model(config),
+        side=side,
+        local=local or config.data.batch // processes,
+        parts=parts or (1 if step.accumulate == "auto" else int(step.accumulate)),
+        dtype=DTYPES[step.precision],
+        averaged=bool(step.ema_images),
+        recompute=step.recompute,
+        distributed=processes > 1,
+        truth_slots=config.data.truth_slots,
+        prefetched=True,
+    )
+
+
+def most_images(config: Config, side: int, room: float, *, processes: int = 1) -> int:
+    """The most images of a pass that fit into so many bytes; 0 where one does not."""
+    most = 0
+    for bit in reversed(range(16)):
+        tried = most + 2**bit
+        if memory_of(config, side, processes=processes, local=tried, parts=1).total <= room:
+            most = tried
+    return most
+
+
+def _model(config: Config) -> YOLOv2:
+    """On the meta device. The number of classes hardly matters: VOC's where the config does not say."""
+    with torch.device("meta"):
+        return build_model(config.model, len(config.data.classes or range(20)), len(config.anchor_pairs))
+
+
+def table(config: Config, room: float, processes: int) -> str:
+    local = config.data.batch // processes
+    lines = [
+        f"{local} images of each process, {room / 1e9:.1f} GB for them",
+        f"{'side':>5}{'GB':>8}{'weights':>9}{'gradients':>11}{'batch':>7}{'activations':>13}"
+        f"{'most images':>13}{'parts':>7}",
+    ]
+    for side in sorted(set(config.data.sides)):
+        memory = memory_of(config, side, processes=processes)
+        most = most_images(config, side, room, processes=processes)
+        parts = next((n for n in range(1, local + 1) if local % n == 0 and local // n <= most), None)
+        numbers = "".join(
+            f"{size / 1e9:{width}.2f}" for size, width in zip((memory.total, *memory), (8, 9, 11, 7, 13), strict=True)
+        )
+        lines.append(f"{side:>5}{numbers}{most:>13}{parts or 'none':>7}")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.capacity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", metavar="CONFIG")
+    parser.add_argument("--processes", type=int, default=1, help="of the run, one for each device")
+    parser.add_argument("--gb", type=float, help="memory of a device; default: of the one at hand")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    options = parser.parse_intermixed_args(arguments)
+    try:
+        config = load(options.config, options.overrides)
+        if options.processes < 1 or config.data.batch % options.processes:
+            raise ValueError(
+                f"data.batch={config.data.batch} over --processes {options.processes} leaves a remainder; use a divisor"
+            )
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        room = ROOM * (options.gb * 1e9 if options.gb else Environment(device=device).memory())
+        print(table(config, room, options.processes))
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()
