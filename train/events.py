@@ -93,5 +93,5 @@ def _write_settings(writer: Any, settings: Mapping[str, Any]) -> None:
     plain = {
         name: value if isinstance(value, int | float | str | bool) else str(value) for name, value in settings.items()
     }
-    for summary in hparams(plain, {"mAP/voc_area": 0.0}):
+    for summary in hparams(plain, {GLANCE + "mAP": 0.0}):
         writer.file_writer.add_summary(summary)

@@ -94,5 +94,5 @@ def test_the_settings_are_there_for_the_hparams_page(tmp_path: Path, start: int)
     assert found["run"].string_value == "runs/x"
     assert found["anchors"].string_value == "[1.0, 2.0]" and found["weights"].string_value == "None"
     experiment = HParamsPluginData.FromString(summaries["_hparams_/experiment"].plugin_data.content)
-    assert [metric.name.tag for metric in experiment.experiment.metric_infos] == ["mAP/voc_area"]
+    assert [metric.name.tag for metric in experiment.experiment.metric_infos] == ["At a glance/mAP"]
     assert len(list(tmp_path.iterdir())) == 1  # one event file: no second run beside it
