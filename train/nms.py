@@ -25,29 +25,42 @@ class Survivors(NamedTuple):
     scores: NDArray[np.float32]  # [D]
 
 
+class Prepared(NamedTuple):
+    """On the device."""
+
+    scores_GN: torch.Tensor  # of each walk, best first; 0 after the last candidate
+    order_GN: torch.Tensor  # their places
+    overlaps_BNW: torch.Tensor  # by place
+    box_BN: torch.Tensor  # of each place
+
+
 def suppress(boxes_xyxy_BN4: torch.Tensor, scores_BNC: torch.Tensor, iou_threshold: float) -> Survivors:
     """A candidate goes where a better one of its class that stays overlaps it by more than the threshold.
 
     A score of 0 marks what is no candidate. Of equal scores the earlier box is the better one.
     """
-    used_BN = (scores_BNC != 0).any(-1)
-    place_BN = used_BN.byte().sort(dim=1, descending=True, stable=True).indices
-    if place_BN.device.type == "cpu":  # here a look at the number costs nothing
-        place_BN = place_BN[:, : int(used_BN.sum(1).max())]
-    boxes_BN4 = boxes_xyxy_BN4.gather(1, place_BN[..., None].expand(-1, -1, 4))
-    scores_BNC = scores_BNC.gather(1, place_BN[..., None].expand(-1, -1, scores_BNC.shape[2]))
-    scores_BCN, order_BCN = scores_BNC.transpose(1, 2).contiguous().sort(dim=2, descending=True, stable=True)
-    overlaps_BNW = _overlaps(boxes_BN4, iou_threshold)
-
-    num_classes = scores_BCN.shape[1]
-    scores_GN = scores_BCN.flatten(0, 1).cpu().numpy()
-    order_GN = order_BCN.flatten(0, 1).cpu().numpy()
-    kept_GN = _walk(order_GN, np.count_nonzero(scores_GN, axis=1), overlaps_BNW.cpu().numpy(), num_classes)
+    num_classes = scores_BNC.shape[2]
+    scores_GN, order_GN, overlaps_BNW, box_BN = (
+        tensor.cpu().numpy() for tensor in prepare(boxes_xyxy_BN4, scores_BNC, iou_threshold)
+    )
+    kept_GN = _walk(order_GN, np.count_nonzero(scores_GN, axis=1), overlaps_BNW, num_classes)
     walks, steps = kept_GN.nonzero()
     images, labels, scores = walks // num_classes, walks % num_classes, scores_GN[walks, steps]
-    boxes = place_BN.cpu().numpy()[images, order_GN[walks, steps]]
+    boxes = box_BN[images, order_GN[walks, steps]]
     best_first = np.lexsort((-scores, images))
     return Survivors(images[best_first], boxes[best_first], labels[best_first], scores[best_first])
+
+
+def prepare(boxes_xyxy_BN4: torch.Tensor, scores_BNC: torch.Tensor, iou_threshold: float) -> Prepared:
+    """Boxes that are of no class go to the end, so that walks and overlaps are of few places."""
+    used_BN = (scores_BNC != 0).any(-1)
+    box_BN = used_BN.byte().sort(dim=1, descending=True, stable=True).indices
+    if box_BN.device.type == "cpu":  # elsewhere a look at the number would wait for the device
+        box_BN = box_BN[:, : int(used_BN.sum(1).max())]
+    boxes_BN4 = boxes_xyxy_BN4.gather(1, box_BN[..., None].expand(-1, -1, 4))
+    scores_BNC = scores_BNC.gather(1, box_BN[..., None].expand(-1, -1, scores_BNC.shape[2]))
+    scores_BCN, order_BCN = scores_BNC.transpose(1, 2).contiguous().sort(dim=2, descending=True, stable=True)
+    return Prepared(scores_BCN.flatten(0, 1), order_BCN.flatten(0, 1), _overlaps(boxes_BN4, iou_threshold), box_BN)
 
 
 def _overlaps(boxes_xyxy_BN4: torch.Tensor, iou_threshold: float) -> torch.Tensor:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from data.boxes import iou
 from train import nms
-from train.nms import suppress
+from train.head import candidates
+from train.nms import prepare, suppress
 
 
 def plain_loop(boxes_xyxy, scores, threshold):
@@ -91,3 +92,15 @@ def test_the_same_on_the_device():
     here, there = suppress(boxes, scores, 0.45), suppress(boxes.cuda(), scores.cuda(), 0.45)
     for one, other in zip(here, there, strict=True):
         assert np.array_equal(one, other)
+
+
+def test_nothing_waits_for_the_device_before_the_walk():
+    """Tensors without numbers: an operator that asked for one, or for a shape that depends on one, would raise."""
+    raw, anchors = torch.empty(4, 5 * 25, 13, 13, device="meta"), torch.empty(5, 2, device="meta")
+    boxes, scores = candidates(raw, anchors, 0.005)
+    prepared = prepare(boxes, scores, 0.45)
+    assert {tensor.device.type for tensor in prepared} == {"meta"}
+    assert prepared.overlaps_BNW.shape == (4, 845, 14) and prepared.scores_GN.shape == (80, 845)
+    for look in (lambda: int((scores != 0).sum()), lambda: scores.nonzero()):
+        with pytest.raises((RuntimeError, NotImplementedError)):
+            look()
