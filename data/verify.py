@@ -8,9 +8,7 @@ import numpy as np
 from data.decode import decode
 from data.index import COLUMNS, ShardIndex, ShardReader, scan_shard, sha256
 from data.parallel import in_parallel
-from data.write import labels_of
-
-NUM_LISTED = 20
+from data.write import labels_of, listed
 
 
 def verify(folder: Path, workers: int = 0) -> ShardIndex:
@@ -19,8 +17,7 @@ def verify(folder: Path, workers: int = 0) -> ShardIndex:
     jobs = [(_only(index, number),) for number in range(len(index.shards))]
     faults = sorted(fault for found in in_parallel(_verify_shard, jobs, workers, "verifying") for fault in found)
     if faults:
-        listing = "\n  ".join([*faults[:NUM_LISTED], *(["..."] if len(faults) > NUM_LISTED else [])])
-        raise ValueError(f"{folder}: {len(faults)} faults\n  {listing}")
+        raise ValueError(f"{folder}: {len(faults)} faults{listed(faults)}")
     return index
 
 

@@ -29,7 +29,7 @@ from data.tar import entries
 
 SHARD_MB = 32  # eight, a window, have to be there before the first batch; fewer mix worse (docs/data.md, RESULTS.md)
 MAX_CLASSES = 32_767  # labels are int16
-NUM_LISTED = 10  # an error about many images shows this many of them
+NUM_LISTED = 10  # an error about many things shows this many of them
 
 
 def write_shards(
@@ -57,9 +57,8 @@ def write_shards(
     if faults:
         if not drop_corrupt or len(faults) == len(annotations.records):
             _clear(out)
-            listing = "\n  ".join([*faults[:NUM_LISTED], *(["..."] if len(faults) > NUM_LISTED else [])])
             raise ValueError(
-                f"{len(faults)} of {len(annotations.records)} images cannot be used:\n  {listing}\n"
+                f"{len(faults)} of {len(annotations.records)} images cannot be used:{listed(faults)}\n"
                 "repair them, or leave them out with --drop-corrupt"
             )
         dropped["corrupt images"] = len(faults)
@@ -128,6 +127,12 @@ def write_index(out: Path, names: Sequence[str], source: Annotations, workers: i
         "shards": [scan.shard._asdict() for scan in scans],
     }
     _write_file(out / "index.json", seal(header))
+
+
+def listed(faults: Sequence[str]) -> str:
+    """The first of them, each on a line of its own."""
+    more = ["..."] if len(faults) > NUM_LISTED else []
+    return "".join(f"\n  {fault}" for fault in [*faults[:NUM_LISTED], *more])
 
 
 def labels_of(scan: Scan, classes: Sequence[str]) -> NDArray[np.int16]:

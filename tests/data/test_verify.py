@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from data.index import COLUMNS, ShardIndex
-from data.verify import NUM_LISTED, verify
-from data.write import index_shards
+from data.verify import verify
+from data.write import NUM_LISTED, index_shards
 from tests.data.pictures import change_header, flip_byte, jpeg, note, write_tar
 
 
