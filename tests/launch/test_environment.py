@@ -44,7 +44,7 @@ with connect() as env:
     met = []
     meet = Environment.any
     Environment.any = lambda self, flag: met.append(flag) or meet(self, flag)
-    found["first"] = env.first(lambda: [time.sleep(2.5), "from", env.rank])
+    found["first"] = env.first(lambda: [time.sleep(4), "from", env.rank])
     found["rounds"] = len(met)
     found["waited"] = (folder / "late").exists()
 (folder / f"{env.rank}.json").write_text(json.dumps(found))

@@ -66,10 +66,10 @@ from launch.environment import connect
 from launch.stop import Stop
 from pathlib import Path
 
-launch.roll.EVERY_S, launch.roll.SILENT_S = 0.1, 1.0
+launch.roll.EVERY_S, launch.roll.SILENT_S = 0.1, 4.0
 with connect() as env:
     env.barrier()
-    c10d._set_pg_timeout(timedelta(seconds=4))
+    c10d._set_pg_timeout(timedelta(seconds=8))
     if env.rank == 1:
         print(os.getpid(), flush=True)
         time.sleep(0.5)

@@ -96,6 +96,18 @@ def test_an_allocation_without_a_checkpoint_is_the_last(tmp_path: Path) -> None:
     assert (code, script.requeued) == (1, False) and "give it more time" in said
 
 
+def test_an_evaluation_is_progress_too(tmp_path: Path) -> None:
+    """It changes the checkpoint, at the same position; and a damaged one further on hides no progress."""
+    other = "rm run/checkpoints/*64-*; touch run/checkpoints/000000064-fedcba9876543210.pt"
+    script = Script(tmp_path, f"saves 64; touch waiting; {WAITS_FOR_STOP}; {other}; touch run/interrupted")
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    for position in (64, 900):
+        (tmp_path / f"run/checkpoints/{position:09d}-0123456789abcdef.pt").touch()
+    script.signal_when("waiting", signal.SIGUSR1)
+    _, said = script.end()
+    assert script.requeued and "the time is up at 000000064 images" in said
+
+
 def test_a_run_that_a_person_stops_is_not_requeued(tmp_path: Path) -> None:
     script = Script(tmp_path, "saves 64; touch run/stop run/interrupted")
     code, said = script.end()

@@ -277,21 +277,22 @@ def test_a_file_that_torch_cannot_read_is_refused(tmp_path: Path) -> None:
         read(path)
 
 
-def test_a_full_disk_is_reported_and_leaves_the_earlier_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_or_quota_is_reported_and_leaves_the_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
     saved(tmp_path, 100)
     part = Part(200)
     writer = checkpoint(tmp_path, part)
 
     def full(_state: object, file: Any) -> None:
         file.write(b"as far as there is room")
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
         writer.save(200)
-        with pytest.raises(
-            OSError, match=r"could not be written .*No space left on device.*earlier ones are untouched"
-        ):
+        with pytest.raises(OSError, match=rf"could not be written .*{os.strerror(number)}.*earlier ones are untouched"):
             writer.wait()
         writer.save(300)
         with pytest.raises(OSError, match="could not be written"):
