@@ -28,6 +28,7 @@ from data.index import ShardIndex
 from data.loader import Loader, open_shards
 from data.shapes import CLASSES
 from launch.environment import CPU, Environment
+from train.capacity import memory_of
 from train.checkpoint import Checkpoint
 from train.config import Config, load
 from train.darknet import load_weights
@@ -97,6 +98,7 @@ def check(config: Config, processes: int, report: Report) -> None:
     loaders: list[Loader] = []
     with report.part("batch"):
         _require_whole_shares(config, processes)
+        report.say("memory", _memory(config, processes))
         if train:
             loaders = _of_all_ranks(train, config, processes)
     if train and val and val.classes != train.classes:
@@ -140,6 +142,13 @@ def _require_whole_shares(config: Config, processes: int) -> None:
             f"data.batch={batch} over {processes} processes and step.accumulate={parts} leaves a remainder; use a "
             f"multiple of {processes * parts} or change the number of processes"
         )
+
+
+def _memory(config: Config, processes: int) -> str:
+    side, auto = max(config.data.sides), config.step.accumulate == "auto"
+    memory = memory_of(config, side, processes=processes)
+    text = f"{_amount(memory.total)} of each process for a step at {side} px, predicted"
+    return f"{text}; less where that is too much, in as few parts as fit" if auto else text
 
 
 def _of_all_ranks(index: ShardIndex, config: Config, processes: int) -> list[Loader]:
