@@ -64,9 +64,9 @@ class Transfer:
         with torch.cuda.stream(self._stream):
             copies = [tensor.to(self.device, non_blocking=True) for tensor in tensors]
         self._under_way.append(self._stream.record_event())
-        step.wait_stream(self._stream)
+        step.wait_stream(self._stream)  # what reads the copies comes after them
         for copy in copies:
-            copy.record_stream(step)
+            copy.record_stream(step)  # the next copies may have this memory when the step has read it, not before
         return copies
 
 
