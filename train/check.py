@@ -166,15 +166,16 @@ def _plan(loaders: list[Loader], images: int, config: Config) -> str:
     epoch = min(images // order.num_samples, config.epochs - 1)
     start = epoch * order.num_samples
     times = np.zeros(order.num_samples, np.int64)
-    sides: list[list[int]] = []
+    sides = []
     for loader in loaders:
         plans = list(loader.plans(start, start + order.num_samples))
+        sides.append([plan.side for plan in plans])
         for plan in plans:
             np.add.at(times, plan.samples[plan.epochs == epoch], 1)
-        plans += loader.plans((last - 1) // batch * batch, last)
-        sides.append([plan.side for plan in plans])
+    last_steps = [list(loader.plans((last - 1) // batch * batch, last)) for loader in loaders]  # an order of its own
     assert (times == 1).all(), f"epoch {epoch}: an image comes twice or not at all"
     assert all(each == sides[0] for each in sides), "ranks differ in the number of their batches, or in a side"
+    assert len({(len(plans), plans[0].side) for plans in last_steps}) == 1, "ranks differ in their last step"
     return (
         f"{ranks} ranks of {batch // ranks} images, {-(-order.num_samples // batch):,} steps an epoch; planned for "
         f"every rank, epoch {epoch + 1} of {config.epochs} has each image once; its last step too"
