@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,10 +16,10 @@ from data.write import write_shards
 from tests.conftest import ROOT, launch
 from train.darknet import save_weights
 from train.evaluate import by_image_id, truths_of
-from train.metrics import voc_ap
+from train.metrics import Detections, voc_ap
 from train.model import YOLOv2
-from train.results import read_voc
-from train.score import main
+from train.results import read_coco, read_voc
+from train.score import main, write_results
 
 
 @pytest.fixture
@@ -59,6 +60,13 @@ def test_weights_are_scored_at_every_size_and_written_down(
     assert Image.open(out / "curves.png").width > 500
     main([str(config), f"weights={tmp_path}/net.weights", "--out", str(tmp_path / "plain")])
     assert sorted(path.name for path in (tmp_path / "plain").iterdir()) == ["curves.png", "scores.json"]
+
+
+def test_result_files_are_those_of_the_set(index: ShardIndex, tmp_path: Path) -> None:
+    write_results(tmp_path, 416, Detections.empty(), replace(index, source="coco val2017"))
+    assert read_coco(tmp_path / "results-416.json", index).labels.size == 0
+    write_results(tmp_path, 416, Detections.empty(), index)
+    assert read_voc(tmp_path / "results-416", index).labels.size == 0
 
 
 @pytest.mark.slow
