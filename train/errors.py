@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from train.metrics import Detections, Truths, best_of_pairs, iou_of_pairs, judge, pairs, rows, voc_scores
+from train.metrics import Detections, Truths, Verdicts, best_of_pairs, iou_of_pairs, judge, pairs, rows, voc_scores
 
 KINDS = ("localisation", "confusion", "duplicate", "background", "both", "missed")
 LOCALISATION, CONFUSION, DUPLICATE, BACKGROUND, BOTH, MISSED = range(len(KINDS))
@@ -44,44 +44,48 @@ class Errors(NamedTuple):
 
 def find_errors(detections: Detections, truths: Truths, num_classes: int, iou_threshold: float = 0.5) -> Errors:
     verdicts = judge(detections, truths, num_classes, iou_threshold)
-    wrong = np.flatnonzero(~verdicts.right_N & ~verdicts.ignored_N)
-    own, own_truth, other, other_truth = _overlaps(rows(detections, wrong), truths)
-    kind = np.select(
-        [
-            (own >= FAINT_IOU) & (own <= iou_threshold),
-            other >= iou_threshold,
-            own > iou_threshold,
-            np.maximum(own, other) <= FAINT_IOU,
-        ],
-        [LOCALISATION, CONFUSION, DUPLICATE, BACKGROUND],
-        BOTH,
-    )
-    kind_N, about_N = (np.full(len(detections.labels), -1) for _ in range(2))
-    kind_N[wrong] = kind
-    about_N[wrong] = np.select([kind == LOCALISATION, kind == CONFUSION], [own_truth, other_truth], -1)
-
+    kind_N, about_N = _kinds(detections, truths, verdicts, iou_threshold)
     free_M = ~truths.ignored
     free_M[verdicts.truth_N[verdicts.right_N]] = False
     missed_M = free_M.copy()
     missed_M[about_N[about_N >= 0]] = False
-    counts_KC = np.stack([np.bincount(detections.labels[kind_N == k], minlength=num_classes) for k in range(MISSED)])
-    num_missed = np.bincount(truths.labels[missed_M], minlength=num_classes)
+    said_KC = [np.bincount(detections.labels[kind_N == kind], minlength=num_classes) for kind in range(MISSED)]
+    missed_C = np.bincount(truths.labels[missed_M], minlength=num_classes)
 
     repaired_N = _best_for_each(detections, np.where(np.append(free_M, False)[about_N], about_N, -1))
-    labels_N = np.where(repaired_N, np.append(truths.labels, -1)[about_N], detections.labels)
-    num_truths = np.bincount(truths.labels[~truths.ignored], minlength=num_classes)
+    labels_N = np.append(truths.labels, -1)[about_N]
+    truths_C = np.bincount(truths.labels[~truths.ignored], minlength=num_classes)
 
-    def map_without(kind: int, left: NDArray[np.int64]) -> float:
-        mine_N = kind_N == kind
-        repaired = mine_N & repaired_N
-        corrected = replace(detections, labels=np.where(repaired, labels_N, detections.labels))
-        counted_N = ~verdicts.ignored_N & (~mine_N | repaired)
-        return voc_scores(corrected, verdicts.right_N | repaired, counted_N, left).map_area
+    def map_after(repair_N: NDArray[np.bool_], left_C: NDArray[np.int64]) -> float:
+        """Once these detections are right or gone, among so many truths."""
+        right_N = repair_N & repaired_N
+        corrected = replace(detections, labels=np.where(right_N, labels_N, detections.labels))
+        counted_N = ~verdicts.ignored_N & (~repair_N | right_N)
+        return voc_scores(corrected, verdicts.right_N | right_N, counted_N, left_C).map_area
 
-    as_it_is = map_without(MISSED, num_truths)
-    costs = [map_without(k, num_truths) - as_it_is for k in range(MISSED)]
-    costs.append(map_without(MISSED, np.maximum(num_truths - num_missed, np.minimum(num_truths, 1))) - as_it_is)
-    return Errors(kind_N, missed_M, np.concatenate([counts_KC, num_missed[None]]), np.array(costs))
+    nothing_N = np.zeros_like(repaired_N)
+    after = [map_after(kind_N == kind, truths_C) for kind in range(MISSED)]
+    after.append(map_after(nothing_N, np.maximum(truths_C - missed_C, np.minimum(truths_C, 1))))
+    return Errors(kind_N, missed_M, np.stack([*said_KC, missed_C]), np.array(after) - map_after(nothing_N, truths_C))
+
+
+def _kinds(
+    detections: Detections, truths: Truths, verdicts: Verdicts, iou_threshold: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """[N] kinds, and [N] the truth that a localisation or confusion is about, -1 for all else."""
+    wrong = np.flatnonzero(~verdicts.right_N & ~verdicts.ignored_N)
+    own, own_truth, other, other_truth = _overlaps(rows(detections, wrong), truths)
+    tests = {
+        LOCALISATION: (own >= FAINT_IOU) & (own <= iou_threshold),
+        CONFUSION: other >= iou_threshold,
+        DUPLICATE: own > iou_threshold,
+        BACKGROUND: np.maximum(own, other) <= FAINT_IOU,
+    }
+    kind = np.select(list(tests.values()), list(tests), BOTH)
+    kind_N, about_N = (np.full(len(detections.labels), -1) for _ in range(2))
+    kind_N[wrong] = kind
+    about_N[wrong] = np.select([kind == LOCALISATION, kind == CONFUSION], [own_truth, other_truth], -1)
+    return kind_N, about_N
 
 
 class _Overlaps(NamedTuple):
