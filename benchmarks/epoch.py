@@ -1,8 +1,9 @@
 """python -m benchmarks.epoch: what the evaluation after an epoch costs beside training it, from measured parts.
 
 VOC as published: 16,551 images are trained on at 320 to 608 px, 4,952 evaluated at 416 px, by the full network on the
-device that is there. Medians over rounds in which the parts take turns. Reading images is left out: an image of either
-set costs about the same, and other processes do it meanwhile.
+device that is there. Medians over rounds in which the parts take turns; without a GPU of CPU seconds, so that what else
+the machine does counts little. Reading images is left out: an image of either set costs about the same, and other
+processes do it meanwhile.
 """
 
 import argparse
@@ -63,12 +64,13 @@ def parts(batch: int, env: Environment) -> dict[str, Part]:
 def ms_per_image(rounds: int, batch: int, env: Environment) -> dict[str, float]:
     times: dict[str, list[float]] = {}
     everything = parts(batch, env)
+    clock = time.process_time if env.device.type == "cpu" else time.perf_counter
     for number in range(rounds + 1):
         for name, (run, images) in everything.items():
-            began = time.perf_counter()
+            began = clock()
             run()
             if number:  # the first round warms up
-                times.setdefault(name, []).append(1000 * (time.perf_counter() - began) / images)
+                times.setdefault(name, []).append(1000 * (clock() - began) / images)
     return {name: statistics.median(of_part) for name, of_part in times.items()}
 
 
