@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import NamedTuple
@@ -47,14 +48,12 @@ class Roll:
 
     def _note_again_and_again(self) -> None:
         store = self._store.clone()  # type: ignore[attr-defined]  # a connection of its own: nobody waits for others
-        try:
+        with suppress(RuntimeError):  # the store is gone, and soon so is the run
             while True:
                 note = Note(socket.gethostname(), time.time(), place(sys._current_frames().get(self._main)))
                 store.set(f"roll/{self._rank}", json.dumps(note))
                 if self._over.wait(EVERY_S):
                     return
-        except RuntimeError:  # the store is gone, and soon so is the run
-            return
 
     def report(self) -> str:
         """A few lines on all processes. Takes at most `ANSWER_S`."""
@@ -76,10 +75,11 @@ class Roll:
         return "\n".join(lines)
 
     def _read(self, found: list[Note | None]) -> None:
-        store = self._store.clone()  # type: ignore[attr-defined]
-        for rank in range(self._world_size):
-            key = f"roll/{rank}"
-            found.append(Note(*json.loads(store.get(key))) if store.check([key]) else None)
+        with suppress(RuntimeError):  # what torch raises where nobody answers
+            store = self._store.clone()  # type: ignore[attr-defined]
+            for rank in range(self._world_size):
+                key = f"roll/{rank}"
+                found.append(Note(*json.loads(store.get(key))) if store.check([key]) else None)
 
 
 def _last_seen(note: Note | None, now: float) -> str:
