@@ -1,9 +1,11 @@
 """Whole runs as a user starts them: they repeat bit for bit, stop when asked and go on where they ended."""
 
+import os
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ROOT, launch
-from tests.servers import Liar, nginx
+from tests.servers import Liar, free_port, nginx
 from train.checkpoint import newest, read
 
 
@@ -125,6 +127,37 @@ def test_a_run_on_shards_from_elsewhere_ends_with_the_same_bits(config: Path, sh
     requests = (tmp_path / "nginx/access").read_text().split()
     asked = [request for request in requests if request.endswith(".tar")]
     assert len(asked) == len(set(asked)) == len(list(shards.glob("*/*.tar")))
+
+
+@pytest.mark.slow
+def test_a_run_that_waits_for_its_shards_leaves_when_one_process_is_warned(
+    config: Path, shards: Path, tmp_path: Path
+) -> None:
+    run, environ = tmp_path / "run", {**os.environ, "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    with nginx(shards, tmp_path / "nginx", "4k") as address:
+        there = [f"data.{name}={address}/{name}" for name in ("train", "val")]
+        command = [sys.executable, str(ROOT / "train/main.py"), str(config), f"run={run}", *there]
+        processes = [
+            subprocess.Popen(
+                [*command, f"data.staging={tmp_path}/staging"],
+                env={**environ, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for rank in range(2)
+        ]
+        assert processes[0].stderr is not None
+        while not (tmp_path / "run/config.yaml").exists():
+            assert processes[0].poll() is None, processes[0].stderr.read()
+            time.sleep(0.1)
+        time.sleep(3)  # in the warm-up, or waiting: both must do
+        processes[1].send_signal(signal.SIGUSR2)
+        for process in processes:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors
+    assert (run / "interrupted").exists()
+    assert [path.name.partition("-")[0] for path in (run / "checkpoints").iterdir()] == ["000000000"]
 
 
 @pytest.mark.slow
