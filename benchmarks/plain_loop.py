@@ -142,6 +142,6 @@ class PlainLoop:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.amp):
             raw = self.model(images)
         terms = self.loss(raw, objects, images_seen)
-        terms.sum().backward()
+        terms.sum().backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return [term.item() for term in terms]
