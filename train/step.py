@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import nn
+from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
 from data.pixels import distort_colours, place_packed
@@ -34,12 +35,16 @@ class StepConfig:
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"
     compile: Literal["auto", "yes", "no"] = "auto"  #: auto: on CUDA; inductor on the CPU is no faster than eager
     accumulate: int | str = 1  #: parts into which each process cuts its share of the batch; "auto": as few as fit
+    compress: Literal["none", "fp16", "bf16"] = "none"  #: what gradients travel in; bf16 only between GPUs
+    bucket_mb: int = 25  #: of gradients that travel together, while backward goes on
     recompute: bool = False  #: compute activations again in backward: a third of the memory, a third more time
     momentum: float = 0.9
     decay: float = 5e-4  #: L2, on convolution weights only (darknet update_convolutional_layer)
     ema_images: int = 0  #: weights averaged over about so many images are evaluated and detect; 0: the newest are
 
     def __post_init__(self) -> None:
+        if self.bucket_mb < 1:
+            raise ValueError(f"step.bucket_mb={self.bucket_mb}: expected at least 1")
         if self.ema_images < 0:
             raise ValueError(f"step.ema_images={self.ema_images}: expected a number of images, or 0 for no average")
         if self.accumulate != "auto" and (isinstance(self.accumulate, str) or self.accumulate < 1):
@@ -98,6 +103,7 @@ class Step:
         for module in model.modules():
             if isinstance(module, Stack):
                 module.recompute = config.recompute
+        self._warm = False  # after the warm-up nothing should be compiled
         self.parts = None if config.accumulate == "auto" else int(config.accumulate)
         self.images_at_once: int | None = None  # what batch norm sees: of this start, or of the one before it
         self.ema = Ema(self.model, config.ema_images) if config.ema_images else None
@@ -107,7 +113,7 @@ class Step:
             torch._dynamo.config.recompile_limit = 64  # one graph for each side; beyond the limit it would run eagerly
             objective.compile(fullgraph=True, dynamic=False)
         self._place = torch.compile(place_packed, dynamic=True) if self.compiled else place_packed
-        self.objective: nn.Module = objective if env.world_size == 1 else _distributed(objective, env)
+        self.objective: nn.Module = objective if env.world_size == 1 else _distributed(objective, config, env)
         self.optimizer = torch.optim.SGD(
             [
                 {"params": [p for p in model.parameters() if p.ndim == 4], "weight_decay": config.decay},
@@ -131,7 +137,13 @@ class Step:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(seen, self.schedule)
         self.parts = self.parts or 1  # "auto" without a warm-up
+        graphs = num_graphs()
         summed = self._accumulate(batch, images_seen, self.parts)
+        if self._warm and num_graphs() > graphs:
+            self.env.say(
+                f"WARNING: the step was compiled again, for {local} images of {batch.side} px: the warm-up should have "
+                "done it; TORCH_LOGS=recompiles tells why, step.compile=no does without"
+            )
         scale = self.scaler.scale(self._one)
         self._gradient_norm = _norm(p.grad for p in self.model.parameters() if p.grad is not None) / scale
         self.scaler.step(self.optimizer)
@@ -221,6 +233,7 @@ class Step:
                 self.optimizer.zero_grad(set_to_none=True)
         for name, buffer in self.model.named_buffers():
             buffer.copy_(kept[name])
+        self._warm = True
 
     def _settle_parts(self, batch: Batch) -> None:
         """The fewest parts that fit, on all processes; a run that goes on keeps its number of images at once."""
@@ -290,6 +303,11 @@ class Step:
             self.ema.load_state_dict(evaluated_weights(state))
 
 
+def num_graphs() -> int:
+    """Compiled in this process so far."""
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
 def evaluated_weights(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """Of the state of a `Step`: the weights that it predicts with, averaged where it had such."""
     weights: Mapping[str, Any] = state.get("ema", state["model"])
@@ -300,11 +318,17 @@ def _norm(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
     return nn.utils.get_total_norm(tensors)
 
 
-def _distributed(objective: nn.Module, env: Environment) -> DistributedDataParallel:
-    options: dict[str, Any] = {"gradient_as_bucket_view": True}
+def _distributed(objective: nn.Module, config: StepConfig, env: Environment) -> DistributedDataParallel:
+    if config.compress == "bf16" and env.device.type == "cpu":
+        raise ValueError("step.compress=bf16: expected GPUs, gloo adds no bf16; choose fp16 or none")
+    options: dict[str, Any] = {"gradient_as_bucket_view": True, "bucket_cap_mb": config.bucket_mb}
     renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters  # torch 2.13
     options["forward_sync_buffers" if renamed else "broadcast_buffers"] = False  # `_average_statistics` does better
     if env.device.type == "cuda":
         options["device_ids"] = [env.local_rank]
     assert dist.is_initialized()
-    return DistributedDataParallel(objective, **options)
+    distributed = DistributedDataParallel(objective, **options)
+    if config.compress != "none":
+        hook = {"fp16": default_hooks.fp16_compress_hook, "bf16": default_hooks.bf16_compress_hook}[config.compress]
+        distributed.register_comm_hook(None, hook)
+    return distributed

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,14 +20,14 @@ from tests.conftest import ROOT
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
 from train.schedule import ScheduleConfig
-from train.step import Step, StepConfig
+from train.step import Step, StepConfig, num_graphs
 
 ANCHORS = [(1.0, 1.0), (2.0, 2.0)]
 
 
-def small_step(**options: object) -> Step:
+def small_step(layers: str | None = None, **options: object) -> Step:
     torch.manual_seed(0)
-    model = YOLOv2(3, 2, width=1 / 16)
+    model = YOLOv2(3, 2, width=1 / 16) if layers is None else YOLOv2(3, 2, layers=layers)
     schedule = ScheduleConfig(rate=1e-3, burn_in_images=0, drop_images=[])
     config = StepConfig(**{"precision": "fp32", **options})  # type: ignore[arg-type]
     return Step(config, schedule, model, build_loss(LossConfig(), ANCHORS, 3), Environment())
@@ -121,6 +122,65 @@ def test_norms_are_of_the_whole_gradient_and_of_all_weights(precision: str) -> N
     assert not torch.equal(norms.weights, start.norm())
 
 
+FEW_LAYERS = "4 pool 4 pool 8 pool 8 pool 8 pool -8"
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """For a thousand tiny steps: threads would spend their time waiting for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def compiled_step(monkeypatch: pytest.MonkeyPatch, **options: object) -> Step:
+    """By the compiler's front, which decides about graphs; its back would take minutes on a CPU."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    compile_module = torch.nn.Module.compile
+    monkeypatch.setattr(
+        torch.nn.Module, "compile", lambda self, **given: compile_module(self, backend="aot_eager", **given)
+    )
+    return small_step(FEW_LAYERS, compile="yes", **options)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2}, {"recompute": True}], ids=str)
+def test_a_graph_for_each_side_and_none_in_a_thousand_steps_after(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], one_thread: None, options: dict[str, object]
+) -> None:
+    sides = [32 * cells for cells in (range(10, 0, -1) if not options else range(3, 0, -1))]
+    step = compiled_step(monkeypatch, **options)
+    step.warm_up(iter([batch_of(2, side) for side in sides]), no_stop(step))
+    assert num_graphs() == len(sides)
+    generator = torch.Generator().manual_seed(0)
+    batches = {side: batch_of(2, side) for side in sides}
+    for number in range(1000 if not options else 50):
+        side = sides[int(torch.randint(0, len(sides), (), generator=generator))]
+        step(batches[side], 64 * number)
+        if number % 100 == 0:  # evaluation is not compiled, and has another batch size
+            step.predict(batch_of(3, 96).images)
+    assert num_graphs() == len(sides) and not capsys.readouterr().err
+    step(batch_of(2, 352), 0)
+    assert num_graphs() == len(sides) + 1
+    assert "WARNING: the step was compiled again" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_compiled_loss_curves_are_the_eager_ones(monkeypatch: pytest.MonkeyPatch, recompute: bool) -> None:
+    eager = small_step(FEW_LAYERS)
+    compiled = compiled_step(monkeypatch, recompute=recompute)
+    for number in range(20):
+        batch = batch_of(4, 64, seed=number % 3)
+        ours, theirs = compiled(batch, 20_000), eager(batch, 20_000)
+        assert float(ours.total) == pytest.approx(float(theirs.total), rel=0.02), number
+    for name, statistic in eager.model.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            assert torch.equal(compiled.model.state_dict()[name], statistic)
+
+
 def test_geometry_may_be_left_to_the_step() -> None:
     batch = batch_of(4)
     rows = [layout_row(number * 64 * 64 * 3, 64, stretch(64, 64, 64)) for number in range(4)]
@@ -139,6 +199,12 @@ def test_colours_may_be_left_to_the_step() -> None:
     expected = fresh.loss.terms(raw, batch.truths, torch.tensor(20_000))
     torch.testing.assert_close(torch.stack(list(losses)), torch.stack(list(expected)))
     assert not torch.equal(losses.total, small_step()(batch, 20_000).total)
+
+
+@pytest.mark.parametrize(("option", "message"), [({"bucket_mb": 0}, "bucket_mb=0"), ({"ema_images": -1}, "=-1")])
+def test_wrong_options_are_refused(option: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        StepConfig(**option)  # type: ignore[arg-type]
 
 
 @pytest.mark.slow
@@ -165,6 +231,21 @@ def test_two_processes_are_another_way_to_accumulate(tmp_path: Path) -> None:
                 torch.testing.assert_close(parameters(step), parameters(alone), rtol=1e-4, atol=1e-6)
                 statistics = env.broadcast(step.statistics)
                 assert all(torch.equal(ours, first) for ours, first in zip(step.statistics, statistics, strict=True))
+                assert torch.equal(step.norms().gradient, env.broadcast(step.norms().gradient))
+                shrunk = small_step(compress="fp16")
+                shrunk = Step(shrunk.config, shrunk.schedule, shrunk.model, shrunk.loss, env)
+                before = parameters(shrunk)
+                exact = small_step(accumulate=2)
+                batch = batch_of(4, 160)
+                shrunk(Batch(batch.images[mine], batch.truths[mine], batch.samples[mine], [], batch.side), 20_000)
+                exact(batch, 20_000)
+                moved, expected = parameters(shrunk) - before, parameters(exact) - before
+                assert 0 < (moved - expected).norm() < 2e-3 * expected.norm()
+                try:
+                    Step(StepConfig(compress="bf16"), step.schedule, step.model, step.loss, env)
+                    raise AssertionError("gloo took bf16")
+                except ValueError as error:
+                    assert "choose fp16 or none" in str(error)
             leave()
             """
         )
