@@ -7,8 +7,8 @@ are uint8, the same batch each time.
 
 Each case runs in a process of its own, in turn with the others, several rounds. Its first loss is shown because in
 float32 it must be the same on both sides. CPU seconds are of the training process, and hardly depend on what else the
-machine does. Memory: of a GPU the peak that torch had allocated; on the CPU the peak of what is
-resident above what the process held before.
+machine does. Memory: of a GPU the peak that torch had allocated; on the CPU the peak of what is resident above what the
+process held before.
 """
 
 import argparse
@@ -126,16 +126,14 @@ def table(found: dict[str, list[dict[str, float]]]) -> str:
     def median(case: str, key: str) -> float:
         return statistics.median(each[key] for each in found[case])
 
-    lines = [
-        f"{'case':<38} {'images/s (least..most)':>25} {'times':>7} {'CPU s/image':>12} {'peak MB':>8} {'first loss':>11}"
-    ]
+    lines = [f"{'case':<38} {'images/s (least..most)':>25} {'times':>7} {'CPU s/image':>12} {'peak MB':>8} first loss"]
     for case, rounds in found.items():
         rates = [each["images_s"] for each in rounds]
         rate = f"{median(case, 'images_s'):.2f} ({min(rates):.2f}..{max(rates):.2f})"
         times = median(case, "images_s") / median(PLAIN, "images_s")
         memory, loss = median(case, "memory_mb"), median(case, "first_loss")
         lines.append(
-            f"{case:<38} {rate:>25} {times:>6.2f}x {median(case, 'cpu_s'):>12.3f} {memory:>8.0f} {loss:>11.4f}"
+            f"{case:<38} {rate:>25} {times:>6.2f}x {median(case, 'cpu_s'):>12.3f} {memory:>8.0f} {loss:>10.4f}"
         )
     return "\n".join(lines)
 
