@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from tests.conftest import ROOT
 from tests.slurm.cluster import OVER, Cluster, missing, wait_until
@@ -134,6 +135,11 @@ class Run:
         job = self.end()
         assert (job["JobState"], job["Restarts"]) == ("COMPLETED", str(restarts)), self.said()
         assert (self.folder / "finished").exists()
+        events = EventAccumulator(str(self.folder / "board"), size_guidance={"scalars": 0})
+        events.Reload()
+        for tag in events.Tags()["scalars"]:
+            steps = [point.step for point in events.Scalars(tag)]
+            assert len(steps) == len(set(steps)), f"{tag}: a value was logged twice"
 
 
 @pytest.fixture
