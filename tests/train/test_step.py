@@ -153,17 +153,17 @@ def test_a_graph_for_each_side_and_none_in_a_thousand_steps_after(
 ) -> None:
     sides = [32 * cells for cells in (range(10, 0, -1) if not options else range(3, 0, -1))]
     step = compiled_step(monkeypatch, **options)
-    step.warm_up(iter([batch_of(2, side) for side in sides]), no_stop(step))
+    step.warm_up(iter([batch_of(4, side) for side in sides]), no_stop(step))
     assert num_graphs() == len(sides)
     generator = torch.Generator().manual_seed(0)
-    batches = {side: batch_of(2, side) for side in sides}
+    batches = {side: batch_of(4, side) for side in sides}
     for number in range(1000 if not options else 50):
         side = sides[int(torch.randint(0, len(sides), (), generator=generator))]
         step(batches[side], 64 * number)
         if number % 100 == 0:  # evaluation is not compiled, and has another batch size
             step.predict(batch_of(3, 96).images)
     assert num_graphs() == len(sides) and not capsys.readouterr().err
-    step(batch_of(2, 352), 0)
+    step(batch_of(4, 352), 0)
     assert num_graphs() == len(sides) + 1
     assert "WARNING: the step was compiled again" in capsys.readouterr().err
 
