@@ -55,3 +55,18 @@ def test_a_drop_within_the_burn_in_takes_effect_at_its_end() -> None:
     config = ScheduleConfig(rate=1.0, burn_in_images=100, drop_images=[50])
     assert learning_rate(99, config) == pytest.approx(0.99**4)
     assert learning_rate(100, config) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rate": -1e-3}, r"schedule\.rate=-0\.001: expected a number above 0"),
+        ({"rate": float("nan")}, r"schedule\.rate=nan"),
+        ({"drop": 0.0}, r"schedule\.drop=0\.0"),
+        ({"burn_in_images": -1}, r"schedule\.burn_in_images=-1, .*expected numbers of images"),
+        ({"drop_images": [100, -5]}, r"drop_images=\[100, -5\]: expected numbers of images"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ScheduleConfig(**options)  # type: ignore[arg-type]
