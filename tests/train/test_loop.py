@@ -71,12 +71,14 @@ def stop_at_line(number: int, *arguments: str, processes: int) -> str:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize(
+    ("precision", "options"), [("fp32", []), ("bf16", ["step.accumulate=auto", "step.recompute=true"])]
+)
 def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
-    config: Path, tmp_path: Path, processes: int, precision: str
+    config: Path, tmp_path: Path, processes: int, precision: str, options: list[str]
 ) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    common = [str(config), f"step.precision={precision}"]
+    common = [str(config), f"step.precision={precision}", *options]
     launch(*common, f"run={whole}", processes=processes)
     stop_at_line(5, *common, f"run={parts}", processes=processes)
     stopped_at = int(final_state(parts)["images"])
