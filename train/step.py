@@ -37,7 +37,7 @@ class StepConfig:
     accumulate: int | str = 1  #: parts into which each process cuts its share of the batch; "auto": as few as fit
     compress: Literal["none", "fp16", "bf16"] = "none"  #: what gradients travel in; bf16 only between GPUs
     bucket_mb: int = 25  #: of gradients that travel together, while backward goes on
-    recompute: bool = False  #: compute activations again in backward: a third of the memory, a third more time
+    recompute: bool = False  #: activations again in backward: half the memory, 1.3 times as long
     momentum: float = 0.9
     decay: float = 5e-4  #: L2, on convolution weights only (darknet update_convolutional_layer)
     ema_images: int = 0  #: weights averaged over about so many images are evaluated and detect; 0: the newest are
