@@ -10,7 +10,6 @@ given, else that of an H200 at a share of its peak that is assumed. Nothing that
 """
 
 import argparse
-import contextlib
 import json
 import os
 import statistics
@@ -288,5 +287,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):
-        main()
+    main()
