@@ -228,9 +228,15 @@ class Step:
                 break
             self._settle_parts(batch)
             assert self.parts is not None
-            for _ in range(2):
-                self._accumulate(batch, 0, self.parts)
-                self.optimizer.zero_grad(set_to_none=True)
+            try:
+                for _ in range(2):
+                    self._accumulate(batch, 0, self.parts)
+                    self.optimizer.zero_grad(set_to_none=True)
+            except torch.OutOfMemoryError as error:
+                raise ValueError(
+                    f"expected memory for {self.images_at_once} images of {batch.side} px at once, found too little "
+                    f"({str(error).partition('. ')[0]}); set step.accumulate=auto, or step.recompute=true"
+                ) from error
         for name, buffer in self.model.named_buffers():
             buffer.copy_(kept[name])
         self._warm = True

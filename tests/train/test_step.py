@@ -340,6 +340,14 @@ def test_parts_are_the_fewest_that_fit() -> None:
     assert torch.equal(parameters(step), parameters(fresh))
 
 
+def test_parts_that_do_not_fit_end_the_warm_up_with_what_to_do() -> None:
+    step = small_step(accumulate=2)
+    step.objective = Small(step, 3)  # type: ignore[assignment]
+    message = r"memory for 4 images of 96 px at once, found too little \(no memory left\); set step\.accumulate=auto"
+    with pytest.raises(ValueError, match=message):
+        step.warm_up(iter([batch_of(8, 96)]), no_stop(step))
+
+
 def test_parts_are_cut_before_memory_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     step = small_step(accumulate="auto")
     room = step.memory(batch_of(8, 96), 4).total / 0.9
