@@ -1,22 +1,19 @@
-"""One optimizer step: forward, loss, backward, update. Owns precision, compilation, DDP and the optimizer.
+"""One optimizer step: forward, loss, backward, update. Owns precision, compilation, memory and the optimizer.
 
 Nothing here waits for the device.
 """
 
 import contextlib
-import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch.distributed as dist
 from torch import nn
-from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
-from data.pixels import distort_colours, place_packed
+from data.pixels import place_packed
 from data.sample import Batch
 from launch.environment import Environment
 from launch.stop import Stop
@@ -24,6 +21,7 @@ from train.ema import Ema
 from train.loss import Losses, YOLOv2Loss
 from train.memory import Memory, step_memory
 from train.model import Stack, YOLOv2
+from train.objective import Compression, Objective, exchanging, predict
 from train.schedule import ScheduleConfig, learning_rate
 
 ROOM = 0.9  # of the memory that is free: allocators and libraries want some
@@ -35,7 +33,7 @@ class StepConfig:
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"  #: of the network; fp32 on CUDA: TF32, torch's default
     compile: Literal["auto", "yes", "no"] = "auto"  #: auto: on CUDA; inductor on the CPU is no faster than eager
     accumulate: int | str = 1  #: parts into which each process cuts its share of the batch; "auto": as few as fit
-    compress: Literal["none", "fp16", "bf16"] = "none"  #: what gradients travel in; bf16 only between GPUs
+    compress: Compression = "none"  #: what gradients travel in; bf16 only between GPUs
     bucket_mb: int = 25  #: of gradients that travel together, while backward goes on
     recompute: bool = False  #: activations again in backward: half the memory, 1.3 times as long
     momentum: float = 0.9
@@ -56,38 +54,6 @@ class Norms(NamedTuple):
 
     gradient: torch.Tensor  #: of the last step's gradient; not finite where fp16 scaling left that step out
     weights: torch.Tensor  #: of all parameters now
-
-
-class Objective(nn.Module):
-    """Model and loss as one module, so that DDP and the compiler see both."""
-
-    def __init__(self, model: YOLOv2, loss: YOLOv2Loss, autocast: torch.dtype) -> None:
-        super().__init__()
-        self.model, self.loss, self.autocast = model, loss, autocast
-
-    def forward(
-        self,
-        images_BSS3: torch.Tensor,
-        colours_B3: torch.Tensor | None,
-        truths_BT5: torch.Tensor,
-        images_seen: torch.Tensor,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """uint8 RGB -> the loss, and all of `Losses` as one detached vector."""
-        raw = predict(self.model, images_BSS3, self.autocast, colours_B3)
-        losses = self.loss.terms(raw, truths_BT5, images_seen)  # float32: outside autocast
-        return losses.total, torch.stack(list(losses)).detach()
-
-
-def predict(
-    model: YOLOv2, images_BSS3: torch.Tensor, autocast: torch.dtype, colours_B3: torch.Tensor | None = None
-) -> torch.Tensor:
-    """uint8 RGB images -> raw head output. The permuted view of NHWC pixels already is channels_last."""
-    pixels_BSS3 = images_BSS3.float() / 255
-    if colours_B3 is not None:
-        pixels_BSS3 = distort_colours(pixels_BSS3, colours_B3)
-    with torch.autocast(images_BSS3.device.type, autocast, enabled=autocast != torch.float32):
-        raw: torch.Tensor = model(pixels_BSS3.permute(0, 3, 1, 2))
-    return raw
 
 
 class Step:
@@ -113,7 +79,7 @@ class Step:
             torch._dynamo.config.recompile_limit = 64  # one graph for each side; beyond the limit it would run eagerly
             objective.compile(fullgraph=True, dynamic=False)
         self._place = torch.compile(place_packed, dynamic=True) if self.compiled else place_packed
-        self.objective: nn.Module = objective if env.world_size == 1 else _distributed(objective, config, env)
+        self.objective = exchanging(objective, env, config.compress, config.bucket_mb)
         self.optimizer = torch.optim.SGD(
             [
                 {"params": [p for p in model.parameters() if p.ndim == 4], "weight_decay": config.decay},
@@ -322,19 +288,3 @@ def evaluated_weights(state: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _norm(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
     return nn.utils.get_total_norm(tensors)
-
-
-def _distributed(objective: nn.Module, config: StepConfig, env: Environment) -> DistributedDataParallel:
-    if config.compress == "bf16" and env.device.type == "cpu":
-        raise ValueError("step.compress=bf16: expected GPUs, gloo adds no bf16; choose fp16 or none")
-    options: dict[str, Any] = {"gradient_as_bucket_view": True, "bucket_cap_mb": config.bucket_mb}
-    renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters  # torch 2.13
-    options["forward_sync_buffers" if renamed else "broadcast_buffers"] = False  # `_average_statistics` does better
-    if env.device.type == "cuda":
-        options["device_ids"] = [env.local_rank]
-    assert dist.is_initialized()
-    distributed = DistributedDataParallel(objective, **options)
-    if config.compress != "none":
-        hook = {"fp16": default_hooks.fp16_compress_hook, "bf16": default_hooks.bf16_compress_hook}[config.compress]
-        distributed.register_comm_hook(None, hook)
-    return distributed
