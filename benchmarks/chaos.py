@@ -39,6 +39,13 @@ STOPPED_S = 2  # how long SIGSTOP holds a process
 ORPHANS_S = 30  # in which what is left of an attempt leaves by itself
 
 
+def draw_sets(folder: Path) -> None:
+    """A few pictures to train on, as shards."""
+    draw_voc(folder / "drawn", train=53, val=21, seed=1)
+    for split in ("train", "val"):
+        write_shards(read_voc(folder / "drawn", [f"2007:{split}"]), folder / split, shard_mb=0.15)
+
+
 def config(folder: Path) -> Path:
     path = folder / "chaos.yaml"
     path.write_text(
@@ -175,9 +182,7 @@ def main() -> None:
     lost_s = 0.0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        draw_voc(folder / "drawn", train=53, val=21, seed=1)
-        for split in ("train", "val"):
-            write_shards(read_voc(folder / "drawn", [f"2007:{split}"]), folder / split, shard_mb=0.15)
+        draw_sets(folder)
         path = config(folder)
         began = time.monotonic()
         assert Attempt(path, folder / "undisturbed", options.processes).torchrun.wait(HANG_S * 4) == 0

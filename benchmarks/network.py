@@ -21,9 +21,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from data.shapes import draw_voc
-from data.voc import read_voc
-from data.write import write_shards
+from benchmarks.chaos import draw_sets
 from tests.slurm.cluster import Machine
 from train.checkpoint import newest
 
@@ -126,9 +124,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        draw_voc(folder / "drawn", train=53, val=21, seed=1)
-        for split in ("train", "val"):
-            write_shards(read_voc(folder / "drawn", [f"2007:{split}"]), folder / split, shard_mb=0.15)
+        draw_sets(folder)
         path = config(folder)
         (folder / "etc/slurm").mkdir(parents=True)
         hosts = {"localhost": "127.0.0.1", **ADDRESSES}

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from data.index import ShardIndex
 from data.shapes import draw_voc
@@ -17,8 +18,6 @@ SHARED = ROOT.parent / "shared"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    import torch
-
     if not torch.cuda.is_available():
         for item in items:
             if "gpu" in item.keywords:
@@ -77,3 +76,16 @@ def launch(
     if check and done.returncode:
         raise AssertionError(f"exit {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-5000:]}")
     return done
+
+
+class Weights:
+    """What a checkpoint holds of a step when there are only weights: saved, never loaded."""
+
+    def __init__(self, model: torch.nn.Module) -> None:
+        self.model = model
+
+    def state_dict(self) -> dict[str, object]:
+        return {"model": self.model.state_dict()}
+
+    def load_state_dict(self, state: object) -> None:
+        raise NotImplementedError

@@ -12,22 +12,12 @@ from PIL import Image
 
 from data.loader import DataConfig
 from launch.environment import Environment
+from tests.conftest import Weights
 from train.checkpoint import Checkpoint, CheckpointConfig
 from train.config import Config, save
 from train.darknet import save_weights
 from train.detect import list_images, load_detector, main, read_upright, unique_names
 from train.model import ModelConfig, build_model
-
-
-class Weights:
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.model = model
-
-    def state_dict(self) -> dict[str, object]:
-        return {"model": self.model.state_dict()}
-
-    def load_state_dict(self, state: object) -> None:
-        raise NotImplementedError
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from launch.environment import Environment
+from tests.conftest import Weights
 from train.checkpoint import Checkpoint, CheckpointConfig
 from train.config import Config, load
 from train.darknet import save_weights
@@ -35,17 +36,6 @@ anchors=1,1, 2,2
 classes=2
 num=2
 """.replace("{pools}", 5 * "[maxpool]\nsize=2\nstride=2\n")
-
-
-class Weights:
-    def __init__(self, model: torch.nn.Module) -> None:
-        self.model = model
-
-    def state_dict(self) -> dict[str, object]:
-        return {"model": self.model.state_dict()}
-
-    def load_state_dict(self, state: object) -> None:
-        raise NotImplementedError
 
 
 @pytest.fixture
