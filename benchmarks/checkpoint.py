@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from data.sample import Batch
+from data.batch import Batch
 from launch.environment import Environment, connect
 from train.checkpoint import Checkpoint, CheckpointConfig, newest, read
 from train.config import VOC_ANCHORS

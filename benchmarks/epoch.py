@@ -17,8 +17,8 @@ import torch
 
 from benchmarks.evaluate import ANCHORS_CELLS, made_up, raw_output
 from data.augment import letterbox, unplace_boxes
+from data.batch import Batch
 from data.boxes import clip
-from data.sample import Batch
 from launch.environment import Environment, connect
 from train.config import VOC_ANCHORS
 from train.head import detections

@@ -34,10 +34,10 @@ from data.augment import (
     random_colour,
     random_placement,
 )
+from data.batch import truth_slots
 from data.decode import decode
 from data.index import ShardIndex, ShardReader
 from data.loader import DataConfig, Loader
-from data.sample import truth_slots
 from data.shapes import draw_voc
 from data.transfer import Transfer
 from data.voc import read_voc

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from data.augment import whole_image
 from data.index import ShardIndex
-from data.order import random_bits
+from data.randomness import random_bits
 
 STRIDE_PX = 32  # of the network: one grid cell
 BINS_PER_OCTAVE = 32  # sizes are pooled with those at most 2.2 % larger or smaller: changes average IoU by under 0.001

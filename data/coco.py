@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.note import MAX_SIDE_PX
-from data.order import random_bits
+from data.randomness import random_bits
 from data.sample import Annotations, Record
 from data.tar import IMAGE_EXTENSIONS
 

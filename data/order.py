@@ -18,6 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from data.randomness import random_bits
+
 Ids = NDArray[np.int64]
 
 
@@ -27,12 +29,6 @@ class BatchPlan(NamedTuple):
     samples: Ids  # [B] sample numbers in the shard index
     epochs: Ids  # [B]
     side: int  # px
-
-
-def random_bits(count: int, *key: int) -> NDArray[np.uint64]:
-    """`count` random 64-bit words, a pure function of up to three key numbers (Philox: raw words never change)."""
-    seed, major, minor = (*key, 0, 0)[:3]
-    return np.random.Philox(key=[seed, major], counter=[0, 0, minor, 0]).random_raw(count)
 
 
 def shard_order(num_shards: int, seed: int, epoch: int) -> Ids:

@@ -24,12 +24,12 @@ from data.augment import (
     random_placement,
     whole_image,
 )
+from data.batch import truth_slots
 from data.cache import DecodedCache
 from data.decode import decode
 from data.index import ShardIndex, ShardReader
 from data.order import BatchPlan
 from data.pixels import layout_row
-from data.sample import truth_slots
 from data.slots import Slot, Slots
 from data.staging import Arrivals
 

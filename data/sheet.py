@@ -17,7 +17,8 @@ from data.boxes import xyxy_from_cxcywh
 from data.draw import draw_truths
 from data.index import ShardIndex
 from data.loader import DataConfig
-from data.order import BatchPlan, random_bits
+from data.order import BatchPlan
+from data.randomness import random_bits
 from data.reader import NOT_AUGMENTED, BatchReader, Numbered
 from data.slots import Slots
 

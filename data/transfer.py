@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data.batch import Batch
 from data.order import BatchPlan
 from data.reader import NOT_AUGMENTED, Filled
-from data.sample import Batch
 from data.slots import Slots
 
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from data.decode import decode
 from data.index import FORMAT, VERSION, Scan, ShardIndex, scan_shard, seal
 from data.note import Note
-from data.order import random_bits
 from data.parallel import in_parallel
+from data.randomness import random_bits
 from data.sample import Annotations, Record
 from data.tar import entries
 

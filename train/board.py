@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from data.sample import Batch
+from data.batch import Batch
 from launch.environment import Environment
 from train.checkpoint import newest
 from train.coco import NAMES

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from data.batch import Batch
 from data.pixels import place_packed
-from data.sample import Batch
 from launch.environment import Environment
 from launch.stop import Stop
 from train.ema import Ema

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import data.order
-from data.order import BatchPlan, Order, batch_side, epoch_order, plan, random_bits
+from data.order import BatchPlan, Order, batch_side, epoch_order, plan
+from data.randomness import random_bits
 
 GRID = [[1], [7], [1, 1, 1], [5, 9, 1, 12, 3], [40, 2, 2, 2, 2, 2, 2, 2, 2, 2], [13] * 17]
 SIDES = (320, 352, 384, 416, 448, 480, 512, 544, 576, 608)
@@ -258,13 +259,6 @@ def test_a_side_is_a_function_of_position_and_seed() -> None:
         batch_side(p, 2, SIDES, 80) for p in range(0, 8000, 80)
     ]
     assert batch_side(123456, 9, (416,), 640) == 416
-
-
-def test_random_words_are_a_function_of_their_key() -> None:
-    words = {key: tuple(random_bits(4, *key).tolist()) for key in [(0,), (1,), (0, 1), (0, 0, 1), (0, 1, 1), (2**63,)]}
-    assert len(set(words.values())) == len(words)
-    assert tuple(random_bits(9, 0, 1)[:4].tolist()) == words[0, 1]  # more of them: the same ones first
-    assert random_bits(2, 0).tolist() == random_bits(2, 0, 0, 0).tolist()
 
 
 @given(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data.sample import Batch
+from data.batch import Batch
 from launch.environment import Environment
 from train.board import Board, BoardConfig
 from train.coco import CocoScores

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from data.augment import Colour, stretch
+from data.batch import Batch
 from data.pixels import distort_colours, layout_row
-from data.sample import Batch
 from launch.environment import Environment
 from launch.stop import Stop
 from tests.conftest import ROOT

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from data.batch import Batch
 from data.index import ShardIndex
 from data.loader import DataConfig, Loader
-from data.sample import Batch
 from launch.environment import Environment
 from launch.stop import Stop
 from tests.conftest import ROOT

@@ -1,0 +1,35 @@
+"""Batches as training and evaluation get them: images and truths as tensors of constant shape."""
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data.boxes import Floats, cxcywh_from_xyxy
+
+
+class Batch(NamedTuple):
+    """Images and truths of equal shape. T, the number of truth slots, is a constant of the run.
+
+    A free slot has class -1 and zeros elsewhere: shapes never depend on how many objects there are. All but `samples`
+    are on the device. `colours` and `layout` say what is left for the device to do (`data.pixels`).
+    """
+
+    images: torch.Tensor  # [B, S, S, 3] uint8 RGB, S the side of this batch in px; with a layout [P] decoded pixels
+    truths: torch.Tensor  # [B, T, 5] float32: cx cy w h as fractions of S, class
+    samples: torch.Tensor  # [B] int64 sample numbers in the shard index
+    faults: list[str]  # samples that could not be decoded and were replaced, one sentence each
+    side: int  # S, px
+    colours: torch.Tensor | None = None  # [B, 3] float32: hue shift, saturation and exposure factor
+    layout: torch.Tensor | None = None  # [B, 12] int64: where each image lies in `images` and where it goes
+
+
+def truth_slots(boxes_xyxy: Floats, labels: NDArray[np.integer], num_slots: int) -> NDArray[np.float32]:
+    """[N, 4] fractions, [N] -> [num_slots, 5]. Of more than `num_slots` objects the first are kept, as in darknet."""
+    slots = np.zeros((num_slots, 5), dtype=np.float32)
+    slots[:, 4] = -1
+    count = min(len(labels), num_slots)
+    slots[:count, :4] = cxcywh_from_xyxy(boxes_xyxy[:count])
+    slots[:count, 4] = labels[:count]
+    return slots
