@@ -21,7 +21,7 @@ from data.batch import Batch
 from data.boxes import clip
 from launch.environment import Environment, connect
 from train.config import VOC_ANCHORS
-from train.head import detections
+from train.detection.head import detections
 from train.loss import LossConfig, build_loss
 from train.metrics import voc_ap
 from train.model import YOLOv2

@@ -31,7 +31,7 @@ from data.boxes import clip
 from data.decode import decode
 from data.draw import draw_boxes
 from train.config import Config
-from train.head import Found, detections
+from train.detection.head import Found, detections
 from train.model import YOLOv2
 from train.objective import predict
 from train.trained import find_trained, load_trained

@@ -18,7 +18,7 @@ from launch.environment import Environment
 from launch.stop import Stop
 from train.coco import MOST, CocoScores, Matches, coco_scores, match
 from train.coco_reference import reference_scores
-from train.head import Found, detections
+from train.detection.head import Found, detections
 from train.metrics import Detections, Table, Truths, VocScores, voc_ap
 from train.step import Step
 

@@ -22,8 +22,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from train.head import Head, grid_size, read_head
-from train.targets import Targets, assign, from_dense, places
+from train.detection.head import Head, grid_size, read_head
+from train.detection.targets import Targets, assign, from_dense, places
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,8 +21,8 @@ from data.write import write_shards
 from launch.environment import Environment
 from tests.conftest import ROOT
 from train.coco import coco_ap
+from train.detection.head import Found
 from train.evaluate import EvaluateConfig, Evaluation, Evaluator, by_image_id, to_pixels, truths_of
-from train.head import Found
 from train.metrics import Detections, voc_ap
 
 PREDICTING = """

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.oracle import region_gradient
+from train.detection.targets import assign, dense_target, from_dense
 from train.loss import LossConfig, YOLOv2Loss, build_loss
-from train.targets import assign, dense_target, from_dense
 
 ANCHORS = [(1.3221, 1.73145), (3.19275, 4.00944), (5.05587, 8.09892), (9.47112, 4.84053), (11.2364, 10.0071)]
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from train.targets import Targets, assign, dense_target, from_dense
+from train.detection.targets import Targets, assign, dense_target, from_dense
 
 ANCHORS = torch.tensor([[1.0, 1.0], [2.0, 4.0], [4.0, 2.0]])
 

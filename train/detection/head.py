@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from data.boxes import Floats
-from train.nms import suppress
+from train.detection.nms import suppress
 
 FAR = 1000.0  # fractions of the network input
 

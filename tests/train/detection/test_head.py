@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data.boxes import cxcywh_from_xyxy
-from train.head import detections, read_head
+from train.detection.head import detections, read_head
 
 
 def unletterbox(boxes_cxcywh: np.ndarray, grid: int) -> np.ndarray:

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.boxes import iou
-from train import nms
-from train.head import candidates
-from train.nms import prepare, suppress
+from train.detection import nms
+from train.detection.head import candidates
+from train.detection.nms import prepare, suppress
 
 
 def plain_loop(boxes_xyxy, scores, threshold):

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
-from train.head import grid_size
+from train.detection.head import grid_size
 
 
 class Targets(NamedTuple):
