@@ -26,8 +26,8 @@ from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss
 from train.model import ModelConfig, build_model
 from train.progress import Progress
-from train.schedule import ScheduleConfig
-from train.step import Step, StepConfig
+from train.stepping.schedule import ScheduleConfig
+from train.stepping.step import Step, StepConfig
 
 
 def small_or_full_step(width: float, env: Environment) -> Step:

@@ -25,8 +25,8 @@ from train.detection.head import detections
 from train.loss import LossConfig, build_loss
 from train.metrics import voc_ap
 from train.model import YOLOv2
-from train.schedule import ScheduleConfig
-from train.step import Step, StepConfig
+from train.stepping.schedule import ScheduleConfig
+from train.stepping.step import Step, StepConfig
 
 TRAINED, EVALUATED = 16_551, 4_952
 SIDES, MEASURED_SIDES, SIDE = range(320, 609, 32), (320, 416, 608), 416

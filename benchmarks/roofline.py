@@ -13,8 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from train.memory import step_memory
 from train.model import YOLOv2
+from train.stepping.memory import step_memory
 
 BF16, FLOAT = 2, 4  # bytes
 SIDES = (320, 416, 544, 608)

@@ -27,8 +27,8 @@ from launch.stop import Stop
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
-from train.schedule import ScheduleConfig
-from train.step import DTYPES, Step, StepConfig
+from train.stepping.schedule import ScheduleConfig
+from train.stepping.step import DTYPES, Step, StepConfig
 
 SIDES = [320, 416, 544, 608]
 FORWARD_AND_BACKWARD = 3  # times the forward pass

@@ -67,7 +67,7 @@ def test_the_environment_is_read_in_one_place() -> None:
 
 
 def test_rank_is_known_in_few_places() -> None:
-    allowed = {"environment", "stop", "loop", "loader", "evaluate", "checkpoint", "board", "score"}
+    allowed = {"environment", "stop", "loop", "loader", "evaluator", "evaluate", "checkpoint", "board", "score"}
     assert {Path(name).stem for name in _modules_that_use("rank")} <= allowed
 
 

@@ -22,7 +22,7 @@ from train.coco import NAMES
 from train.evaluate import Evaluation
 from train.events import GLANCE, Events
 from train.loss import Losses
-from train.step import Norms
+from train.stepping.step import Norms
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """python -m train.capacity CONFIG [--processes N] [--gb 80] [key=value ...]: what fits into the memory of a device.
 
 A row for each side: what a step takes at its peak, and the most images that one pass may have. Predicted (see
-train/memory.py) for the device at hand, or for one of so many GB. What is not counted: libraries, and what allocators
+train/stepping/memory.py) for the device at hand, or for one of so many GB. What is not counted: libraries, and what allocators
 cannot use; a tenth of the device is kept for them.
 """
 
@@ -13,9 +13,9 @@ import torch
 
 from launch.environment import Environment
 from train.config import Config, load
-from train.memory import Memory, step_memory
 from train.model import YOLOv2, build_model
-from train.step import DTYPES, ROOM
+from train.stepping.memory import Memory, step_memory
+from train.stepping.step import DTYPES, ROOM
 
 
 def memory_of(

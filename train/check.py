@@ -36,7 +36,7 @@ from train.evaluate import Evaluator
 from train.loss import build_loss
 from train.model import build_model
 from train.progress import Progress
-from train.step import Step
+from train.stepping.step import Step
 
 SPEED = "speed/images_per_s"  # in a run's TensorBoard log
 

@@ -33,7 +33,7 @@ from data.draw import draw_boxes
 from train.config import Config
 from train.detection.head import Found, detections
 from train.model import YOLOv2
-from train.objective import predict
+from train.stepping.objective import predict
 from train.trained import find_trained, load_trained
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")

@@ -20,7 +20,7 @@ from train.coco import MOST, CocoScores, Matches, coco_scores, match
 from train.coco_reference import reference_scores
 from train.detection.head import Found, detections
 from train.metrics import Detections, Table, Truths, VocScores, voc_ap
-from train.step import Step
+from train.stepping.step import Step
 
 PICTURE_PX = 400  # least side of a picture
 

@@ -17,8 +17,8 @@ from train.evaluate import Evaluator
 from train.loss import build_loss
 from train.model import build_model
 from train.progress import Progress
-from train.schedule import learning_rate
-from train.step import Step
+from train.stepping.schedule import learning_rate
+from train.stepping.step import Step
 
 
 def train(config: Config, env: Environment, stop: Stop) -> None:

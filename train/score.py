@@ -28,7 +28,7 @@ from train.loss import build_loss
 from train.metrics import Detections
 from train.report import Scored, as_json, tables, write_curves
 from train.results import write_coco, write_voc
-from train.step import Step
+from train.stepping.step import Step
 from train.trained import find_trained, load_trained
 
 

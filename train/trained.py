@@ -8,7 +8,7 @@ from train.checkpoint import best, read
 from train.config import Config, load
 from train.darknet import load_weights
 from train.model import YOLOv2, build_model
-from train.step import evaluated_weights
+from train.stepping.step import evaluated_weights
 
 
 class Trained(NamedTuple):

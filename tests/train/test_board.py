@@ -17,7 +17,7 @@ from train.coco import CocoScores
 from train.evaluate import Evaluation
 from train.loss import Losses
 from train.metrics import Detections, VocScores
-from train.step import Norms
+from train.stepping.step import Norms
 
 BATCH = 8
 CLASSES = ("cat", "dog", "bird")

@@ -36,8 +36,8 @@ from launch.environment import connect, leave
 from train.evaluate import EvaluateConfig, Evaluator
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
-from train.schedule import ScheduleConfig
-from train.step import Step, StepConfig
+from train.stepping.schedule import ScheduleConfig
+from train.stepping.step import Step, StepConfig
 
 torch.manual_seed(0)
 with connect() as env:

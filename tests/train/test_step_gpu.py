@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tests.train.test_step import ANCHORS, batch_of
 
 from data.batch import Batch
 from data.index import ShardIndex
@@ -19,11 +20,10 @@ from launch.environment import Environment
 from launch.stop import Stop
 from tests.conftest import ROOT
 from tests.train.test_loss import darknet_loss
-from tests.train.test_step import ANCHORS, batch_of
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
-from train.schedule import ScheduleConfig
-from train.step import Step, StepConfig, num_graphs
+from train.stepping.schedule import ScheduleConfig
+from train.stepping.step import Step, StepConfig, num_graphs
 
 pytestmark = pytest.mark.gpu
 DEVICE = torch.device("cuda")

@@ -17,12 +17,12 @@ from data.batch import Batch
 from data.pixels import place_packed
 from launch.environment import Environment
 from launch.stop import Stop
-from train.ema import Ema
 from train.loss import Losses, YOLOv2Loss
-from train.memory import Memory, step_memory
 from train.model import Stack, YOLOv2
-from train.objective import Compression, Objective, exchanging, predict
-from train.schedule import ScheduleConfig, learning_rate
+from train.stepping.ema import Ema
+from train.stepping.memory import Memory, step_memory
+from train.stepping.objective import Compression, Objective, exchanging, predict
+from train.stepping.schedule import ScheduleConfig, learning_rate
 
 ROOM = 0.9  # of the memory that is free: allocators and libraries want some
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.schedule import ScheduleConfig, learning_rate
+from train.stepping.schedule import ScheduleConfig, learning_rate
 
 BATCH = 64  # of yolov2-voc.cfg
 

@@ -2,14 +2,14 @@
 
 import pytest
 import torch
+from tests.train.test_step import ANCHORS, batch_of
 
 from launch.environment import Environment
-from tests.train.test_step import ANCHORS, batch_of
 from train.loss import LossConfig, build_loss
-from train.memory import step_memory
 from train.model import YOLOv2
-from train.schedule import ScheduleConfig
-from train.step import Step, StepConfig
+from train.stepping.memory import step_memory
+from train.stepping.schedule import ScheduleConfig
+from train.stepping.step import Step, StepConfig
 
 
 def measured(step: Step, images: int, side: int, parts: int) -> int:

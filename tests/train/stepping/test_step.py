@@ -19,8 +19,8 @@ from launch.stop import Stop
 from tests.conftest import ROOT
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
-from train.schedule import ScheduleConfig
-from train.step import Step, StepConfig, num_graphs
+from train.stepping.schedule import ScheduleConfig
+from train.stepping.step import Step, StepConfig, num_graphs
 
 ANCHORS = [(1.0, 1.0), (2.0, 2.0)]
 

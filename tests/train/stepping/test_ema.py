@@ -4,11 +4,11 @@ import math
 
 import pytest
 import torch
-
 from tests.train.test_step import batch_of, parameters, set_scale, small_step
-from train.ema import Ema
+
 from train.model import YOLOv2
-from train.step import Step, evaluated_weights
+from train.stepping.ema import Ema
+from train.stepping.step import Step, evaluated_weights
 
 
 def averaged(step: Step) -> torch.Tensor:
