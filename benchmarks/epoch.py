@@ -22,8 +22,8 @@ from data.boxes import clip
 from launch.environment import Environment, connect
 from train.config import VOC_ANCHORS
 from train.detection.head import detections
+from train.evaluation.voc import voc_ap
 from train.loss import LossConfig, build_loss
-from train.metrics import voc_ap
 from train.model import YOLOv2
 from train.stepping.schedule import ScheduleConfig
 from train.stepping.step import Step, StepConfig

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 
 from data.boxes import iou
-from train.coco import coco_scores, match
-from train.coco_reference import reference_scores
 from train.detection.head import candidates
 from train.detection.nms import suppress
-from train.errors import find_errors
-from train.metrics import Detections, Truths, voc_ap
+from train.evaluation.coco import coco_scores, match
+from train.evaluation.coco_reference import reference_scores
+from train.evaluation.errors import find_errors
+from train.evaluation.voc import Detections, Truths, voc_ap
 
 IMAGES, TRUTHS, CLASSES = 5_000, 36_781, 80  # as COCO val2017
 ANCHORS_CELLS = torch.tensor(

@@ -1,8 +1,8 @@
 """python -m train.capacity CONFIG [--processes N] [--gb 80] [key=value ...]: what fits into the memory of a device.
 
 A row for each side: what a step takes at its peak, and the most images that one pass may have. Predicted (see
-train/stepping/memory.py) for the device at hand, or for one of so many GB. What is not counted: libraries, and what allocators
-cannot use; a tenth of the device is kept for them.
+train/stepping/memory.py) for the device at hand, or for one of so many GB. What is not counted: libraries, and what
+allocators cannot use; a tenth of the device is kept for them.
 """
 
 import argparse

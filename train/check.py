@@ -32,7 +32,7 @@ from train.capacity import memory_of
 from train.checkpoint import Checkpoint
 from train.config import Config, load
 from train.darknet import load_weights
-from train.evaluate import Evaluator
+from train.evaluation.evaluator import Evaluator
 from train.loss import build_loss
 from train.model import build_model
 from train.progress import Progress

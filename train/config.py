@@ -16,7 +16,7 @@ from data.loader import DataConfig
 from train.board import BoardConfig
 from train.cfg import as_config, read_cfg
 from train.checkpoint import CheckpointConfig
-from train.evaluate import EvaluateConfig
+from train.evaluation.evaluator import EvaluateConfig
 from train.loss import LossConfig
 from train.model import ModelConfig
 from train.stepping.schedule import ScheduleConfig

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from train.metrics import SCORES, VocScores
+from train.evaluation.voc import SCORES, VocScores
 
 JPEG_QUALITY = 90  # a photograph as PNG is ten times as large, and there are some for every epoch
 

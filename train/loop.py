@@ -13,7 +13,7 @@ from train.board import Board
 from train.checkpoint import Checkpoint
 from train.config import Config, flat, save
 from train.darknet import load_weights
-from train.evaluate import Evaluator
+from train.evaluation.evaluator import Evaluator
 from train.loss import build_loss
 from train.model import build_model
 from train.progress import Progress

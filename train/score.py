@@ -6,7 +6,7 @@ train.score ...` shares the work.
 
 Printed for every side: means, then each class with its AP@[.5:.95] by the size of objects (COCO's: below 32^2, to 96^2
 and above, px of the image) and the score at which F1 is best, a threshold for train.detect; then what mAP loses to
-which kind of error (train/errors.py). --out has all of it as scores.json, and the curves of precision over recall.
+which kind of error (train/evaluation/errors.py). --out has all of it as scores.json, and the curves of precision over recall.
 """
 
 import argparse
@@ -20,14 +20,14 @@ from data.index import ShardIndex
 from data.loader import Loader, open_shards
 from data.staging import Staging, Wanted
 from launch.environment import Environment, connect, leave
-from train.coco import coco_ap
 from train.config import Config
-from train.errors import find_errors
-from train.evaluate import EvaluateConfig, Evaluator, by_image_id, truths_of
+from train.evaluation.coco import coco_ap
+from train.evaluation.errors import find_errors
+from train.evaluation.evaluator import EvaluateConfig, Evaluator, by_image_id, truths_of
+from train.evaluation.report import Scored, as_json, tables, write_curves
+from train.evaluation.result_files import write_coco, write_voc
+from train.evaluation.voc import Detections
 from train.loss import build_loss
-from train.metrics import Detections
-from train.report import Scored, as_json, tables, write_curves
-from train.results import write_coco, write_voc
 from train.stepping.step import Step
 from train.trained import find_trained, load_trained
 

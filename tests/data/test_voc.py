@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from data.voc import Annotation, parse_annotation, read_voc
+from tests.conftest import ROOT
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
+SHARED = ROOT.parent / "shared"
 SIZE = "<size><width>100</width><height>80</height><depth>3</depth></size>"
 XML = Path("folder/a.xml")
 

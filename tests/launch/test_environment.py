@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from launch.environment import Environment, connect, detect
+from tests.conftest import ROOT
 from tests.servers import free_port
 
-ROOT = Path(__file__).resolve().parents[2]
 TORCHRUN = {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}
 SRUN = {"SLURM_PROCID": "5", "SLURM_LOCALID": "1", "SLURM_STEP_NUM_TASKS": "8"}
 CPU, CUDA_0, CUDA_1 = torch.device("cpu"), torch.device("cuda", 0), torch.device("cuda", 1)

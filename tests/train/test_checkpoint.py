@@ -15,10 +15,10 @@ import torch
 
 import train.checkpoint
 from launch.environment import Environment
+from tests.conftest import ROOT
 from train.checkpoint import Checkpoint, CheckpointConfig, best, newest, read, verified
 from train.progress import Progress
 
-ROOT = Path(__file__).resolve().parents[2]
 NETWORK = {"variant": "yolov2", "width": 0.25, "anchors": [1.0, 2.0], "classes": ["cat", "dog"]}
 
 

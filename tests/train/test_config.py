@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from tests.conftest import ROOT
 from train.config import VOC_ANCHORS, Config, flat, load, save
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 LEAST = "run: runs/x\ndata: {train: shards/train, val: shards/val}\n"
 

@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util.tensor_util import make_ndarray
 
 from tests.train.test_board import BATCH, CLASSES, SETTINGS, board, evaluation, run
-from train.coco import CocoScores
+from train.evaluation.coco import CocoScores
 from train.events import LAYOUT, Events
 
 

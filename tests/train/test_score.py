@@ -15,10 +15,10 @@ from data.voc import read_voc as read_annotations
 from data.write import write_shards
 from tests.conftest import ROOT, launch
 from train.darknet import save_weights
-from train.evaluate import by_image_id, truths_of
-from train.metrics import Detections, voc_ap
+from train.evaluation.evaluator import by_image_id, truths_of
+from train.evaluation.result_files import read_coco, read_voc
+from train.evaluation.voc import Detections, voc_ap
 from train.model import YOLOv2
-from train.results import read_coco, read_voc
 from train.score import main, write_results
 
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from tests.train.test_step import batch_of, parameters, set_scale, small_step
 
+from tests.train.stepping.test_step import batch_of, parameters, set_scale, small_step
 from train.model import YOLOv2
 from train.stepping.ema import Ema
 from train.stepping.step import Step, evaluated_weights

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from tests.train.test_step import ANCHORS, batch_of
 
 from launch.environment import Environment
+from tests.train.stepping.test_step import ANCHORS, batch_of
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
 from train.stepping.memory import step_memory

@@ -14,7 +14,7 @@ import time
 import torch.distributed as dist
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from launch.environment import connect, leave
-from tests.train.test_step import *
+from tests.train.stepping.test_step import *
 
 compile_module = torch.nn.Module.compile  # the front of the compiler decides where graphs end
 torch.nn.Module.compile = lambda self, **given: compile_module(self, backend="aot_eager", **given)

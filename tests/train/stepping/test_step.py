@@ -215,7 +215,7 @@ def test_two_processes_are_another_way_to_accumulate(tmp_path: Path) -> None:
         textwrap.dedent(
             """
             from launch.environment import connect, leave
-            from tests.train.test_step import *
+            from tests.train.stepping.test_step import *
 
             with connect() as env:
                 alone, step = small_step(accumulate=2), small_step()
@@ -260,7 +260,7 @@ def test_two_processes_are_another_way_to_accumulate(tmp_path: Path) -> None:
 RESUMED = """
 import copy
 from launch.environment import connect, leave
-from tests.train.test_step import *
+from tests.train.stepping.test_step import *
 
 with connect() as env:
 

@@ -16,10 +16,10 @@ from data.loader import Loader
 from data.staging import never
 from launch.environment import Environment
 from launch.stop import Stop
-from train.coco import MOST, CocoScores, Matches, coco_scores, match
-from train.coco_reference import reference_scores
 from train.detection.head import Found, detections
-from train.metrics import Detections, Table, Truths, VocScores, voc_ap
+from train.evaluation.coco import MOST, CocoScores, Matches, coco_scores, match
+from train.evaluation.coco_reference import reference_scores
+from train.evaluation.voc import Detections, Table, Truths, VocScores, voc_ap
 from train.stepping.step import Step
 
 PICTURE_PX = 400  # least side of a picture

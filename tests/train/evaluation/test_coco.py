@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train.coco import NAMES, Matches, coco_ap, coco_scores, match
-from train.coco_reference import reference_scores
-from train.metrics import Detections, Truths
+from train.evaluation.coco import NAMES, Matches, coco_ap, coco_scores, match
+from train.evaluation.coco_reference import reference_scores
+from train.evaluation.voc import Detections, Truths
 
 BOX = (100.0, 100.0, 200.0, 200.0)  # large
 FAR = (300.0, 300.0, 340.0, 340.0)  # medium
@@ -205,7 +205,7 @@ def test_any_number_of_processes_merges_to_the_same_bits(seed):
 
 
 def test_the_published_numbers_of_pycocotools_own_example(shared: Path):
-    """From the JSON files themselves; tests/train/test_results.py goes through shards."""
+    """From the JSON files themselves; tests/train/evaluation/test_result_files.py goes through shards."""
     folder = shared / "golden/coco_ap"
     instances = json.loads((folder / "instances_val2014_100.json").read_text())
     results = json.loads((folder / "cocoapi_instances_val2014_fakebbox100_results.json").read_text())

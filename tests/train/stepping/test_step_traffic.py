@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.train.test_step import batch_of, small_step
+from tests.train.stepping.test_step import batch_of, small_step
 
 WAITS = ("_local_scalar_dense", "item", "is_nonzero", "nonzero", "masked_select", "equal")
 COPIES = ("clone", "_to_copy", "copy_", "contiguous")

@@ -17,11 +17,11 @@ from pycocotools.cocoeval import COCOeval
 from data.coco import read_coco as read_instances
 from data.index import ShardIndex
 from data.write import write_shards
-from tests.train.test_coco import PUBLISHED
-from train.coco import NAMES, coco_ap
-from train.evaluate import by_image_id, truths_of
-from train.metrics import Detections, voc_ap
-from train.results import read_coco, read_voc, write_coco, write_voc
+from tests.train.evaluation.test_coco import PUBLISHED
+from train.evaluation.coco import NAMES, coco_ap
+from train.evaluation.evaluator import by_image_id, truths_of
+from train.evaluation.result_files import read_coco, read_voc, write_coco, write_voc
+from train.evaluation.voc import Detections, voc_ap
 
 
 @pytest.fixture(scope="module")

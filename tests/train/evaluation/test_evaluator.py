@@ -20,10 +20,10 @@ from data.voc import read_voc
 from data.write import write_shards
 from launch.environment import Environment
 from tests.conftest import ROOT
-from train.coco import coco_ap
 from train.detection.head import Found
-from train.evaluate import EvaluateConfig, Evaluation, Evaluator, by_image_id, to_pixels, truths_of
-from train.metrics import Detections, voc_ap
+from train.evaluation.coco import coco_ap
+from train.evaluation.evaluator import EvaluateConfig, Evaluation, Evaluator, by_image_id, to_pixels, truths_of
+from train.evaluation.voc import Detections, voc_ap
 
 PREDICTING = """
 import hashlib, json, sys
@@ -33,7 +33,7 @@ import torch
 from data.loader import DataConfig, Loader
 from data.index import ShardIndex
 from launch.environment import connect, leave
-from train.evaluate import EvaluateConfig, Evaluator
+from train.evaluation.evaluator import EvaluateConfig, Evaluator
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
 from train.stepping.schedule import ScheduleConfig
@@ -185,7 +185,7 @@ def test_images_are_numbered_in_the_order_of_their_ids(index: ShardIndex) -> Non
 
 
 def test_pycocotools_must_be_there_to_be_chosen(index: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("train.evaluate.find_spec", lambda name: None)
+    monkeypatch.setattr("train.evaluation.evaluator.find_spec", lambda name: None)
     Evaluator(EvaluateConfig(), loader_of(index), Environment())
     with pytest.raises(ValueError, match=r"evaluate.coco_backend=pycocotools is not installed; pip install it, or"):
         Evaluator(EvaluateConfig(coco_backend="pycocotools"), loader_of(index), Environment())

@@ -7,9 +7,10 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from train.metrics import Detections, Truths, voc_ap
+from tests.conftest import ROOT
+from train.evaluation.voc import Detections, Truths, voc_ap
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
+SHARED = ROOT.parent / "shared"
 BOX = (10.0, 10.0, 50.0, 50.0)
 FAR = (60.0, 60.0, 90.0, 90.0)
 

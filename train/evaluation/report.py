@@ -10,9 +10,9 @@ from PIL import Image
 
 from data.chart import curves, page
 from data.index import ShardIndex
-from train.coco import NAMES, CocoScores
-from train.errors import KINDS, Errors
-from train.metrics import CURVE_RECALLS, SCORES, Detections, VocScores
+from train.evaluation.coco import NAMES, CocoScores
+from train.evaluation.errors import KINDS, Errors
+from train.evaluation.voc import CURVE_RECALLS, SCORES, Detections, VocScores
 
 SIZES = ("small", "medium", "large")
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.index import ShardIndex
-from train.metrics import Detections
+from train.evaluation.voc import Detections
 
 VOC_NAME = "comp4_det_test_{}.txt"
 FROM_ONE = np.array([1, 1, 0, 0])  # the first pixel, 0..1, is 1..1

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from data.index import ShardIndex
-from train.coco import coco_ap
-from train.errors import KINDS, find_errors
-from train.evaluate import truths_of
-from train.metrics import Detections, rows, voc_ap
-from train.report import Scored, as_json, tables, write_curves
+from train.evaluation.coco import coco_ap
+from train.evaluation.errors import KINDS, find_errors
+from train.evaluation.evaluator import truths_of
+from train.evaluation.report import Scored, as_json, tables, write_curves
+from train.evaluation.voc import Detections, rows, voc_ap
 
 
 @pytest.fixture

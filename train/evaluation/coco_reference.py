@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.coco import CocoScores, mean_precision
-from train.metrics import Detections, Truths
+from train.evaluation.coco import CocoScores, mean_precision
+from train.evaluation.voc import Detections, Truths
 
 
 def reference_scores(detections: Detections, truths: Truths, num_classes: int) -> CocoScores:

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.train.test_step import ANCHORS, batch_of
 
 from data.batch import Batch
 from data.index import ShardIndex
@@ -19,6 +18,7 @@ from data.loader import DataConfig, Loader
 from launch.environment import Environment
 from launch.stop import Stop
 from tests.conftest import ROOT
+from tests.train.stepping.test_step import ANCHORS, batch_of
 from tests.train.test_loss import darknet_loss
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2

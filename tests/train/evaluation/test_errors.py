@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from data.boxes import iou
-from tests.train.test_metrics import BOX, FAR, detections, random_case, truths
-from train.errors import BACKGROUND, BOTH, CONFUSION, DUPLICATE, KINDS, LOCALISATION, MISSED, find_errors
-from train.metrics import Detections
+from tests.train.evaluation.test_voc import BOX, FAR, detections, random_case, truths
+from train.evaluation.errors import BACKGROUND, BOTH, CONFUSION, DUPLICATE, KINDS, LOCALISATION, MISSED, find_errors
+from train.evaluation.voc import Detections
 
 NEAR = (10.0, 10.0, 50.0, 28.0)  # .45 of BOX
 FAINT = (10.0, 10.0, 50.0, 13.0)  # .075 of BOX
@@ -179,7 +179,7 @@ def test_equals_the_plain_loops(seed):
 def test_in_parts_of_any_size(at_once, monkeypatch):
     found, truth = random_case(np.random.default_rng(1))
     whole = find_errors(found, truth, 4)
-    monkeypatch.setattr("train.errors.AT_ONCE", at_once)
+    monkeypatch.setattr("train.evaluation.errors.AT_ONCE", at_once)
     for one, other in zip(find_errors(found, truth, 4), whole, strict=True):
         np.testing.assert_array_equal(one, other)
 

@@ -27,7 +27,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from train.metrics import Detections, Truths, Verdicts, best_of_pairs, iou_of_pairs, judge, pairs, rows, voc_scores
+from train.evaluation.voc import (
+    Detections,
+    Truths,
+    Verdicts,
+    best_of_pairs,
+    iou_of_pairs,
+    judge,
+    pairs,
+    rows,
+    voc_scores,
+)
 
 KINDS = ("localisation", "confusion", "duplicate", "background", "both", "missed")
 LOCALISATION, CONFUSION, DUPLICATE, BACKGROUND, BOTH, MISSED = range(len(KINDS))

@@ -15,7 +15,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from train.metrics import Detections, Truths, pairs, rows
+from train.evaluation.voc import Detections, Truths, pairs, rows
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
