@@ -31,7 +31,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from data.shapes import draw_voc
 from data.voc import read_voc
 from data.write import write_shards
-from train.checkpoint import newest, read
+from train.run.checkpoint import newest, read
 
 MAIN = Path(__file__).resolve().parents[1] / "train/main.py"
 HANG_S = 180  # an attempt that takes longer has lost its way

@@ -21,11 +21,11 @@ import torch
 
 from data.batch import Batch
 from launch.environment import Environment, connect
-from train.checkpoint import Checkpoint, CheckpointConfig, newest, read
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss
 from train.model import ModelConfig, build_model
-from train.progress import Progress
+from train.run.checkpoint import Checkpoint, CheckpointConfig, newest, read
+from train.run.progress import Progress
 from train.stepping.schedule import ScheduleConfig
 from train.stepping.step import Step, StepConfig
 

@@ -29,13 +29,13 @@ from data.loader import Loader, open_shards
 from data.shapes import CLASSES
 from launch.environment import CPU, Environment
 from train.capacity import memory_of
-from train.checkpoint import Checkpoint
 from train.config import Config, load
-from train.darknet import load_weights
+from train.darknet.weights import load_weights
 from train.evaluation.evaluator import Evaluator
 from train.loss import build_loss
 from train.model import build_model
-from train.progress import Progress
+from train.run.checkpoint import Checkpoint
+from train.run.progress import Progress
 from train.stepping.step import Step
 
 SPEED = "speed/images_per_s"  # in a run's TensorBoard log

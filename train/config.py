@@ -13,12 +13,12 @@ from yaml import YAMLError
 
 from data.demo import DrawnConfig
 from data.loader import DataConfig
-from train.board import BoardConfig
-from train.cfg import as_config, read_cfg
-from train.checkpoint import CheckpointConfig
+from train.darknet.cfg import as_config, read_cfg
 from train.evaluation.evaluator import EvaluateConfig
 from train.loss import LossConfig
 from train.model import ModelConfig
+from train.run.board import BoardConfig
+from train.run.checkpoint import CheckpointConfig
 from train.stepping.schedule import ScheduleConfig
 from train.stepping.step import StepConfig
 

@@ -9,14 +9,14 @@ from data.demo import draw_shards
 from data.loader import Loader, open_shards, staged
 from launch.environment import Environment
 from launch.stop import Stop
-from train.board import Board
-from train.checkpoint import Checkpoint
 from train.config import Config, flat, save
-from train.darknet import load_weights
+from train.darknet.weights import load_weights
 from train.evaluation.evaluator import Evaluator
 from train.loss import build_loss
 from train.model import build_model
-from train.progress import Progress
+from train.run.board import Board
+from train.run.checkpoint import Checkpoint
+from train.run.progress import Progress
 from train.stepping.schedule import learning_rate
 from train.stepping.step import Step
 

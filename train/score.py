@@ -6,7 +6,8 @@ train.score ...` shares the work.
 
 Printed for every side: means, then each class with its AP@[.5:.95] by the size of objects (COCO's: below 32^2, to 96^2
 and above, px of the image) and the score at which F1 is best, a threshold for train.detect; then what mAP loses to
-which kind of error (train/evaluation/errors.py). --out has all of it as scores.json, and the curves of precision over recall.
+which kind of error (train/evaluation/errors.py). --out has all of it as scores.json, and curves of precision over
+recall.
 """
 
 import argparse

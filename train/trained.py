@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from train.checkpoint import best, read
 from train.config import Config, load
-from train.darknet import load_weights
+from train.darknet.weights import load_weights
 from train.model import YOLOv2, build_model
+from train.run.checkpoint import best, read
 from train.stepping.step import evaluated_weights
 
 

@@ -13,11 +13,11 @@ from PIL import Image
 from data.loader import DataConfig
 from launch.environment import Environment
 from tests.conftest import Weights
-from train.checkpoint import Checkpoint, CheckpointConfig
 from train.config import Config, save
-from train.darknet import save_weights
+from train.darknet.weights import save_weights
 from train.detect import list_images, load_detector, main, read_upright, unique_names
 from train.model import ModelConfig, build_model
+from train.run.checkpoint import Checkpoint, CheckpointConfig
 
 
 @pytest.fixture

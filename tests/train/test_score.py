@@ -14,7 +14,7 @@ from data.index import ShardIndex
 from data.voc import read_voc as read_annotations
 from data.write import write_shards
 from tests.conftest import ROOT, launch
-from train.darknet import save_weights
+from train.darknet.weights import save_weights
 from train.evaluation.evaluator import by_image_id, truths_of
 from train.evaluation.result_files import read_coco, read_voc
 from train.evaluation.voc import Detections, voc_ap

@@ -7,10 +7,10 @@ import torch
 
 from launch.environment import Environment
 from tests.conftest import Weights
-from train.checkpoint import Checkpoint, CheckpointConfig
 from train.config import Config, load
-from train.darknet import save_weights
+from train.darknet.weights import save_weights
 from train.model import YOLOv2, build_model
+from train.run.checkpoint import Checkpoint, CheckpointConfig
 from train.trained import find_trained, load_trained
 
 CFG = """

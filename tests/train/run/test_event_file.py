@@ -11,9 +11,9 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util.tensor_util import make_ndarray
 
-from tests.train.test_board import BATCH, CLASSES, SETTINGS, board, evaluation, run
+from tests.train.run.test_board import BATCH, CLASSES, SETTINGS, board, evaluation, run
 from train.evaluation.coco import CocoScores
-from train.events import LAYOUT, Events
+from train.run.event_file import LAYOUT, Events
 
 
 def read(folder: Path) -> EventAccumulator:

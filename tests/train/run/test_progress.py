@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.progress import Progress
+from train.run.progress import Progress
 
 
 @pytest.mark.parametrize(

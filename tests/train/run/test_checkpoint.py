@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 import torch
 
-import train.checkpoint
+import train.run.checkpoint
 from launch.environment import Environment
 from tests.conftest import ROOT
-from train.checkpoint import Checkpoint, CheckpointConfig, best, newest, read, verified
-from train.progress import Progress
+from train.run.checkpoint import Checkpoint, CheckpointConfig, best, newest, read, verified
+from train.run.progress import Progress
 
 NETWORK = {"variant": "yolov2", "width": 0.25, "anchors": [1.0, 2.0], "classes": ["cat", "dog"]}
 
@@ -116,7 +116,7 @@ def test_bytes_that_change_on_their_way_to_the_disk_are_noticed(
     saved(tmp_path, 100)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", lambda file: os.pwrite(file, b"wrong", 300) if file else None)
-        patch.setattr(train.checkpoint, "_sync_folder", lambda _: None)
+        patch.setattr(train.run.checkpoint, "_sync_folder", lambda _: None)
         saved(tmp_path, 200)
     assert checkpoint(tmp_path, Part()).restore() == 100
     assert "000000200-" in capsys.readouterr().err
@@ -326,7 +326,7 @@ REAL_DISK = """
 import errno, sys
 from pathlib import Path
 from subprocess import run
-from tests.train.test_checkpoint import Part, checkpoint, saved
+from tests.train.run.test_checkpoint import Part, checkpoint, saved
 
 disk, what = Path(sys.argv[1]), sys.argv[2]
 disk.mkdir()
@@ -429,7 +429,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from launch.environment import Environment
-from tests.train.test_checkpoint import Part, checkpoint
+from tests.train.run.test_checkpoint import Part, checkpoint
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 last = 0

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from train.cfg import as_config, main, read_cfg
 from train.config import load
-from train.darknet import load_weights
+from train.darknet.cfg import as_config, main, read_cfg
+from train.darknet.weights import load_weights
 from train.model import YOLOv2, build_model
 
 TINY = """

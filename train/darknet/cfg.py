@@ -1,4 +1,4 @@
-"""python -m train.cfg NET.cfg > CONFIG.yaml: a darknet network description as a config of this program.
+"""python -m train.darknet.cfg NET.cfg > CONFIG.yaml: a darknet network description as a config of this program.
 
 Networks that are a plain stack, and those of the published shape (Darknet-19, one passthrough) at any width. [dropout]
 is left out: it holds no weights and does nothing to a trained network.
@@ -124,5 +124,5 @@ def main(path: str) -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) != 2:
-        sys.exit("error: expected python -m train.cfg NET.cfg")
+        sys.exit("error: expected python -m train.darknet.cfg NET.cfg")
     main(sys.argv[1])

@@ -9,7 +9,7 @@ import torch
 
 from data.batch import Batch
 from launch.environment import Environment
-from train.darknet import load_weights, save_weights
+from train.darknet.weights import load_weights, save_weights
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
 from train.stepping.schedule import ScheduleConfig

@@ -12,11 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from data.batch import Batch
 from launch.environment import Environment
-from train.board import Board, BoardConfig
 from train.evaluation.coco import CocoScores
 from train.evaluation.evaluator import Evaluation
 from train.evaluation.voc import Detections, VocScores
 from train.loss import Losses
+from train.run.board import Board, BoardConfig
 from train.stepping.step import Norms
 
 BATCH = 8

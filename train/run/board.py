@@ -17,11 +17,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from data.batch import Batch
 from launch.environment import Environment
-from train.checkpoint import newest
 from train.evaluation.coco import NAMES
 from train.evaluation.evaluator import Evaluation
-from train.events import GLANCE, Events
 from train.loss import Losses
+from train.run.checkpoint import newest
+from train.run.event_file import GLANCE, Events
 from train.stepping.step import Norms
 
 
