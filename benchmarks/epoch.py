@@ -16,9 +16,9 @@ import numpy as np
 import torch
 
 from benchmarks.evaluate import ANCHORS_CELLS, made_up, raw_output
-from data.augment import letterbox, unplace_boxes
 from data.batch import Batch
-from data.boxes import clip
+from data.images.augment import letterbox, unplace_boxes
+from data.images.boxes import clip
 from launch.environment import Environment, connect
 from train.config import VOC_ANCHORS
 from train.detection.head import detections

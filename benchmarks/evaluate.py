@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.boxes import iou
+from data.images.boxes import iou
 from train.detection.head import candidates
 from train.detection.nms import suppress
 from train.evaluation.coco import coco_scores, match

@@ -25,7 +25,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import data.loader
-from data.augment import (
+from data.batch import truth_slots
+from data.images.augment import (
     AugmentConfig,
     clip_boxes,
     distort_colour,
@@ -34,8 +35,7 @@ from data.augment import (
     random_colour,
     random_placement,
 )
-from data.batch import truth_slots
-from data.decode import decode
+from data.images.decode import decode
 from data.index import ShardIndex, ShardReader
 from data.loader import DataConfig, Loader
 from data.shapes import draw_voc

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from data.index import ShardIndex, ShardReader
 from data.order import epoch_order
-from data.sample import Annotations, Record
+from data.records import Annotations, Record
 from data.verify import verify
 from data.write import write_shards
 

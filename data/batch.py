@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.boxes import Floats, cxcywh_from_xyxy
+from data.images.boxes import Floats, cxcywh_from_xyxy
 
 
 class Batch(NamedTuple):

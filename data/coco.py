@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data.note import MAX_SIDE_PX
 from data.randomness import random_bits
-from data.sample import Annotations, Record
+from data.records import Annotations, Record
 from data.tar import IMAGE_EXTENSIONS
 
 NUM_LISTED = 10  # an error about many things shows this many of them

@@ -17,12 +17,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from data.augment import AugmentConfig, Colour, stretch
 from data.batch import Batch
 from data.fetch import is_remote
+from data.images.augment import AugmentConfig, Colour, stretch
+from data.images.on_device import layout_row
 from data.index import ShardIndex
 from data.order import BatchPlan, Order, plan
-from data.pixels import layout_row
 from data.reader import NOT_AUGMENTED, BatchReader, Filled, Numbered
 from data.remote import open_remote
 from data.slots import Slots

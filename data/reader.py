@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from data.augment import (
+from data.batch import truth_slots
+from data.cache import DecodedCache
+from data.images.augment import (
     AugmentConfig,
     Colour,
     Placement,
@@ -24,12 +26,10 @@ from data.augment import (
     random_placement,
     whole_image,
 )
-from data.batch import truth_slots
-from data.cache import DecodedCache
-from data.decode import decode
+from data.images.decode import decode
+from data.images.on_device import layout_row
 from data.index import ShardIndex, ShardReader
 from data.order import BatchPlan
-from data.pixels import layout_row
 from data.slots import Slot, Slots
 from data.staging import Arrivals
 

@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from data.augment import place_boxes, whole_image
-from data.boxes import xyxy_from_cxcywh
 from data.draw import draw_truths
+from data.images.augment import place_boxes, whole_image
+from data.images.boxes import xyxy_from_cxcywh
 from data.index import ShardIndex
 from data.loader import DataConfig
 from data.order import BatchPlan

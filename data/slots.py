@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.pixels import LAYOUT
+from data.images.on_device import LAYOUT
 
 
 class Slot(NamedTuple):

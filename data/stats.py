@@ -18,8 +18,8 @@ from PIL import Image
 from yaml import YAMLError
 
 from data.anchors import STRIDE_PX, average_iou, shape_iou
-from data.augment import place_boxes, whole_image
 from data.chart import bars, columns, heat, page
+from data.images.augment import place_boxes, whole_image
 from data.index import ShardIndex, ShardReader
 
 Floats = NDArray[np.float64]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.decode import decode
+from data.images.decode import decode
 from data.index import COLUMNS, ShardIndex, ShardReader, scan_shard, sha256
 from data.parallel import in_parallel
 from data.write import labels_of, listed

@@ -15,9 +15,9 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from data.boxes import clip
+from data.images.boxes import clip
 from data.note import MAX_SIDE_PX
-from data.sample import Annotations, Record
+from data.records import Annotations, Record
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 NUM_LISTED = 10  # an error about many things shows this many of them

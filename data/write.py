@@ -19,12 +19,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.decode import decode
+from data.images.decode import decode
 from data.index import FORMAT, VERSION, Scan, ShardIndex, scan_shard, seal
 from data.note import Note
 from data.parallel import in_parallel
 from data.randomness import random_bits
-from data.sample import Annotations, Record
+from data.records import Annotations, Record
 from data.tar import entries
 
 SHARD_MB = 32  # eight, a window, have to be there before the first batch; fewer mix worse (docs/data.md, RESULTS.md)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from data.index import parse_header, seal
-from data.sample import Annotations, Record
+from data.records import Annotations, Record
 
 
 def jpeg(seed: int = 0, *, width: int = 40, height: int = 30) -> bytes:

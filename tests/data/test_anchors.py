@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from data.anchors import average_iou, cluster, main, shape_iou, sizes_cells
-from data.augment import place_boxes, whole_image
-from data.boxes import iou
+from data.images.augment import place_boxes, whole_image
+from data.images.boxes import iou
 from data.index import ShardIndex
 from data.stats import read_anchors
 from data.voc import parse_annotation

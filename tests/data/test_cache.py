@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from data.cache import DecodedCache
-from data.decode import decode
+from data.images.decode import decode
 from data.index import ShardIndex, ShardReader
 
 

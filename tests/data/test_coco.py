@@ -11,11 +11,11 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
-from data.augment import AugmentConfig
 from data.coco import read_coco
+from data.images.augment import AugmentConfig
 from data.index import ShardIndex
 from data.loader import DataConfig, Loader
-from data.sample import Record
+from data.records import Record
 from data.shards import main
 
 SET: dict[str, Any] = {

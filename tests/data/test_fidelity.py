@@ -20,13 +20,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from data.augment import AugmentConfig, Colour, distort_colour
-from data.boxes import xyxy_from_cxcywh
+from data.images.augment import AugmentConfig, Colour, distort_colour
+from data.images.boxes import xyxy_from_cxcywh
+from data.images.on_device import distort_colours, place_packed
 from data.index import ShardIndex
 from data.order import BatchPlan
-from data.pixels import distort_colours, place_packed
 from data.reader import BatchReader, Numbered
-from data.sample import Annotations, Record
+from data.records import Annotations, Record
 from data.slots import Slots
 from data.write import write_shards
 

@@ -15,7 +15,7 @@ import pytest
 
 from data.index import ShardIndex, ShardReader
 from data.order import Order, plan
-from data.sample import Annotations, Record
+from data.records import Annotations, Record
 from data.write import index_shards, write_shards
 from tests.conftest import ROOT
 

@@ -21,10 +21,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.coco import read_coco
-from data.decode import decode
+from data.images.decode import decode
 from data.index import ShardIndex, scan_shard, sha256
 from data.note import parse_note
-from data.sample import Annotations
+from data.records import Annotations
 from data.tar import BLOCK, entries
 from data.verify import verify
 from data.voc import read_voc

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from data.augment import AugmentConfig, letterbox, place_image, stretch
 from data.batch import Batch
-from data.decode import decode
+from data.images.augment import AugmentConfig, letterbox, place_image, stretch
+from data.images.decode import decode
+from data.images.on_device import distort_colours, place_packed
 from data.index import ShardIndex, ShardReader
 from data.loader import DataConfig, Loader, most_pixels, open_shards
 from data.order import BatchPlan, Order, plan
-from data.pixels import distort_colours, place_packed
 from data.slots import Slots
 
 SIDES = [64, 96, 128]

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.augment import AugmentConfig
+from data.images.augment import AugmentConfig
+from data.images.on_device import place_packed
 from data.index import ShardIndex
 from data.order import BatchPlan
-from data.pixels import place_packed
 from data.reader import NOT_AUGMENTED, BatchReader, Numbered
 from data.slots import Slot, Slots
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.augment import AugmentConfig
 from data.draw import class_colour
+from data.images.augment import AugmentConfig
 from data.index import ShardIndex
 from data.loader import DataConfig
 from data.order import BatchPlan
 from data.reader import BatchReader, Numbered
-from data.sample import Annotations, Record
+from data.records import Annotations, Record
 from data.shards import main
 from data.sheet import GAP_PX, LINE_PX, NUM_ACROSS, read_data_config, sheet
 from data.slots import Slots

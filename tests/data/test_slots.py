@@ -6,7 +6,7 @@ import os
 import numpy as np
 import pytest
 
-from data.pixels import LAYOUT
+from data.images.on_device import LAYOUT
 from data.slots import Slots
 
 

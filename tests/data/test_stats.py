@@ -10,7 +10,7 @@ from PIL import Image
 
 from data.anchors import sizes_cells
 from data.index import ShardIndex
-from data.sample import Annotations, Record
+from data.records import Annotations, Record
 from data.shards import main
 from data.stats import class_counts, coco_sizes, image_sizes, measure, picture, read_anchors, shared_slots, table
 from data.write import write_shards

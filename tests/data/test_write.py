@@ -20,9 +20,9 @@ import pytest
 import webdataset
 
 from data import write
-from data.decode import decode
+from data.images.decode import decode
 from data.index import ShardIndex, ShardReader
-from data.sample import Annotations
+from data.records import Annotations
 from data.shards import main
 from data.verify import verify
 from data.voc import read_voc

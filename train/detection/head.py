@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.boxes import Floats
+from data.images.boxes import Floats
 from train.detection.nms import suppress
 
 FAR = 1000.0  # fractions of the network input

@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.augment import Placement, place_boxes, unplace_boxes, whole_image
-from data.boxes import clip
 from data.draw import draw_boxes, draw_dashed, legend
+from data.images.augment import Placement, place_boxes, unplace_boxes, whole_image
+from data.images.boxes import clip
 from data.index import ShardIndex
 from data.loader import Loader
 from data.staging import never

@@ -12,7 +12,7 @@ from torch import nn
 from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
-from data.pixels import distort_colours
+from data.images.on_device import distort_colours
 from launch.environment import Environment
 from train.loss import YOLOv2Loss
 from train.model import YOLOv2

@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from data.batch import Batch
-from data.pixels import place_packed
+from data.images.on_device import place_packed
 from launch.environment import Environment
 from launch.stop import Stop
 from train.loss import Losses, YOLOv2Loss

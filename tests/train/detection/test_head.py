@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.boxes import cxcywh_from_xyxy
+from data.images.boxes import cxcywh_from_xyxy
 from train.detection.head import detections, read_head
 
 

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.boxes import iou
+from data.images.boxes import iou
 from train.detection import nms
 from train.detection.head import candidates
 from train.detection.nms import prepare, suppress

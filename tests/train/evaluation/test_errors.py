@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.boxes import iou
+from data.images.boxes import iou
 from tests.train.evaluation.test_voc import BOX, FAR, detections, random_case, truths
 from train.evaluation.errors import BACKGROUND, BOTH, CONFUSION, DUPLICATE, KINDS, LOCALISATION, MISSED, find_errors
 from train.evaluation.voc import Detections

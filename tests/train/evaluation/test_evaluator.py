@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.augment import letterbox, stretch
+from data.images.augment import letterbox, stretch
 from data.index import ShardIndex
 from data.loader import DataConfig, Loader
 from data.voc import read_voc

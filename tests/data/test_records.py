@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.sample import Record
+from data.records import Record
 
 
 def test_a_record_is_a_value_of_its_own() -> None:

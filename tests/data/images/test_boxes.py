@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from data.boxes import clip, cxcywh_from_xyxy, iou, xyxy_from_cxcywh
+from data.images.boxes import clip, cxcywh_from_xyxy, iou, xyxy_from_cxcywh
 
 
 @st.composite

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.boxes import Floats
+from data.images.boxes import Floats
 
 Image = NDArray[np.uint8]
 GREY = 128  # darknet fills with .5

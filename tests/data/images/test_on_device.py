@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from data.augment import AugmentConfig, Colour, Placement, distort_colour, place_image, random_placement, stretch
-from data.pixels import LAYOUT, distort_colours, layout_row, place_packed
+from data.images.augment import AugmentConfig, Colour, Placement, distort_colour, place_image, random_placement, stretch
+from data.images.on_device import LAYOUT, distort_colours, layout_row, place_packed
 
 
 def pictures(count: int) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data.augment import (
+from data.images.augment import (
     GREY,
     AugmentConfig,
     Colour,

@@ -8,7 +8,7 @@ where, and three numbers what happens to the colours.
 
 import torch
 
-from data.augment import GREY, Placement
+from data.images.augment import GREY, Placement
 
 LAYOUT = 12  # numbers: offset in P, width, source x1 y1 x2 y2, target x1 y1 x2 y2, flip, repeat_border
 
