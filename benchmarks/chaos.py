@@ -28,9 +28,9 @@ from uuid import uuid4
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data.shapes import draw_voc
-from data.voc import read_voc
-from data.write import write_shards
+from data.shards.write import write_shards
+from data.sources.shapes import draw_voc
+from data.sources.voc import read_voc
 from train.run.checkpoint import newest, read
 
 MAIN = Path(__file__).resolve().parents[1] / "train/main.py"

@@ -36,12 +36,12 @@ from data.images.augment import (
     random_placement,
 )
 from data.images.decode import decode
-from data.index import ShardIndex, ShardReader
 from data.loader import DataConfig, Loader
-from data.shapes import draw_voc
+from data.shards.index import ShardIndex, ShardReader
+from data.shards.write import write_shards
+from data.sources.shapes import draw_voc
+from data.sources.voc import read_voc
 from data.transfer import Transfer
-from data.voc import read_voc
-from data.write import write_shards
 from launch.environment import connect
 
 SIDE = 416

@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.index import ShardIndex, ShardReader
 from data.order import epoch_order
 from data.records import Annotations, Record
-from data.verify import verify
-from data.write import write_shards
+from data.shards.index import ShardIndex, ShardReader
+from data.shards.verify import verify
+from data.shards.write import write_shards
 
 VOC, COCO = (16_551, 90_000), (118_287, 162_000)  # images, bytes of each
 WINDOW, BATCH = 8, 64  # the defaults of a run

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.images.augment import whole_image
-from data.index import ShardIndex
 from data.randomness import random_bits
+from data.shards.index import ShardIndex
 
 STRIDE_PX = 32  # of the network: one grid cell
 BINS_PER_OCTAVE = 32  # sizes are pooled with those at most 2.2 % larger or smaller: changes average IoU by under 0.001

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.index import ShardIndex
+from data.shards.index import ShardIndex
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 

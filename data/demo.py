@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.shapes import CLASSES, draw_voc
-from data.voc import read_voc
-from data.write import write_shards
+from data.shards.write import write_shards
+from data.sources.shapes import CLASSES, draw_voc
+from data.sources.voc import read_voc
 
 
 @dataclass(frozen=True, kw_only=True)

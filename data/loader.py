@@ -21,10 +21,10 @@ from data.batch import Batch
 from data.fetch import is_remote
 from data.images.augment import AugmentConfig, Colour, stretch
 from data.images.on_device import layout_row
-from data.index import ShardIndex
 from data.order import BatchPlan, Order, plan
 from data.reader import NOT_AUGMENTED, BatchReader, Filled, Numbered
 from data.remote import open_remote
+from data.shards.index import ShardIndex
 from data.slots import Slots
 from data.staging import Arrivals, Staging, Wanted, never
 from data.transfer import Transfer

@@ -28,8 +28,8 @@ from data.images.augment import (
 )
 from data.images.decode import decode
 from data.images.on_device import layout_row
-from data.index import ShardIndex, ShardReader
 from data.order import BatchPlan
+from data.shards.index import ShardIndex, ShardReader
 from data.slots import Slot, Slots
 from data.staging import Arrivals
 

@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from data.fetch import check_address, fetch
-from data.index import ShardIndex, parse_header, sha256
+from data.shards.index import ShardIndex, parse_header, sha256
 from data.staging import POLL_S, Staging, Turn, Wanted, wait_for
 
 

@@ -20,7 +20,7 @@ from yaml import YAMLError
 from data.anchors import STRIDE_PX, average_iou, shape_iou
 from data.chart import bars, columns, heat, page
 from data.images.augment import place_boxes, whole_image
-from data.index import ShardIndex, ShardReader
+from data.shards.index import ShardIndex, ShardReader
 
 Floats = NDArray[np.float64]
 

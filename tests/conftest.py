@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.index import ShardIndex
-from data.shapes import draw_voc
-from data.voc import read_voc
-from data.write import write_shards
+from data.shards.index import ShardIndex
+from data.shards.write import write_shards
+from data.sources.shapes import draw_voc
+from data.sources.voc import read_voc
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"

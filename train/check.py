@@ -24,9 +24,9 @@ import torch.distributed as dist
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data.fetch import is_remote
-from data.index import ShardIndex
 from data.loader import Loader, open_shards
-from data.shapes import CLASSES
+from data.shards.index import ShardIndex
+from data.sources.shapes import CLASSES
 from launch.environment import CPU, Environment
 from train.capacity import memory_of
 from train.config import Config, load

@@ -17,8 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.index import ShardIndex
 from data.loader import Loader, open_shards
+from data.shards.index import ShardIndex
 from data.staging import Staging, Wanted
 from launch.environment import Environment, connect, leave
 from train.config import Config

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from data.anchors import average_iou, cluster, main, shape_iou, sizes_cells
 from data.images.augment import place_boxes, whole_image
 from data.images.boxes import iou
-from data.index import ShardIndex
+from data.shards.index import ShardIndex
+from data.sources.voc import parse_annotation
 from data.stats import read_anchors
-from data.voc import parse_annotation
 
 Sizes = NDArray[np.float64]
 

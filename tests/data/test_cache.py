@@ -7,7 +7,7 @@ import numpy as np
 
 from data.cache import DecodedCache
 from data.images.decode import decode
-from data.index import ShardIndex, ShardReader
+from data.shards.index import ShardIndex, ShardReader
 
 
 def test_what_was_put_in_comes_out_in_every_process(index: ShardIndex, tmp_path: Path) -> None:

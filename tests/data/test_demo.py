@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.demo import DrawnConfig, draw_shards
-from data.index import ShardIndex
+from data.shards.index import ShardIndex
 
 
 def times(folder: Path) -> dict[Path, int]:

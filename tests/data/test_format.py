@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
-from data.index import ShardIndex, ShardReader
 from data.order import Order, plan
 from data.records import Annotations, Record
-from data.write import index_shards, write_shards
+from data.shards.index import ShardIndex, ShardReader
+from data.shards.write import index_shards, write_shards
 from tests.conftest import ROOT
 
 DOCUMENT = (ROOT / "docs" / "data.md").read_text()

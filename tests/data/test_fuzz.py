@@ -20,15 +20,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data.coco import read_coco
 from data.images.decode import decode
-from data.index import ShardIndex, scan_shard, sha256
-from data.note import parse_note
 from data.records import Annotations
-from data.tar import BLOCK, entries
-from data.verify import verify
-from data.voc import read_voc
-from data.write import index_shards
+from data.shards.index import ShardIndex, scan_shard, sha256
+from data.shards.sidecar import parse_note
+from data.shards.tar import BLOCK, entries
+from data.shards.verify import verify
+from data.shards.write import index_shards
+from data.sources.coco import read_coco
+from data.sources.voc import read_voc
 from tests.data.pictures import change_header, jpeg, note, write_tar
 
 Answer = TypeVar("Answer")

@@ -17,9 +17,9 @@ from data.batch import Batch
 from data.images.augment import AugmentConfig, letterbox, place_image, stretch
 from data.images.decode import decode
 from data.images.on_device import distort_colours, place_packed
-from data.index import ShardIndex, ShardReader
 from data.loader import DataConfig, Loader, most_pixels, open_shards
 from data.order import BatchPlan, Order, plan
+from data.shards.index import ShardIndex, ShardReader
 from data.slots import Slots
 
 SIDES = [64, 96, 128]

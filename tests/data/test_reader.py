@@ -8,9 +8,9 @@ import torch
 
 from data.images.augment import AugmentConfig
 from data.images.on_device import place_packed
-from data.index import ShardIndex
 from data.order import BatchPlan
 from data.reader import NOT_AUGMENTED, BatchReader, Numbered
+from data.shards.index import ShardIndex
 from data.slots import Slot, Slots
 
 SIDE = 96

@@ -14,9 +14,9 @@ import torch
 
 import data.fetch
 import data.staging
-from data.index import ShardIndex, seal, sha256
 from data.loader import DataConfig, Loader, open_shards, staged
 from data.remote import main, open_remote
+from data.shards.index import ShardIndex, seal, sha256
 from data.staging import wait_for
 from tests.conftest import ROOT
 from tests.servers import Liar, free_port, nginx, s3_bucket

@@ -13,8 +13,8 @@ import pytest
 
 import data.fetch
 import data.staging
-from data.index import ShardIndex, sha256
 from data.remote import open_remote
+from data.shards.index import ShardIndex, sha256
 from data.staging import FAILURE, LOCK, Arrivals, Staging, Turn, Wanted, wait_for
 from tests.servers import Liar
 

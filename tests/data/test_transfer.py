@@ -12,10 +12,10 @@ import torch
 import data.loader
 import data.transfer
 from data.batch import Batch
-from data.index import ShardIndex
 from data.loader import DataConfig, Loader
 from data.order import BatchPlan
 from data.reader import NOT_AUGMENTED, Filled
+from data.shards.index import ShardIndex
 from data.slots import Slots
 from data.transfer import Transfer
 

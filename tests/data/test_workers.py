@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from data.index import ShardIndex
+from data.shards.index import ShardIndex
 from tests.conftest import ROOT
 
 FAILING_RUN = """
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 import torch
 from data.loader import DataConfig, Loader
-from data.index import ShardIndex
+from data.shards.index import ShardIndex
 
 if __name__ == "__main__":
     config = DataConfig(train="", val="", batch=4, sides=[32], workers=1)
@@ -50,7 +50,7 @@ from multiprocessing import forkserver
 from pathlib import Path
 import torch
 from data.loader import DataConfig, Loader
-from data.index import ShardIndex
+from data.shards.index import ShardIndex
 
 if __name__ == "__main__":
     for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from data.index import ShardIndex
-from data.voc import read_voc as read_annotations
-from data.write import write_shards
+from data.shards.index import ShardIndex
+from data.shards.write import write_shards
+from data.sources.voc import read_voc as read_annotations
 from tests.conftest import ROOT, launch
 from train.darknet.weights import save_weights
 from train.evaluation.evaluator import by_image_id, truths_of

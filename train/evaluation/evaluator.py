@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from data.draw import draw_boxes, draw_dashed, legend
 from data.images.augment import Placement, place_boxes, unplace_boxes, whole_image
 from data.images.boxes import clip
-from data.index import ShardIndex
 from data.loader import Loader
+from data.shards.index import ShardIndex
 from data.staging import never
 from launch.environment import Environment
 from launch.stop import Stop

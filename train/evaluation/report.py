@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data.chart import curves, page
-from data.index import ShardIndex
+from data.shards.index import ShardIndex
 from train.evaluation.coco import NAMES, CocoScores
 from train.evaluation.errors import KINDS, Errors
 from train.evaluation.voc import CURVE_RECALLS, SCORES, Detections, VocScores

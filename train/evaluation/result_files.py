@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from data.index import ShardIndex
+from data.shards.index import ShardIndex
 from train.evaluation.voc import Detections
 
 VOC_NAME = "comp4_det_test_{}.txt"

@@ -14,10 +14,10 @@ import pytest
 import torch
 
 from data.images.augment import letterbox, stretch
-from data.index import ShardIndex
 from data.loader import DataConfig, Loader
-from data.voc import read_voc
-from data.write import write_shards
+from data.shards.index import ShardIndex
+from data.shards.write import write_shards
+from data.sources.voc import read_voc
 from launch.environment import Environment
 from tests.conftest import ROOT
 from train.detection.head import Found
@@ -31,7 +31,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from data.loader import DataConfig, Loader
-from data.index import ShardIndex
+from data.shards.index import ShardIndex
 from launch.environment import connect, leave
 from train.evaluation.evaluator import EvaluateConfig, Evaluator
 from train.loss import LossConfig, build_loss

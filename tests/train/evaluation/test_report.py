@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.index import ShardIndex
+from data.shards.index import ShardIndex
 from train.evaluation.coco import coco_ap
 from train.evaluation.errors import KINDS, find_errors
 from train.evaluation.evaluator import truths_of

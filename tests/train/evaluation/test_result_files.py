@@ -14,9 +14,9 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from data.coco import read_coco as read_instances
-from data.index import ShardIndex
-from data.write import write_shards
+from data.shards.index import ShardIndex
+from data.shards.write import write_shards
+from data.sources.coco import read_coco as read_instances
 from tests.train.evaluation.test_coco import PUBLISHED
 from train.evaluation.coco import NAMES, coco_ap
 from train.evaluation.evaluator import by_image_id, truths_of

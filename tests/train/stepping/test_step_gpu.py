@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from data.batch import Batch
-from data.index import ShardIndex
 from data.loader import DataConfig, Loader
+from data.shards.index import ShardIndex
 from launch.environment import Environment
 from launch.stop import Stop
 from tests.conftest import ROOT

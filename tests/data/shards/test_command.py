@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.index import ShardIndex
-from data.shards import main
-from data.verify import verify
+from data.shards.__main__ import main
+from data.shards.index import ShardIndex
+from data.shards.verify import verify
 from tests.data.pictures import jpeg, note, write_tar
 
 

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.images.decode import decode
-from data.index import FORMAT, VERSION, Scan, ShardIndex, scan_shard, seal
-from data.note import Note
 from data.parallel import in_parallel
 from data.randomness import random_bits
 from data.records import Annotations, Record
-from data.tar import entries
+from data.shards.index import FORMAT, VERSION, Scan, ShardIndex, scan_shard, seal
+from data.shards.sidecar import Note
+from data.shards.tar import entries
 
 SHARD_MB = 32  # eight, a window, have to be there before the first batch; fewer mix worse (docs/data.md, RESULTS.md)
 MAX_CLASSES = 32_767  # labels are int16

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import data.index
-from data.index import ShardIndex, ShardReader, parse_header, seal, sha256
+import data.shards.index
+from data.shards.index import ShardIndex, ShardReader, parse_header, seal, sha256
 from tests.data.pictures import change_header, flip_byte
 
 # ------------------------------------------------------------------------------------------------------------ a set

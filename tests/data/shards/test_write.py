@@ -21,12 +21,12 @@ import webdataset
 
 from data import write
 from data.images.decode import decode
-from data.index import ShardIndex, ShardReader
 from data.records import Annotations
-from data.shards import main
-from data.verify import verify
-from data.voc import read_voc
-from data.write import MAX_CLASSES, index_shards, write_shards
+from data.shards.__main__ import main
+from data.shards.index import ShardIndex, ShardReader
+from data.shards.verify import verify
+from data.shards.write import MAX_CLASSES, index_shards, write_shards
+from data.sources.voc import read_voc
 from tests.conftest import ROOT
 from tests.data.pictures import annotations, contents, flip_byte, jpeg, note, write_tar
 
@@ -430,7 +430,7 @@ def test_an_interrupted_run_is_not_taken_for_a_set(tmp_path: Path) -> None:
 
 SHARDER = """
 import os, sys
-from data.shards import main
+from data.shards.__main__ import main
 for line in sys.stdin:
     process = os.fork()
     if process == 0:

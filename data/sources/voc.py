@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.images.boxes import clip
-from data.note import MAX_SIDE_PX
 from data.records import Annotations, Record
+from data.shards.sidecar import MAX_SIDE_PX
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 NUM_LISTED = 10  # an error about many things shows this many of them

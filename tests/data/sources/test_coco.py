@@ -11,12 +11,12 @@ import pytest
 import torch
 from pycocotools.coco import COCO
 
-from data.coco import read_coco
 from data.images.augment import AugmentConfig
-from data.index import ShardIndex
 from data.loader import DataConfig, Loader
 from data.records import Record
-from data.shards import main
+from data.shards.__main__ import main
+from data.shards.index import ShardIndex
+from data.sources.coco import read_coco
 
 SET: dict[str, Any] = {
     "info": {"year": 2017},

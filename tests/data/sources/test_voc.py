@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.voc import Annotation, parse_annotation, read_voc
+from data.sources.voc import Annotation, parse_annotation, read_voc
 from tests.conftest import ROOT
 
 SHARED = ROOT.parent / "shared"

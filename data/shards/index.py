@@ -17,8 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.note import parse_note
-from data.tar import entries
+from data.shards.sidecar import parse_note
+from data.shards.tar import entries
 
 FORMAT = "yolov2-shards"
 VERSION = 2

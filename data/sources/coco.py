@@ -14,10 +14,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from data.note import MAX_SIDE_PX
 from data.randomness import random_bits
 from data.records import Annotations, Record
-from data.tar import IMAGE_EXTENSIONS
+from data.shards.sidecar import MAX_SIDE_PX
+from data.shards.tar import IMAGE_EXTENSIONS
 
 NUM_LISTED = 10  # an error about many things shows this many of them
 

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.coco import read_coco
-from data.index import ShardIndex
 from data.loader import DataConfig
+from data.shards.index import ShardIndex
+from data.shards.verify import verify
+from data.shards.write import SHARD_MB, index_shards, write_shards
 from data.sheet import read_data_config, sheet
+from data.sources.coco import read_coco
+from data.sources.voc import read_voc
 from data.stats import measure, picture, read_anchors, table
-from data.verify import verify
-from data.voc import read_voc
-from data.write import SHARD_MB, index_shards, write_shards
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

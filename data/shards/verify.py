@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from data.images.decode import decode
-from data.index import COLUMNS, ShardIndex, ShardReader, scan_shard, sha256
 from data.parallel import in_parallel
-from data.write import labels_of, listed
+from data.shards.index import COLUMNS, ShardIndex, ShardReader, scan_shard, sha256
+from data.shards.write import labels_of, listed
 
 
 def verify(folder: Path, workers: int = 0) -> ShardIndex:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from data.index import scan_shard
-from data.note import MAX_SIDE_PX, parse_note
+from data.shards.index import scan_shard
+from data.shards.sidecar import MAX_SIDE_PX, parse_note
 from tests.data.pictures import jpeg, note, write_tar
 
 

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from data.shapes import CLASSES, MIN_SIDE_PX, background, draw, draw_voc, main, paint, place
-from data.voc import read_voc
+from data.sources.shapes import CLASSES, MIN_SIDE_PX, background, draw, draw_voc, main, paint, place
+from data.sources.voc import read_voc
 
 
 def contents(root: Path) -> dict[str, bytes]:
