@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from data.batch import Batch
+from data.loading.batch import Batch
 from launch.environment import Environment, connect
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss

@@ -24,8 +24,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-import data.loader
-from data.batch import truth_slots
+import data.loading.loader
 from data.images.augment import (
     AugmentConfig,
     clip_boxes,
@@ -36,12 +35,13 @@ from data.images.augment import (
     random_placement,
 )
 from data.images.decode import decode
-from data.loader import DataConfig, Loader
+from data.loading.batch import truth_slots
+from data.loading.loader import DataConfig, Loader
+from data.loading.to_device import Transfer
 from data.shards.index import ShardIndex, ShardReader
 from data.shards.write import write_shards
 from data.sources.shapes import draw_voc
 from data.sources.voc import read_voc
-from data.transfer import Transfer
 from launch.environment import connect
 
 SIDE = 416
@@ -86,7 +86,7 @@ class HandedOver(Transfer):
 
 def ours(on_device: bool = False, **options: Any) -> Callable[[ShardIndex, int, Path], Iterator[int]]:
     def run(index: ShardIndex, workers: int, folder: Path) -> Iterator[int]:
-        data.loader.Transfer = HandedOver if on_device else Transfer  # type: ignore[misc]
+        data.loading.loader.Transfer = HandedOver if on_device else Transfer  # type: ignore[misc]
         if "decoded_cache" in options:
             options["decoded_cache"] = str(folder / "decoded")
         config = DataConfig(train="", val="", batch=BATCH, sides=[SIDE], workers=workers, **options)

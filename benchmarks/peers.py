@@ -27,7 +27,7 @@ import numpy as np
 import torch
 
 from benchmarks.plain_loop import PlainLoop, PlainLoss, Sample, plain_batches
-from data.batch import Batch
+from data.loading.batch import Batch
 from launch.environment import Environment, connect
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss

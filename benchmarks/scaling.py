@@ -27,7 +27,7 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks import exchange
-from data.batch import Batch
+from data.loading.batch import Batch
 from launch.environment import CPU, Environment, connect, leave
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss

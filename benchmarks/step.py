@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from data.batch import Batch
+from data.loading.batch import Batch
 from launch.environment import Environment, connect
 from launch.stop import Stop
 from train.config import VOC_ANCHORS

@@ -15,12 +15,12 @@ from yaml import YAMLError
 from data.draw import draw_truths
 from data.images.augment import place_boxes, whole_image
 from data.images.boxes import xyxy_from_cxcywh
-from data.loader import DataConfig
-from data.order import BatchPlan
+from data.loading.loader import DataConfig
+from data.loading.order import BatchPlan
+from data.loading.reader import NOT_AUGMENTED, BatchReader, Numbered
+from data.loading.slots import Slots
 from data.randomness import random_bits
-from data.reader import NOT_AUGMENTED, BatchReader, Numbered
 from data.shards.index import ShardIndex
-from data.slots import Slots
 
 Image = NDArray[np.uint8]
 

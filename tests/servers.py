@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-import data.fetch
+import data.remote.fetch
 
 
 def free_port() -> int:
@@ -76,12 +76,12 @@ def s3_bucket(environment: pytest.MonkeyPatch) -> Iterator[Any]:
         wait_until_it_listens(port, process)
         for name, value in given.items():
             environment.setenv(f"AWS_{name}", value)
-        data.fetch._s3_client.cache_clear()
-        client = data.fetch._s3_client()
+        data.remote.fetch._s3_client.cache_clear()
+        client = data.remote.fetch._s3_client()
         client.create_bucket(Bucket="bucket")
         yield client
     finally:
-        data.fetch._s3_client.cache_clear()
+        data.remote.fetch._s3_client.cache_clear()
         process.terminate()
         process.wait(20)
 

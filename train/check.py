@@ -23,8 +23,8 @@ import torch
 import torch.distributed as dist
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data.fetch import is_remote
-from data.loader import Loader, open_shards
+from data.loading.loader import Loader, open_shards
+from data.remote.fetch import is_remote
 from data.shards.index import ShardIndex
 from data.sources.shapes import CLASSES
 from launch.environment import CPU, Environment

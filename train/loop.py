@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from data.demo import draw_shards
-from data.loader import Loader, open_shards, staged
+from data.loading.loader import Loader, open_shards, staged
 from launch.environment import Environment
 from launch.stop import Stop
 from train.config import Config, flat, save

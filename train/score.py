@@ -17,9 +17,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.loader import Loader, open_shards
+from data.loading.loader import Loader, open_shards
+from data.remote.staging import Staging, Wanted
 from data.shards.index import ShardIndex
-from data.staging import Staging, Wanted
 from launch.environment import Environment, connect, leave
 from train.config import Config
 from train.evaluation.coco import coco_ap

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.loader import DataConfig
+from data.loading.loader import DataConfig
 from data.shards.index import ShardIndex
 from data.shards.verify import verify
 from data.shards.write import SHARD_MB, index_shards, write_shards

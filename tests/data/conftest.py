@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-import data.fetch
-import data.staging
+import data.remote.fetch
+import data.remote.staging
 from tests.servers import Liar
 
 
@@ -24,6 +24,6 @@ def liar(shards: Path) -> Iterator[Liar]:
 
 @pytest.fixture
 def no_time_to_waste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.fetch, "PAUSES_S", (0, 0.01, 0.01))
-    monkeypatch.setattr(data.staging, "POLL_S", 0.02)
-    monkeypatch.setattr(data.staging, "GRACE_S", 0.3)
+    monkeypatch.setattr(data.remote.fetch, "PAUSES_S", (0, 0.01, 0.01))
+    monkeypatch.setattr(data.remote.staging, "POLL_S", 0.02)
+    monkeypatch.setattr(data.remote.staging, "GRACE_S", 0.3)

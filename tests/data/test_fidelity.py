@@ -23,12 +23,12 @@ from numpy.typing import NDArray
 from data.images.augment import AugmentConfig, Colour, distort_colour
 from data.images.boxes import xyxy_from_cxcywh
 from data.images.on_device import distort_colours, place_packed
-from data.order import BatchPlan
-from data.reader import BatchReader, Numbered
+from data.loading.order import BatchPlan
+from data.loading.reader import BatchReader, Numbered
+from data.loading.slots import Slots
 from data.records import Annotations, Record
 from data.shards.index import ShardIndex
 from data.shards.write import write_shards
-from data.slots import Slots
 
 POLICIES = {
     "2018": AugmentConfig(policy="place", jitter=0.3),

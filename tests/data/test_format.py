@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.order import Order, plan
+from data.loading.order import Order, plan
 from data.records import Annotations, Record
 from data.shards.index import ShardIndex, ShardReader
 from data.shards.write import index_shards, write_shards

@@ -10,15 +10,15 @@ from PIL import Image
 
 from data.draw import class_colour
 from data.images.augment import AugmentConfig
-from data.loader import DataConfig
-from data.order import BatchPlan
-from data.reader import BatchReader, Numbered
+from data.loading.loader import DataConfig
+from data.loading.order import BatchPlan
+from data.loading.reader import BatchReader, Numbered
+from data.loading.slots import Slots
 from data.records import Annotations, Record
 from data.shards.__main__ import main
 from data.shards.index import ShardIndex
 from data.shards.write import write_shards
 from data.sheet import GAP_PX, LINE_PX, NUM_ACROSS, read_data_config, sheet
-from data.slots import Slots
 
 SIDE = 224
 PLAIN = DataConfig(train="", val="", augment=AugmentConfig(hue=0, saturation=1, exposure=1))

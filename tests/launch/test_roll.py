@@ -40,10 +40,12 @@ def test_a_silent_process_is_named_before_those_that_wait_for_it() -> None:
 
 def test_many_processes_are_few_lines() -> None:
     now = time.time()
-    store = noted([Note("n", now - 100 * (rank < 100), f"data/loader.py:{rank % 200 // 100}") for rank in range(256)])
+    store = noted(
+        [Note("n", now - 100 * (rank < 100), f"data/loading/loader.py:{rank % 200 // 100}") for rank in range(256)]
+    )
     lines = Roll(store, 0, 256).report().splitlines()
     assert len(lines) == 10 and lines[7] == "  and 93 more that are silent"
-    assert lines[8].endswith("100 on n, 101 on n, 102 on n and 97 more: in data/loader.py:1")
+    assert lines[8].endswith("100 on n, 101 on n, 102 on n and 97 more: in data/loading/loader.py:1")
 
 
 def test_a_store_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from data.batch import Batch
+from data.loading.batch import Batch
 from launch.environment import Environment
 from train.evaluation.coco import NAMES
 from train.evaluation.evaluator import Evaluation

@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from data.batch import Batch
 from data.images.on_device import place_packed
+from data.loading.batch import Batch
 from launch.environment import Environment
 from launch.stop import Stop
 from train.loss import Losses, YOLOv2Loss

@@ -191,7 +191,7 @@ def test_a_reader_of_many_shards_keeps_few_open(index: ShardIndex, monkeypatch: 
     """A set may have more shards than a process may have files."""
     with ShardReader(index) as reader:
         images = [reader.image(sample) for sample in range(index.num_samples)]
-    monkeypatch.setattr(data.index, "MAX_OPEN", 2)
+    monkeypatch.setattr(data.shards.index, "MAX_OPEN", 2)
     before = num_open_files()
     with ShardReader(index) as reader:
         for sample in [*range(index.num_samples), *reversed(range(index.num_samples))]:

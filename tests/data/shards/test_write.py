@@ -19,9 +19,9 @@ import numpy as np
 import pytest
 import webdataset
 
-from data import write
 from data.images.decode import decode
 from data.records import Annotations
+from data.shards import write
 from data.shards.__main__ import main
 from data.shards.index import ShardIndex, ShardReader
 from data.shards.verify import verify

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.batch import Batch
+from data.loading.batch import Batch
 from launch.environment import Environment
 from train.darknet.weights import load_weights, save_weights
 from train.loss import LossConfig, build_loss

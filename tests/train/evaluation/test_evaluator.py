@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from data.images.augment import letterbox, stretch
-from data.loader import DataConfig, Loader
+from data.loading.loader import DataConfig, Loader
 from data.shards.index import ShardIndex
 from data.shards.write import write_shards
 from data.sources.voc import read_voc
@@ -30,7 +30,7 @@ import hashlib, json, sys
 from pathlib import Path
 import numpy as np
 import torch
-from data.loader import DataConfig, Loader
+from data.loading.loader import DataConfig, Loader
 from data.shards.index import ShardIndex
 from launch.environment import connect, leave
 from train.evaluation.evaluator import EvaluateConfig, Evaluator

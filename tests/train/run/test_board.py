@@ -10,7 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data.batch import Batch
+from data.loading.batch import Batch
 from launch.environment import Environment
 from train.evaluation.coco import CocoScores
 from train.evaluation.evaluator import Evaluation

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.batch import Batch
 from data.images.augment import Colour, stretch
 from data.images.on_device import distort_colours, layout_row
+from data.loading.batch import Batch
 from launch.environment import Environment
 from launch.stop import Stop
 from tests.conftest import ROOT

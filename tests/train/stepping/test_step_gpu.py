@@ -1,6 +1,6 @@
 """On a GPU: darknet's gradients, compiled against eager, convergence in half precision, resume, memory, no waiting.
 
-`pytest -m gpu` runs these and others that need a device. Copies beside the step: tests/data/test_transfer.py.
+`pytest -m gpu` runs these and others that need a device. Copies beside the step: tests/data/loading/test_to_device.py.
 """
 
 import copy
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from data.batch import Batch
-from data.loader import DataConfig, Loader
+from data.loading.batch import Batch
+from data.loading.loader import DataConfig, Loader
 from data.shards.index import ShardIndex
 from launch.environment import Environment
 from launch.stop import Stop

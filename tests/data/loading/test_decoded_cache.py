@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data.cache import DecodedCache
 from data.images.decode import decode
+from data.loading.decoded_cache import DecodedCache
 from data.shards.index import ShardIndex, ShardReader
 
 

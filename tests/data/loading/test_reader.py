@@ -8,10 +8,10 @@ import torch
 
 from data.images.augment import AugmentConfig
 from data.images.on_device import place_packed
-from data.order import BatchPlan
-from data.reader import NOT_AUGMENTED, BatchReader, Numbered
+from data.loading.order import BatchPlan
+from data.loading.reader import NOT_AUGMENTED, BatchReader, Numbered
+from data.loading.slots import Slot, Slots
 from data.shards.index import ShardIndex
-from data.slots import Slot, Slots
 
 SIDE = 96
 

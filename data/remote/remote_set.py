@@ -2,8 +2,6 @@
 
 Each set has a folder of its own inside the staging folder, named by the digest of its index.json: what is in it can
 only be of this set, and once all has come it is a folder of shards like any other.
-
-    python -m data.remote ADDRESS STAGING      bring a whole set, without training
 """
 
 import hashlib
@@ -13,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from data.fetch import check_address, fetch
+from data.remote.fetch import check_address, fetch
+from data.remote.staging import POLL_S, Turn
 from data.shards.index import ShardIndex, parse_header, sha256
-from data.staging import POLL_S, Staging, Turn, Wanted, wait_for
 
 
 def open_remote(address: str, staging: str | None) -> ShardIndex:
@@ -70,20 +68,3 @@ def _has_index(folder: Path, text: bytes, arrays_sha256: str) -> bool:
     header, arrays = folder / "index.json", folder / "index.npz"
     there = header.exists() and arrays.exists()
     return there and header.read_bytes() == text and sha256(arrays) == arrays_sha256
-
-
-def main(address: str, staging: str) -> None:
-    try:
-        index = open_remote(address, staging)
-        with Staging([Wanted(address, index, range(len(index.shards)))]):
-            for shard in index.shards:
-                wait_for(index.folder / shard.name)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-    print(index.folder)
-
-
-if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("error: expected python -m data.remote ADDRESS STAGING")
-    main(*sys.argv[1:])

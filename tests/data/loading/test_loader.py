@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
-from data.batch import Batch
 from data.images.augment import AugmentConfig, letterbox, place_image, stretch
 from data.images.decode import decode
 from data.images.on_device import distort_colours, place_packed
-from data.loader import DataConfig, Loader, most_pixels, open_shards
-from data.order import BatchPlan, Order, plan
+from data.loading.batch import Batch
+from data.loading.loader import DataConfig, Loader, most_pixels, open_shards
+from data.loading.order import BatchPlan, Order, plan
+from data.loading.slots import Slots
 from data.shards.index import ShardIndex, ShardReader
-from data.slots import Slots
 
 SIDES = [64, 96, 128]
 

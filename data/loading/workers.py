@@ -15,7 +15,7 @@ def start_fork_server() -> None:
     A warning that goes to every process of a job would otherwise leave the next workers without their server. Blocked
     signals stay blocked in the child; here they wait a moment, and are not lost.
     """
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["data.reader"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["data.loading.reader"])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
     try:
         resource_tracker.ensure_running()

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-import data.fetch
-import data.staging
-from data.remote import open_remote
+import data.remote.fetch
+import data.remote.staging
+from data.remote.remote_set import open_remote
+from data.remote.staging import FAILURE, LOCK, Arrivals, Staging, Turn, Wanted, wait_for
 from data.shards.index import ShardIndex, sha256
-from data.staging import FAILURE, LOCK, Arrivals, Staging, Turn, Wanted, wait_for
 from tests.servers import Liar
 
 pytestmark = pytest.mark.usefixtures("no_time_to_waste")
@@ -78,7 +78,7 @@ def test_nobody_brings_it(liar: Liar, tmp_path: Path) -> None:
 
 
 def test_nothing_comes_any_more(liar: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.staging, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(data.remote.staging, "PATIENCE_S", 0.3)
     index = open_remote(liar.address, str(tmp_path))
     other = holder_of(index.folder)
     try:

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-import data.loader
-import data.transfer
-from data.batch import Batch
-from data.loader import DataConfig, Loader
-from data.order import BatchPlan
-from data.reader import NOT_AUGMENTED, Filled
+import data.loading.loader
+import data.loading.to_device
+from data.loading.batch import Batch
+from data.loading.loader import DataConfig, Loader
+from data.loading.order import BatchPlan
+from data.loading.reader import NOT_AUGMENTED, Filled
+from data.loading.slots import Slots
+from data.loading.to_device import Transfer
 from data.shards.index import ShardIndex
-from data.slots import Slots
-from data.transfer import Transfer
 
 
 def plan_of(epoch: int) -> BatchPlan:
@@ -88,7 +88,7 @@ def test_no_slot_is_written_to_before_its_copy_is_over(
     index: ShardIndex, workers: int, geometry: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = list(batches(index, 0, "cpu", geometry))
-    monkeypatch.setattr(data.loader, "Transfer", Late)
+    monkeypatch.setattr(data.loading.loader, "Transfer", Late)
     found = []
     for batch in batches(index, workers, "cpu", geometry):
         found.append(batch)
@@ -139,7 +139,7 @@ def test_a_copy_goes_beside_the_process() -> None:
 
 
 def test_memory_that_the_driver_does_not_lock_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.transfer, "_runtime", lambda: SimpleNamespace(cudaHostRegister=lambda *_: 2))
+    monkeypatch.setattr(data.loading.to_device, "_runtime", lambda: SimpleNamespace(cudaHostRegister=lambda *_: 2))
     slots = Slots(2, batch=2, truth_slots=2, pixel_bytes=1000)
     message = r"expected 0\.00 GB of page-locked memory for batches, the driver answers 2; lower data\.batch or"
     with pytest.raises(ValueError, match=message):

@@ -12,12 +12,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-import data.fetch
-import data.staging
-from data.loader import DataConfig, Loader, open_shards, staged
-from data.remote import main, open_remote
+import data.remote.fetch
+import data.remote.staging
+from data.loading.loader import DataConfig, Loader, open_shards, staged
+from data.remote.__main__ import main
+from data.remote.remote_set import open_remote
+from data.remote.staging import wait_for
 from data.shards.index import ShardIndex, seal, sha256
-from data.staging import wait_for
 from tests.conftest import ROOT
 from tests.servers import Liar, free_port, nginx, s3_bucket
 
@@ -56,7 +57,7 @@ def bring(address: str, staging: Path) -> "subprocess.Popen[str]":
 def test_batches_are_those_of_the_local_set(
     liar: Liar, index: ShardIndex, tmp_path: Path, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(data.fetch, "PAUSES_S", (0.2, 0.2, 0.2))
+    monkeypatch.setattr(data.remote.fetch, "PAUSES_S", (0.2, 0.2, 0.2))
     for shard in index.shards[::2]:
         liar.behaviour[shard.name].extend([10_000, 10_000, "altered", 10_000])
     config = config_of(liar.address, tmp_path, workers=workers)
@@ -94,7 +95,7 @@ def test_shards_come_in_the_order_of_need(
     liar: Liar, shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the middle of an epoch: what is left of it, the set for evaluation, and then the rest."""
-    monkeypatch.setattr(data.staging, "CONNECTIONS", 1)
+    monkeypatch.setattr(data.remote.staging, "CONNECTIONS", 1)
     with Liar({path.name: path.read_bytes() for path in (shards / "val").iterdir()}) as other:
         config = config_of(liar.address, tmp_path, val=other.address)
         train, val = (loader_of(open_shards(each, None, str(tmp_path)), config) for each in (config.train, config.val))
@@ -178,22 +179,6 @@ def test_a_damaged_index_is_brought_again(liar: Liar, tmp_path: Path) -> None:
 
 
 # -------------------------------------------------------------------------------------------------------- processes
-
-
-def test_a_whole_set_by_command(
-    liar: Liar, index: ShardIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    main(liar.address, str(tmp_path))
-    assert_whole(Path(capsys.readouterr().out.strip()), index)
-    liar.behaviour["index.json"].append("404")
-    with pytest.raises(SystemExit, match=r"^error: http.*/nowhere/index.json: the server answers 404"):
-        main(liar.address.replace("/set", "/nowhere"), str(tmp_path))
-
-
-def test_the_command_without_a_folder_says_what_it_takes() -> None:
-    command = [sys.executable, "-m", "data.remote", "http://host/set"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
-    assert (done.returncode, done.stderr) == (1, "error: expected python -m data.remote ADDRESS STAGING\n")
 
 
 def test_two_processes_share_one_copy(shards: Path, index: ShardIndex, tmp_path: Path) -> None:

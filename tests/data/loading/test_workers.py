@@ -12,7 +12,7 @@ FAILING_RUN = """
 import sys
 from pathlib import Path
 import torch
-from data.loader import DataConfig, Loader
+from data.loading.loader import DataConfig, Loader
 from data.shards.index import ShardIndex
 
 if __name__ == "__main__":
@@ -49,7 +49,7 @@ import os, signal, sys
 from multiprocessing import forkserver
 from pathlib import Path
 import torch
-from data.loader import DataConfig, Loader
+from data.loading.loader import DataConfig, Loader
 from data.shards.index import ShardIndex
 
 if __name__ == "__main__":

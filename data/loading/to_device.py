@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.batch import Batch
-from data.order import BatchPlan
-from data.reader import NOT_AUGMENTED, Filled
-from data.slots import Slots
+from data.loading.batch import Batch
+from data.loading.order import BatchPlan
+from data.loading.reader import NOT_AUGMENTED, Filled
+from data.loading.slots import Slots
 
 
 class Transfer:

@@ -17,7 +17,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import IO, Any, NamedTuple
 
-from data.fetch import fetch, is_remote
+from data.remote.fetch import fetch, is_remote
 from data.shards.index import Shard, ShardIndex
 
 CONNECTIONS = 4  # a window of shards is needed at once, so it costs nothing that the first shares the line with others

@@ -17,18 +17,18 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from data.batch import Batch
-from data.fetch import is_remote
 from data.images.augment import AugmentConfig, Colour, stretch
 from data.images.on_device import layout_row
-from data.order import BatchPlan, Order, plan
-from data.reader import NOT_AUGMENTED, BatchReader, Filled, Numbered
-from data.remote import open_remote
+from data.loading.batch import Batch
+from data.loading.order import BatchPlan, Order, plan
+from data.loading.reader import NOT_AUGMENTED, BatchReader, Filled, Numbered
+from data.loading.slots import Slots
+from data.loading.to_device import Transfer
+from data.loading.workers import end_workers_at_exit, ignore_warnings, start_fork_server
+from data.remote.fetch import is_remote
+from data.remote.remote_set import open_remote
+from data.remote.staging import Arrivals, Staging, Wanted, never
 from data.shards.index import ShardIndex
-from data.slots import Slots
-from data.staging import Arrivals, Staging, Wanted, never
-from data.transfer import Transfer
-from data.workers import end_workers_at_exit, ignore_warnings, start_fork_server
 
 PREFETCH = 2  # batches in the making for each worker
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import data.fetch
-from data.fetch import check_address, fetch, is_remote, location
+import data.remote.fetch
+from data.remote.fetch import check_address, fetch, is_remote, location
 from tests.servers import Liar, nginx, s3_bucket
 
 DATA = np.random.default_rng(0).integers(0, 256, 3_000_000, np.uint8).tobytes()
@@ -20,8 +20,8 @@ NAME = "shard-000000.tar"
 
 @pytest.fixture(autouse=True)
 def no_time_to_waste(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.fetch, "PAUSES_S", (0, 0.01, 0.01))
-    monkeypatch.setattr(data.fetch, "TIMEOUT_S", 1)
+    monkeypatch.setattr(data.remote.fetch, "PAUSES_S", (0, 0.01, 0.01))
+    monkeypatch.setattr(data.remote.fetch, "TIMEOUT_S", 1)
 
 
 @pytest.fixture
@@ -237,9 +237,9 @@ def bucket(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # its own; ours come on top
-    data.fetch._s3_client.cache_clear()
+    data.remote.fetch._s3_client.cache_clear()
     yield "s3://bucket/a/set"
-    data.fetch._s3_client.cache_clear()
+    data.remote.fetch._s3_client.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -315,6 +315,6 @@ def test_a_real_s3_server(bucket: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_without_its_package_s3_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    data.fetch._s3_client.cache_clear()
+    data.remote.fetch._s3_client.cache_clear()
     with pytest.raises(ValueError, match="pip install boto3"):
         bring("s3://bucket/set", tmp_path)

@@ -12,8 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from data.batch import truth_slots
-from data.cache import DecodedCache
 from data.images.augment import (
     AugmentConfig,
     Colour,
@@ -28,10 +26,12 @@ from data.images.augment import (
 )
 from data.images.decode import decode
 from data.images.on_device import layout_row
-from data.order import BatchPlan
+from data.loading.batch import truth_slots
+from data.loading.decoded_cache import DecodedCache
+from data.loading.order import BatchPlan
+from data.loading.slots import Slot, Slots
+from data.remote.staging import Arrivals
 from data.shards.index import ShardIndex, ShardReader
-from data.slots import Slot, Slots
-from data.staging import Arrivals
 
 NOT_AUGMENTED = -1  # in BatchPlan.epochs
 Image = NDArray[np.uint8]

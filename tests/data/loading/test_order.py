@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import data.order
-from data.order import BatchPlan, Order, batch_side, epoch_order, plan
+import data.loading.order
+from data.loading.order import BatchPlan, Order, batch_side, epoch_order, plan
 from data.randomness import random_bits
 
 GRID = [[1], [7], [1, 1, 1], [5, 9, 1, 12, 3], [40, 2, 2, 2, 2, 2, 2, 2, 2, 2], [13] * 17]
@@ -212,7 +212,7 @@ def test_starting_late_costs_no_more_than_starting_at_0(monkeypatch: pytest.Monk
         made.append(epoch)
         return epoch_order(shard_sizes, seed, epoch, window)
 
-    monkeypatch.setattr(data.order, "epoch_order", counted)
+    monkeypatch.setattr(data.loading.order, "epoch_order", counted)
     for epoch in (0, 1000):
         made.clear()
         start = epoch * 30

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from data.batch import truth_slots
+from data.loading.batch import truth_slots
 
 
 def test_free_slots_have_class_minus_1_and_zeros() -> None:
