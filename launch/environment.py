@@ -17,8 +17,8 @@ from typing import TypeVar, cast
 import torch
 import torch.distributed as dist
 
-from launch.meeting import meet, meeting_place
-from launch.roll import Roll
+from launch.heartbeat import Roll
+from launch.rendezvous import meet, meeting_place
 
 T = TypeVar("T")
 CPU = torch.device("cpu")

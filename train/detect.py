@@ -26,10 +26,10 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from data.draw import draw_boxes
 from data.images.augment import Placement, place_image, unplace_boxes, whole_image
 from data.images.boxes import clip
 from data.images.decode import decode
+from data.view.drawing import draw_boxes
 from train.config import Config
 from train.detection.head import Found, detections
 from train.model import YOLOv2

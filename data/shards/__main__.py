@@ -20,10 +20,10 @@ from data.loading.loader import DataConfig
 from data.shards.index import ShardIndex
 from data.shards.verify import verify
 from data.shards.write import SHARD_MB, index_shards, write_shards
-from data.sheet import read_data_config, sheet
 from data.sources.coco import read_coco
 from data.sources.voc import read_voc
-from data.stats import measure, picture, read_anchors, table
+from data.view.contact_sheet import read_data_config, sheet
+from data.view.statistics import measure, picture, read_anchors, table
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

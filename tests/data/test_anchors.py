@@ -13,7 +13,7 @@ from data.images.augment import place_boxes, whole_image
 from data.images.boxes import iou
 from data.shards.index import ShardIndex
 from data.sources.voc import parse_annotation
-from data.stats import read_anchors
+from data.view.statistics import read_anchors
 
 Sizes = NDArray[np.float64]
 

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.draw import draw_boxes, draw_dashed, legend
 from data.images.augment import Placement, place_boxes, unplace_boxes, whole_image
 from data.images.boxes import clip
 from data.loading.loader import Loader
 from data.remote.staging import never
 from data.shards.index import ShardIndex
+from data.view.drawing import draw_boxes, draw_dashed, legend
 from launch.environment import Environment
 from launch.stop import Stop
 from train.detection.head import Found, detections

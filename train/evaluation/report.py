@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.chart import curves, page
 from data.shards.index import ShardIndex
+from data.view.charts import curves, page
 from train.evaluation.coco import NAMES, CocoScores
 from train.evaluation.errors import KINDS, Errors
 from train.evaluation.voc import CURVE_RECALLS, SCORES, Detections, VocScores

@@ -12,7 +12,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from data.draw import draw_truths
 from data.images.augment import place_boxes, whole_image
 from data.images.boxes import xyxy_from_cxcywh
 from data.loading.loader import DataConfig
@@ -21,6 +20,7 @@ from data.loading.reader import NOT_AUGMENTED, BatchReader, Numbered
 from data.loading.slots import Slots
 from data.randomness import random_bits
 from data.shards.index import ShardIndex
+from data.view.drawing import draw_truths
 
 Image = NDArray[np.uint8]
 

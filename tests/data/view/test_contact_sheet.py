@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.draw import class_colour
 from data.images.augment import AugmentConfig
 from data.loading.loader import DataConfig
 from data.loading.order import BatchPlan
@@ -18,7 +17,8 @@ from data.records import Annotations, Record
 from data.shards.__main__ import main
 from data.shards.index import ShardIndex
 from data.shards.write import write_shards
-from data.sheet import GAP_PX, LINE_PX, NUM_ACROSS, read_data_config, sheet
+from data.view.contact_sheet import GAP_PX, LINE_PX, NUM_ACROSS, read_data_config, sheet
+from data.view.drawing import class_colour
 
 SIDE = 224
 PLAIN = DataConfig(train="", val="", augment=AugmentConfig(hue=0, saturation=1, exposure=1))

@@ -13,7 +13,16 @@ from data.records import Annotations, Record
 from data.shards.__main__ import main
 from data.shards.index import ShardIndex
 from data.shards.write import write_shards
-from data.stats import class_counts, coco_sizes, image_sizes, measure, picture, read_anchors, shared_slots, table
+from data.view.statistics import (
+    class_counts,
+    coco_sizes,
+    image_sizes,
+    measure,
+    picture,
+    read_anchors,
+    shared_slots,
+    table,
+)
 
 SUFFIXES = ("px", "image", "320", "input", "height")  # of the rows that hold quantiles
 ANCHORS = np.array([[1.0, 1.0], [4.0, 4.0]])  # cells

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from data.chart import COLOURS, LINES, WIDTH_PX, bars, columns, curves, heat, page
+from data.view.charts import COLOURS, LINES, WIDTH_PX, bars, columns, curves, heat, page
 
 BLUE, ORANGE, RED = (ImageColor.getrgb(colour) for colour in COLOURS)
 

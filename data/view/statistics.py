@@ -18,9 +18,9 @@ from PIL import Image
 from yaml import YAMLError
 
 from data.anchors import STRIDE_PX, average_iou, shape_iou
-from data.chart import bars, columns, heat, page
 from data.images.augment import place_boxes, whole_image
 from data.shards.index import ShardIndex, ShardReader
+from data.view.charts import bars, columns, heat, page
 
 Floats = NDArray[np.float64]
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from torch.distributed import HashStore, Store
 
-import launch.roll
+import launch.heartbeat
 from launch.environment import Environment
-from launch.roll import Note, Roll, place
+from launch.heartbeat import Note, Roll, place
 from tests.conftest import ROOT
 from tests.servers import free_port
 
@@ -63,12 +63,12 @@ HANGS = """
 import os, signal, sys, time
 from datetime import timedelta
 import torch.distributed.distributed_c10d as c10d
-import launch.roll
+import launch.heartbeat
 from launch.environment import connect
 from launch.stop import Stop
 from pathlib import Path
 
-launch.roll.EVERY_S, launch.roll.SILENT_S = 0.1, 4.0
+launch.heartbeat.EVERY_S, launch.heartbeat.SILENT_S = 0.1, 4.0
 with connect() as env:
     env.barrier()
     c10d._set_pg_timeout(timedelta(seconds=8))

@@ -5,7 +5,7 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from data.draw import BLACK, GREY, LEGEND_PX, WHITE, class_colour, draw_boxes, draw_dashed, draw_truths, legend
+from data.view.drawing import BLACK, GREY, LEGEND_PX, WHITE, class_colour, draw_boxes, draw_dashed, draw_truths, legend
 
 CLASSES = ("circle", "square", "star")
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import pytest
 
-from launch.meeting import doors, meet, meeting_place
+from launch.rendezvous import doors, meet, meeting_place
 
 SOON = timedelta(seconds=20)
 
@@ -52,7 +52,7 @@ def join(pool: ThreadPoolExecutor, name: str, world_size: int) -> list["Future[s
 
 def test_tasks_of_two_steps_on_one_machine_keep_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     same = doors("one")
-    monkeypatch.setattr("launch.meeting.doors", lambda _: same)  # as if their names led to the same ports
+    monkeypatch.setattr("launch.rendezvous.doors", lambda _: same)  # as if their names led to the same ports
     with ThreadPoolExecutor() as pool:
         found = {name: join(pool, name, 4) for name in ("one", "two")}
         for name, tasks in found.items():
@@ -61,7 +61,7 @@ def test_tasks_of_two_steps_on_one_machine_keep_apart(monkeypatch: pytest.Monkey
 
 def test_servers_of_others_on_the_ports_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
     """One accepts and says nothing, one says something else, one hangs up."""
-    monkeypatch.setattr("launch.meeting.ANSWER_S", 0.5)
+    monkeypatch.setattr("launch.rendezvous.ANSWER_S", 0.5)
     mute, friendly, short = (socket.create_server(("", port)) for port in doors("step")[:3])
     with mute, friendly, short, ThreadPoolExecutor() as pool:
 
@@ -76,7 +76,7 @@ def test_servers_of_others_on_the_ports_are_passed_over(monkeypatch: pytest.Monk
 
 
 def test_callers_that_are_no_tasks_are_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launch.meeting.ANSWER_S", 0.5)
+    monkeypatch.setattr("launch.rendezvous.ANSWER_S", 0.5)
 
     def call() -> socket.socket:
         while True:
