@@ -68,7 +68,7 @@ class Config:
 def load(path: str | Path, overrides: list[str]) -> Config:
     """The file over the defaults, `key=value` over the file. ValueError names what is not understood.
 
-    A darknet .cfg is such a file too, as `train.cfg` translates it.
+    A darknet .cfg is such a file too, as `train.darknet.cfg` translates it.
     """
     is_darknets = Path(path).suffix == ".cfg"
     if not Path(path).is_file():

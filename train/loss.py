@@ -78,7 +78,7 @@ class Losses(NamedTuple):
 class YOLOv2Loss(nn.Module):
     """`loss(predictions, target)`; predictions (B, A*(5+C), H, W) raw, any H, W.
 
-    `target` is either dense, (B, H, W, A, 5+C) = cx cy w h as fractions, objectness, one-hot class (`train.targets`
+    `target` is either dense, (B, H, W, A, 5+C) = cx cy w h as fractions, objectness, one-hot class (`detection.targets`
     makes it), or the truths themselves, (B, T, 5) = cx cy w h class with class -1 for free slots. A dense target holds
     one truth for each anchor and cell; only the truths hold all of them, which the ignore test wants.
 

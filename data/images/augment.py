@@ -176,7 +176,7 @@ def random_colour(config: AugmentConfig, rng: np.random.Generator) -> Colour:
 
 
 def distort_colour(canvas: Image, colour: Colour) -> None:
-    """In place; on photographs a third of a grey level from exact arithmetic, which `data.pixels` has.
+    """In place; on photographs a third of a grey level from exact arithmetic, which `data.images.on_device` has.
 
     Only the hue needs HSV. In HSV the value V of a pixel is its largest channel, and a channel is V - S (V - c) for a
     saturation that is S times as large: what is left is a weighted sum of the picture and its V.

@@ -13,7 +13,7 @@ class Batch(NamedTuple):
     """Images and truths of equal shape. T, the number of truth slots, is a constant of the run.
 
     A free slot has class -1 and zeros elsewhere: shapes never depend on how many objects there are. All but `samples`
-    are on the device. `colours` and `layout` say what is left for the device to do (`data.pixels`).
+    are on the device. `colours` and `layout` say what is left for the device to do (`data.images.on_device`).
     """
 
     images: torch.Tensor  # [B, S, S, 3] uint8 RGB, S the side of this batch in px; with a layout [P] decoded pixels

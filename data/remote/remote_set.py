@@ -1,4 +1,4 @@
-"""Sets of shards that lie elsewhere, as local ones: an index at once, the shards through `data.staging`.
+"""Sets of shards that lie elsewhere, as local ones: an index at once, the shards through staging.
 
 Each set has a folder of its own inside the staging folder, named by the digest of its index.json: what is in it can
 only be of this set, and once all has come it is a folder of shards like any other.

@@ -85,7 +85,7 @@ class ShardIndex:
 
     @classmethod
     def load(cls, folder: Path, *, shards_there: bool = True) -> "ShardIndex":
-        """Reads the index; checks that every shard is there at its full length (its bytes: `data.verify`).
+        """Reads the index; checks that every shard is there at its full length (its bytes: verify.py).
 
         shards_there: False while shards are still on their way into the folder.
         """

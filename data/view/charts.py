@@ -1,4 +1,4 @@
-"""Bars, curves and heat maps as pictures, for `data.stats` and `train.score`.
+"""Bars, curves and heat maps as pictures, for `data.view.statistics` and `train.score`.
 
 With Pillow: a plotting library would weigh more than all the rest. Every chart is a picture of its own, `page` puts
 them together.

@@ -49,7 +49,7 @@ def test_many_processes_are_few_lines() -> None:
 
 
 def test_a_store_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch.roll, "ANSWER_S", 0.2)
+    monkeypatch.setattr(launch.heartbeat, "ANSWER_S", 0.2)
     monkeypatch.setattr(Roll, "_read", lambda self, found: time.sleep(30))
     assert "does not answer" in Roll(HashStore(), 0, 2).report()
 

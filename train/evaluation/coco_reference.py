@@ -1,4 +1,4 @@
-"""The same numbers as train.coco from pycocotools itself: slower by far, to compare with. An optional dependency."""
+"""The same numbers as coco.py from pycocotools itself: slower by far, to compare with. An optional dependency."""
 
 import contextlib
 import io

@@ -15,7 +15,7 @@ A kind costs what mAP@.5 (area) gains once all errors of it are put right, the o
 confusions become right if their truth is still free, the best one for each truth; all other wrong detections go; missed
 truths are taken out of the count. The costs do not add up to what is lacking: repairs overlap.
 
-Differs from the authors' tidecv: right is what VOC's rule calls right (`train.metrics.judge`), AP is the area under the
+Differs from the authors' tidecv: right is what VOC's rule calls right (`judge` in voc.py), AP is the area under the
 curve instead of 101 points, and a class that is missed wholly keeps its AP of 0.
 
 N detections, M truths, K kinds, C classes

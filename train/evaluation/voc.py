@@ -210,7 +210,7 @@ def best_of_pairs(
 
 
 def iou_of_pairs(a_xyxy: NDArray[np.float64], b_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[P, 4], [P, 4] -> [P], row by row (`data.boxes.iou` is all against all)."""
+    """[P, 4], [P, 4] -> [P], row by row (`data.images.boxes.iou` is all against all)."""
     sides = np.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:]) - np.maximum(a_xyxy[:, :2], b_xyxy[:, :2])
     overlap = np.clip(sides, 0, None).prod(-1)
     area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a_xyxy, b_xyxy))
