@@ -201,7 +201,7 @@ class Tiny(nn.Module):
 class YOLOv2(nn.Module):
     """[B, 3, 32H, 32W] images, RGB in 0..1 -> [B, A*(5+C), H, W] raw head output, C classes.
 
-    Channel a*(5+C) + e belongs to anchor a; e = x, y, w, h, objectness, classes. `train.detection.head` gives it meaning.
+    Channel a*(5+C) + e belongs to anchor a; e = x, y, w, h, objectness, classes (`detection/head.py`).
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """What a device may do for the loader, on whole batches: lay packed images into the canvas, change colours.
 
-The same geometry and the same colours as `data.images.augment` has for one image on the CPU: integers say which pixels go
+The same geometry and colours as `data.images.augment` has for one image on the CPU: integers say which pixels go
 where, and three numbers what happens to the colours.
 
     B images, S side of the canvas in px, P bytes of all decoded images of the batch, one after the other
