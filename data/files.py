@@ -1,0 +1,55 @@
+"""Files that are whole or not there: written under a name of one's own, synced, then renamed."""
+
+import hashlib
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+
+def sha256(path: Path) -> str:
+    """64 hexadecimal digits; reads the whole file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes renames and deletions in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def part_name(path: Path) -> Path:
+    """A name beside `path` that no other process uses, on this machine or on another one that shares the disk."""
+    return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.part")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of `path` once all of it is on disk.
+
+    An exception inside leaves `path` as it was and removes what was written. The folder must exist.
+    """
+    part = part_name(path)
+    try:
+        with part.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Like `Path.write_bytes`, or `write_text` in UTF-8, but `path` holds either all of it or what it held before."""
+    with replacing(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
