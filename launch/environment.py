@@ -200,7 +200,7 @@ def _keep_freed_memory() -> None:
     """Tell glibc to reuse big freed blocks instead of returning them to the kernel.
 
     A training step on the CPU frees and asks for the same activations again; by default each time a page fault for
-    every 4 KiB (RESULTS.md has the gain). Elsewhere than on glibc nothing happens.
+    every 4 KiB (docs/log has the gain). Elsewhere than on glibc nothing happens.
     """
     m_trim_threshold, m_mmap_max = -1, -4
     try:

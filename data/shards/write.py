@@ -27,7 +27,7 @@ from data.shards.index import FORMAT, VERSION, Scan, ShardIndex, scan_shard, sea
 from data.shards.sidecar import Note
 from data.shards.tar import entries
 
-SHARD_MB = 32  # eight, a window, have to be there before the first batch; fewer mix worse (docs/data.md, RESULTS.md)
+SHARD_MB = 32  # eight, a window, have to be there before the first batch; fewer mix worse (docs/data.md)
 MAX_CLASSES = 32_767  # labels are int16
 NUM_LISTED = 10  # an error about many things shows this many of them
 
