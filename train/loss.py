@@ -2,7 +2,7 @@
 
     B images  T truth slots  A anchors  H W grid cells  C classes  N = A*H*W
 
-Per image, with sigma_xy the place in the cell, t_wh the raw log size, o the objectness, best the largest IoU of a
+Per image, with sigma_xy the centre in its cell, t_wh the raw log size, o the objectness, best the largest IoU of a
 decoded box with any truth of the image:
 
     1/2 coord   sum_responsible (2 - wh) [(sigma_xy - x)^2 + (t_wh - log(wh / anchor))^2]
@@ -22,8 +22,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from train.detection.head import Head, grid_size, read_head
-from train.detection.targets import Targets, assign, from_dense, places
+from train.detection.head import Head, read_head
+from train.detection.overlap import best_iou, iou
+from train.detection.statistics import region_statistics
+from train.detection.targets import Targets, assign, from_dense, goals, truths_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,12 +137,12 @@ class YOLOv2Loss(nn.Module):
             truths, targets = target[..., :5].float(), assign(target.float(), self.anchors_cells, height, width)
         else:
             targets = from_dense(target.float())
-            truths = _truths(targets)
+            truths = truths_of(targets)
         with torch.no_grad():
-            best_BAHW = _best_iou(head, truths)
-            iou_BAHW = _iou(head.boxes_cxcywh_BAHW4, targets.boxes_cxcywh_BAHW4)
-            statistics = _statistics(head, truths, places(truths, self.anchors_cells, height, width))
-        return Losses(*self._terms(head, targets, best_BAHW, iou_BAHW, images_seen), *statistics)
+            best_BN = best_iou(head.boxes_cxcywh_BAHW4.flatten(1, 3), truths)
+            iou_BAHW = iou(head.boxes_cxcywh_BAHW4, targets.boxes_cxcywh_BAHW4)
+            statistics = region_statistics(head, truths, self.anchors_cells)
+        return Losses(*self._terms(head, targets, best_BN.view_as(iou_BAHW), iou_BAHW, images_seen), *statistics)
 
     def _terms(
         self,
@@ -151,10 +153,10 @@ class YOLOv2Loss(nn.Module):
         images_seen: torch.Tensor | None,
     ) -> tuple[torch.Tensor, ...]:
         """The first six of `Losses`."""
-        batch, _, height, width = iou_BAHW.shape
+        batch = iou_BAHW.shape[0]
         mine = targets.responsible_BAHW
         one = mine.float()
-        goal_xy, goal_wh = _goals(targets, self.anchors_cells, height, width)
+        goal_xy, goal_wh = goals(targets, self.anchors_cells)
         small_BAHW = one * (2 - targets.boxes_cxcywh_BAHW4[..., 2:].prod(-1))  # small boxes weigh up to twice
         background = (~mine & (best_BAHW <= self.ignore_iou)).float()
         crossed = functional.cross_entropy(
@@ -185,55 +187,3 @@ def build_loss(config: LossConfig, anchors: list[tuple[float, float]], num_class
         lambda_prior=config.prior,
         prior_images=config.prior_images,
     )
-
-
-def _goals(targets: Targets, anchors_cells: torch.Tensor, height: int, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """What sigma(xy) and wh should be, [B, A, H, W, 2] each; 0 where no truth belongs (no log of 0)."""
-    boxes = targets.boxes_cxcywh_BAHW4
-    columns = torch.arange(width, device=boxes.device).expand(height, width)
-    rows = torch.arange(height, device=boxes.device)[:, None].expand(height, width)
-    grid = grid_size(boxes, height, width)
-    goal_xy = boxes[..., :2] * grid - torch.stack([columns, rows], -1)
-    ratio = boxes[..., 2:] * grid / anchors_cells[:, None, None, :]
-    return goal_xy, torch.where(targets.responsible_BAHW[..., None] & (ratio > 0), ratio, 1).log()
-
-
-def _statistics(head: Head, truths_BT5: torch.Tensor, place_BT: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """The last six of `Losses`. As in darknet every truth counts, also one whose place a later one has won."""
-    here_BT = place_BT.clamp(max=head.objectness_BAHW[0].numel() - 1)
-
-    def there(values_BNX: torch.Tensor) -> torch.Tensor:
-        return values_BNX.gather(1, here_BT[..., None].expand(-1, -1, values_BNX.shape[2]))
-
-    one_BT = (truths_BT5[..., 4] >= 0).float()
-    label_BT1 = truths_BT5[..., 4:].long().clamp(min=0)
-    iou_BT = _iou(there(head.boxes_cxcywh_BAHW4.flatten(1, 3)), truths_BT5[..., :4])
-    class_BT = there(head.class_logits_BAHWC.flatten(1, 3)).softmax(-1).gather(2, label_BT1)[..., 0]
-    object_BT = there(head.objectness_BAHW.flatten(1)[..., None])[..., 0]
-    sums = (torch.ones_like(one_BT), iou_BT, (iou_BT > 0.5).float(), class_BT, object_BT)
-    return (*((one_BT * each_BT).sum() / len(one_BT) for each_BT in sums), head.objectness_BAHW.mean())
-
-
-def _truths(targets: Targets, most: int = 128) -> torch.Tensor:
-    """A dense target as [B, T, 5] slots, up to `most` of an image: T is a constant, as compiling wants."""
-    present_BN = targets.responsible_BAHW.flatten(1).float()
-    found_BT, place_BT = present_BN.topk(min(most, present_BN.shape[1]), dim=1)
-    boxes_BT4 = targets.boxes_cxcywh_BAHW4.flatten(1, 3).gather(1, place_BT[..., None].expand(-1, -1, 4))
-    label_BT = targets.labels_BAHW.flatten(1).gather(1, place_BT)
-    return torch.cat([boxes_BT4, torch.where(found_BT > 0, label_BT, -1)[..., None]], -1)
-
-
-def _iou(a_cxcywh: torch.Tensor, b_cxcywh: torch.Tensor) -> torch.Tensor:
-    """Of boxes in pairs, broadcasting; 0 where both are empty."""
-    low = torch.maximum(a_cxcywh[..., :2] - a_cxcywh[..., 2:] / 2, b_cxcywh[..., :2] - b_cxcywh[..., 2:] / 2)
-    high = torch.minimum(a_cxcywh[..., :2] + a_cxcywh[..., 2:] / 2, b_cxcywh[..., :2] + b_cxcywh[..., 2:] / 2)
-    overlap = (high - low).clamp(min=0).prod(-1)
-    union = a_cxcywh[..., 2:].prod(-1) + b_cxcywh[..., 2:].prod(-1) - overlap
-    return overlap / union.clamp(min=1e-12)
-
-
-def _best_iou(head: Head, truths_BT5: torch.Tensor) -> torch.Tensor:
-    """[B, A, H, W] largest IoU of every decoded box with any truth of its image, 0 without truths."""
-    iou_BNT = _iou(head.boxes_cxcywh_BAHW4.flatten(1, 3)[:, :, None], truths_BT5[:, None, :, :4])
-    best_BN = torch.where(truths_BT5[:, None, :, 4] >= 0, iou_BNT, 0).amax(-1)
-    return best_BN.view_as(head.objectness_BAHW)

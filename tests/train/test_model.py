@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from train.model import Darknet19, Reorg, SpaceToDepth, YOLOv2, main
+from train.model import Darknet19, YOLOv2, main
 
 
 @pytest.mark.parametrize(
@@ -45,31 +45,6 @@ def test_seed_signatures_hold() -> None:
         assert YOLOv2(num_classes=20, num_anchors=5)(torch.empty(1, 3, 416, 416)).shape == (1, 125, 13, 13)
         fine, coarse = Darknet19()(torch.empty(1, 3, 416, 416))
     assert fine.shape == (1, 512, 26, 26) and coarse.shape == (1, 1024, 13, 13)
-
-
-def test_space_to_depth_puts_pixel_dy_dx_into_channel_block_dy_dx() -> None:
-    x = torch.randn(2, 3, 4, 6)
-    y = SpaceToDepth(block_size=2)(x)
-    for dy in range(2):
-        for dx in range(2):
-            for c in range(3):
-                assert torch.equal(y[:, (dy * 2 + dx) * 3 + c], x[:, c, dy::2, dx::2])
-
-
-def test_reorg_equals_darknets_loop() -> None:
-    """src/blas.c, reorg_cpu, called by reorg_layer.c with the input's sizes and forward = 0."""
-    channels, height, width, stride = 8, 4, 6, 2
-    x = torch.randn(1, channels, height, width)
-    flat, out = x.flatten(), torch.empty(x.numel())
-    out_channels = channels // (stride * stride)
-    for k in range(channels):
-        for j in range(height):
-            for i in range(width):
-                source_channel, offset = k % out_channels, k // out_channels
-                column, row = i * stride + offset % stride, j * stride + offset // stride
-                source = column + width * stride * (row + height * stride * source_channel)
-                out[i + width * (j + height * k)] = flat[source]
-    assert torch.equal(Reorg()(x).flatten(), out)
 
 
 def test_initial_weights_are_darknets() -> None:

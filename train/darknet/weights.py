@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from train.model import ConvBlock, YOLOv2
+from train.layers import ConvBlock
+from train.model import YOLOv2
 
 
 class Header(NamedTuple):

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.images.boxes import Floats
 from train.detection.nms import suppress
 
 FAR = 1000.0  # fractions of the network input
+Floats = NDArray[np.float32]
 
 
 class Head(NamedTuple):
     """The raw output taken apart, float32."""
 
-    xy_BAHW2: torch.Tensor  # sigmoid: place of the centre inside its cell, 0..1
+    xy_BAHW2: torch.Tensor  # sigmoid: the centre inside its cell, 0..1
     wh_BAHW2: torch.Tensor  # raw: log of size over anchor
     boxes_cxcywh_BAHW4: torch.Tensor
     objectness_BAHW: torch.Tensor  # sigmoid
@@ -35,10 +35,8 @@ def read_head(raw: torch.Tensor, anchors_cells: torch.Tensor) -> Head:
     raw_BAHWK = raw.float().view(batch, num_anchors, channels // num_anchors, height, width).permute(0, 1, 3, 4, 2)
     xy_BAHW2 = raw_BAHWK[..., 0:2].sigmoid()
     wh_BAHW2 = raw_BAHWK[..., 2:4]
-    columns, rows = torch.arange(width, device=raw.device), torch.arange(height, device=raw.device)
-    cell_HW2 = torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)], dim=-1)
     grid_2 = grid_size(raw, height, width)
-    centre = (xy_BAHW2 + cell_HW2) / grid_2
+    centre = (xy_BAHW2 + cell_grid(raw, height, width)) / grid_2
     size = anchors_cells[:, None, None, :] * wh_BAHW2.exp() / grid_2
     return Head(
         xy_BAHW2,
@@ -52,6 +50,12 @@ def read_head(raw: torch.Tensor, anchors_cells: torch.Tensor) -> Head:
 def grid_size(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """[2] width, height on the tensor's device, filled in there: a copy from the host would wait for the device."""
     return torch.stack([torch.full((), float(side), device=like.device) for side in (width, height)])
+
+
+def cell_grid(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """[H, W, 2] column and row of every cell, made on the tensor's device."""
+    columns, rows = torch.arange(width, device=like.device), torch.arange(height, device=like.device)
+    return torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)], dim=-1)
 
 
 class Found(NamedTuple):

@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from train.detection.overlap import intersection
+
 PAIRS_AT_ONCE = {"cpu": 2**16, "cuda": 2**24}  # fits the caches; fills the device in few calls
 
 
@@ -29,9 +31,9 @@ class Prepared(NamedTuple):
     """On the device."""
 
     scores_GN: torch.Tensor  # of each walk, best first; 0 after the last candidate
-    order_GN: torch.Tensor  # their places
-    overlaps_BNW: torch.Tensor  # by place
-    box_BN: torch.Tensor  # of each place
+    order_GN: torch.Tensor  # their rows in what follows
+    overlaps_BNW: torch.Tensor  # a row for each box that has a candidate, then the other boxes
+    box_BN: torch.Tensor  # which of the N a row is
 
 
 def suppress(boxes_xyxy_BN4: torch.Tensor, scores_BNC: torch.Tensor, iou_threshold: float) -> Survivors:
@@ -52,7 +54,7 @@ def suppress(boxes_xyxy_BN4: torch.Tensor, scores_BNC: torch.Tensor, iou_thresho
 
 
 def prepare(boxes_xyxy_BN4: torch.Tensor, scores_BNC: torch.Tensor, iou_threshold: float) -> Prepared:
-    """Boxes that are of no class go to the end, so that walks and overlaps are of few places."""
+    """Boxes that are of no class go to the end, so that walks and overlaps have few rows."""
     used_BN = (scores_BNC != 0).any(-1)
     box_BN = used_BN.byte().sort(dim=1, descending=True, stable=True).indices
     if box_BN.device.type == "cpu":  # elsewhere a look at the number would wait for the device
@@ -67,8 +69,8 @@ def _overlaps(boxes_xyxy_BN4: torch.Tensor, iou_threshold: float) -> torch.Tenso
     """[B, N, W] int64: bit j % 64 of word j // 64 says whether the boxes overlap by more than the threshold."""
     batch, num = boxes_xyxy_BN4.shape[:2]
     padded = (num // 64 + 1) * 64  # at least one word
-    left, top, right, bottom = torch.nn.functional.pad(boxes_xyxy_BN4, (0, 0, 0, padded - num)).unbind(-1)
-    area = (right - left) * (bottom - top)
+    sides = torch.nn.functional.pad(boxes_xyxy_BN4, (0, 0, 0, padded - num)).unbind(-1)
+    area = (sides[2] - sides[0]) * (sides[3] - sides[1])
     packed = torch.empty((batch, num, padded // 8), dtype=torch.uint8, device=area.device)
     at_once = PAIRS_AT_ONCE.get(area.device.type, 2**24)
     images = max(1, at_once // padded**2)
@@ -76,9 +78,7 @@ def _overlaps(boxes_xyxy_BN4: torch.Tensor, iou_threshold: float) -> torch.Tenso
     for b in range(0, batch, images):
         for n in range(0, num, rows):
             one, other = (slice(b, b + images), slice(n, min(n + rows, num)), None), (slice(b, b + images), None)
-            width = torch.minimum(right[one], right[other]).sub_(torch.maximum(left[one], left[other])).clamp_(min=0)
-            height = torch.minimum(bottom[one], bottom[other]).sub_(torch.maximum(top[one], top[other])).clamp_(min=0)
-            overlap = width.mul_(height)
+            overlap = intersection(tuple(side[one] for side in sides), tuple(side[other] for side in sides))
             union = (area[one] + area[other]).sub_(overlap)
             over = overlap.div_(union) > iou_threshold
             # eight bytes of 0 or 1 become one word; the product gathers them in its highest byte
@@ -93,16 +93,16 @@ def _walk(
     longest_first = np.argsort(-counts_G, kind="stable")
     lengths = counts_G[longest_first]
     steps = int(lengths.max(initial=0))
-    place_GN, image_G = order_GN[longest_first, :steps], longest_first // num_classes
+    row_GN, image_G = order_GN[longest_first, :steps], longest_first // num_classes
     under_way = np.searchsorted(-lengths, -np.arange(steps))  # walks of more steps than this one
     gone_GW = np.zeros((len(lengths), overlaps_BNW.shape[2]), np.int64)
     stays_GN = np.zeros((len(lengths), steps), np.bool_)
     for step, walks in enumerate(under_way):
-        place = place_GN[:walks, step]
-        stays = gone_GW[np.arange(walks), place >> 6] >> (place & 63) & 1 == 0
+        row = row_GN[:walks, step]
+        stays = gone_GW[np.arange(walks), row >> 6] >> (row & 63) & 1 == 0
         stays_GN[:walks, step] = stays
         staying = np.flatnonzero(stays)
-        gone_GW[staying] |= overlaps_BNW[image_G[staying], place[staying]]
+        gone_GW[staying] |= overlaps_BNW[image_G[staying], row[staying]]
     kept_GN = np.empty_like(stays_GN)
     kept_GN[longest_first] = stays_GN
     return kept_GN

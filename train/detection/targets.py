@@ -1,9 +1,10 @@
-"""Which anchor of which cell answers for which truth (darknet src/region_layer.c, forward_region_layer).
+"""Which prediction answers for which truth (darknet src/region_layer.c, forward_region_layer).
 
-    B images  T truth slots  A anchors  H W grid cells  C classes  N = A*H*W
+    B images  T truth slots  A anchors  H W grid cells  C classes  N = A*H*W predictions
 
 A truth belongs to the cell that holds its centre and to the anchor whose shape alone overlaps it most (the first one
-on a tie). Two truths of one anchor and cell: the later one wins entirely, as in darknet.
+on a tie): that prediction is responsible for it. Of two truths with the same prediction the later one wins entirely,
+as in darknet.
 """
 
 from typing import NamedTuple
@@ -11,7 +12,8 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
-from train.detection.head import grid_size
+from train.detection.head import cell_grid, grid_size
+from train.detection.overlap import shape_iou
 
 
 class Targets(NamedTuple):
@@ -20,28 +22,25 @@ class Targets(NamedTuple):
     labels_BAHW: torch.Tensor  # int64; arbitrary but valid where not responsible
 
 
-def places(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """[B, T] number of the place among N that a truth belongs to, N itself for free slots."""
-    num_places = anchors_cells.shape[0] * height * width
+def responsible_index(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """[B, T] index among the N of the prediction that a truth belongs to, N itself for free slots."""
     size_BT2 = truths_BT5[..., 2:4] * grid_size(truths_BT5, height, width)
-    overlap_BTA = torch.minimum(size_BT2[:, :, None], anchors_cells).prod(-1)
-    union_BTA = size_BT2.prod(-1, keepdim=True) + anchors_cells.prod(-1) - overlap_BTA
-    anchor_BT = (overlap_BTA / union_BTA).argmax(-1)
+    anchor_BT = shape_iou(size_BT2, anchors_cells).argmax(-1)
     column_BT = (truths_BT5[..., 0] * width).floor().long().clamp(0, width - 1)
     row_BT = (truths_BT5[..., 1] * height).floor().long().clamp(0, height - 1)
-    place_BT = (anchor_BT * height + row_BT) * width + column_BT
-    return torch.where(truths_BT5[..., 4] >= 0, place_BT, num_places)
+    index_BT = (anchor_BT * height + row_BT) * width + column_BT
+    return torch.where(truths_BT5[..., 4] >= 0, index_BT, anchors_cells.shape[0] * height * width)
 
 
 def assign(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int) -> Targets:
     """No loop over objects, no shape that depends on how many there are, no wait for the device."""
     batch, num_slots, _ = truths_BT5.shape
     num_anchors = anchors_cells.shape[0]
-    num_places = num_anchors * height * width
-    place_BT = places(truths_BT5, anchors_cells, height, width)
+    num_predictions = num_anchors * height * width
+    index_BT = responsible_index(truths_BT5, anchors_cells, height, width)
     slot_BT = torch.arange(num_slots, device=truths_BT5.device).expand(batch, num_slots)
-    winner_BN = torch.full((batch, num_places + 1), -1, device=truths_BT5.device)
-    winner_BN = winner_BN.scatter_reduce(1, place_BT, slot_BT, "amax")[:, :num_places]
+    winner_BN = torch.full((batch, num_predictions + 1), -1, device=truths_BT5.device)
+    winner_BN = winner_BN.scatter_reduce(1, index_BT, slot_BT, "amax")[:, :num_predictions]
     won_BN5 = truths_BT5.gather(1, winner_BN.clamp(min=0)[..., None].expand(-1, -1, 5))
     shape = (batch, num_anchors, height, width)
     return Targets(
@@ -49,6 +48,16 @@ def assign(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, w
         won_BN5[..., :4].view(*shape, 4),
         won_BN5[..., 4].long().clamp(min=0).view(shape),
     )
+
+
+def goals(targets: Targets, anchors_cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """What sigma(xy) and raw wh should be, [B, A, H, W, 2] each; 0 where no truth belongs (no log of 0)."""
+    boxes = targets.boxes_cxcywh_BAHW4
+    height, width = boxes.shape[2:4]
+    grid = grid_size(boxes, height, width)
+    goal_xy = boxes[..., :2] * grid - cell_grid(boxes, height, width)
+    ratio = boxes[..., 2:] * grid / anchors_cells[:, None, None, :]
+    return goal_xy, torch.where(targets.responsible_BAHW[..., None] & (ratio > 0), ratio, 1).log()
 
 
 def dense_target(targets: Targets, num_classes: int) -> torch.Tensor:
@@ -64,3 +73,12 @@ def from_dense(target: torch.Tensor) -> Targets:
     """Inverse of `dense_target`."""
     target_BAHWK = target.permute(0, 3, 1, 2, 4)
     return Targets(target_BAHWK[..., 4] > 0.5, target_BAHWK[..., :4], target_BAHWK[..., 5:].argmax(-1))
+
+
+def truths_of(targets: Targets, most: int = 128) -> torch.Tensor:
+    """[B, T, 5] truths, up to `most` per image: T is a constant, as compiling wants."""
+    present_BN = targets.responsible_BAHW.flatten(1).float()
+    found_BT, index_BT = present_BN.topk(min(most, present_BN.shape[1]), dim=1)
+    boxes_BT4 = targets.boxes_cxcywh_BAHW4.flatten(1, 3).gather(1, index_BT[..., None].expand(-1, -1, 4))
+    label_BT = targets.labels_BAHW.flatten(1).gather(1, index_BT)
+    return torch.cat([boxes_BT4, torch.where(found_BT > 0, label_BT, -1)[..., None]], -1)

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from train.model import ConvBlock, Stack, YOLOv2
+from train.layers import ConvBlock, Stack
+from train.model import YOLOv2
 
 FLOAT, PLACE = 4, 8  # bytes
 LOSS_NUMBERS = 8  # at once for each box and truth slot, in `train.loss`

@@ -17,8 +17,9 @@ from data.images.on_device import place_packed
 from data.loading.batch import Batch
 from launch.environment import Environment
 from launch.stop import Stop
+from train.layers import Stack
 from train.loss import Losses, YOLOv2Loss
-from train.model import Stack, YOLOv2
+from train.model import YOLOv2
 from train.stepping.ema import Ema
 from train.stepping.memory import Memory, step_memory
 from train.stepping.objective import Compression, Objective, exchanging, predict
