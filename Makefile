@@ -22,7 +22,7 @@ demo: install
 	@echo "pictures with detections: runs/demo/detections; curves: $(BIN)/tensorboard --logdir runs"
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 test-slurm: install
 	$(BIN)/python -m pytest -m slurm tests/slurm
@@ -32,7 +32,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 clean:
 	rm -rf .venv runs/demo datasets/shapes datasets/shapes-shards

@@ -16,6 +16,10 @@ from data.sources.voc import read_voc
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # one worker for each core, and what it starts keeps to that core
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     if not torch.cuda.is_available():
