@@ -27,7 +27,8 @@ from train.detection.nms import suppress
 from train.evaluation.coco import coco_scores, match
 from train.evaluation.coco_reference import reference_scores
 from train.evaluation.errors import find_errors
-from train.evaluation.voc import Detections, Truths, voc_ap
+from train.evaluation.tables import Detections, Truths
+from train.evaluation.voc import voc_ap
 
 IMAGES, TRUTHS, CLASSES = 5_000, 36_781, 80  # as COCO val2017
 ANCHORS_CELLS = torch.tensor(

@@ -56,7 +56,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
                 evaluation = evaluator(step, stop)
                 if evaluation is None:
                     break
-                best = progress.evaluated(evaluation.main, per_epoch)
+                best = progress.evaluated(evaluation.deciding_ap, per_epoch)
                 board.log_evaluation(evaluation, classes, progress.epochs_evaluated)
                 checkpoint.save(progress.images, best=best)
                 board.resume_clock()

@@ -24,10 +24,10 @@ from launch.environment import Environment, connect, leave
 from train.config import Config
 from train.evaluation.coco import coco_ap
 from train.evaluation.errors import find_errors
-from train.evaluation.evaluator import EvaluateConfig, Evaluator, by_image_id, truths_of
+from train.evaluation.evaluator import EvaluateConfig, Evaluator
 from train.evaluation.report import Scored, as_json, tables, write_curves
 from train.evaluation.result_files import write_coco, write_voc
-from train.evaluation.voc import Detections
+from train.evaluation.tables import Detections, by_image_id, truths_of
 from train.loss import build_loss
 from train.stepping.step import Step
 from train.trained import find_trained, load_trained
@@ -62,9 +62,10 @@ def _score_side(config: EvaluateConfig, loader: Loader, step: Step, env: Environ
     if env.rank:
         return None
     index = loader.index
-    tables = by_image_id(evaluation.found, index), evaluator.truths, len(index.classes)
-    coco = coco_ap(*tables) if evaluation.coco is None else evaluation.coco
-    return Scored(evaluation.voc, coco, find_errors(*tables), evaluation.found)
+    compared = by_image_id(evaluation.found, index), evaluator.truths, len(index.classes)
+    if evaluation.coco is None:
+        evaluation = evaluation._replace(coco=coco_ap(*compared))
+    return Scored(evaluation, find_errors(*compared))
 
 
 def write_results(out: Path, side: int, found: Detections, index: ShardIndex) -> None:
@@ -105,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     (options.out / "scores.json").write_text(json.dumps(about, indent=1) + "\n")
                     write_curves(options.out / "curves.png", index, found)
                     for side in found if options.results else ():
-                        write_results(options.out, side, found[side].found, index)
+                        write_results(options.out, side, found[side].evaluation.found, index)
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
 

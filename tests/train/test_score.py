@@ -15,9 +15,9 @@ from data.shards.write import write_shards
 from data.sources.voc import read_voc as read_annotations
 from tests.conftest import ROOT, launch
 from train.darknet.weights import save_weights
-from train.evaluation.evaluator import by_image_id, truths_of
 from train.evaluation.result_files import read_coco, read_voc
-from train.evaluation.voc import Detections, voc_ap
+from train.evaluation.tables import Detections, by_image_id, truths_of
+from train.evaluation.voc import voc_ap
 from train.model import YOLOv2
 from train.score import main, write_results
 

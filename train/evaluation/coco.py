@@ -8,14 +8,15 @@ integer: a truth is claimed at all of them at once.
     T = 10 IoU thresholds  R = 101 recalls  A = 4 ranges of area
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from train.evaluation.voc import Detections, Truths, pairs, rows
+from train.evaluation.pairs import pairs
+from train.evaluation.tables import Detections, Truths, mean_of_known, rows, xywh_from_xyxy
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
@@ -23,6 +24,7 @@ AREAS_PX = [(0, 1e5**2), (0, 32**2), (32**2, 96**2), (96**2, 1e5**2)]  # all, sm
 MOST = 100  # detections of one image and class; the others are as if they were not there
 RECALLED = [(0, 1), (0, 10), (0, 100), (1, 100), (2, 100), (3, 100)]  # range of areas, by the best so many of an image
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+SIZES = ("small", "medium", "large")
 AT_ALL = np.uint16(2 ** len(IOUS) - 1)
 
 
@@ -54,7 +56,16 @@ class CocoScores:
     @property
     def ap(self) -> float:
         """The main number: mean over classes, thresholds .50:.05:.95 and recalls."""
-        return 0.0 if np.isnan(self.twelve[0]) else float(self.twelve[0])
+        return float(self.twelve[0])
+
+    def means(self) -> Iterator[tuple[str, float]]:
+        yield "mAP/coco", self.ap
+        for name, value in zip(NAMES, self.twelve.tolist(), strict=True):
+            yield f"coco/{name}", value
+
+    def of_classes(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        """[C] each."""
+        yield from zip(("AP@[.5:.95]", *(f"AP@[.5:.95] {size}" for size in SIZES)), self.ap_AC, strict=True)
 
 
 def coco_ap(detections: Detections, truths: Truths, num_classes: int) -> CocoScores:
@@ -75,8 +86,8 @@ def match(detections: Detections, truths: Truths, num_classes: int) -> Matches:
     best = rows(detections, order_N)
 
     detection_P, truth_P = pairs(best, truths, num_classes)
-    boxes_xywh_px = _xywh(best.boxes_xyxy_px)
-    iou_P = _iou(boxes_xywh_px[detection_P], _xywh(truths.boxes_xyxy_px)[truth_P], truths.crowd[truth_P])
+    boxes_xywh_px = xywh_from_xyxy(best.boxes_xyxy_px)
+    iou_P = _iou(boxes_xywh_px[detection_P], xywh_from_xyxy(truths.boxes_xyxy_px)[truth_P], truths.crowd[truth_P])
     near_P = np.flatnonzero(iou_P >= IOUS[0])
     near_P = near_P[np.lexsort((-truth_P[near_P], -iou_P[near_P], detection_P[near_P]))]
     detection_P, truth_P = detection_P[near_P], truth_P[near_P]
@@ -148,7 +159,7 @@ def coco_scores(matches: Matches, truths: Truths, num_classes: int) -> CocoScore
     all_areas = precision_ATRC[0]
     averaged = [all_areas, all_areas[0], all_areas[5], *precision_ATRC[1:], *recall_TC.values()]
     ap_AC = mean_precision(precision_ATRC)
-    return CocoScores(np.array([_mean_of_known(values) for values in averaged]), all_areas, ap_AC)
+    return CocoScores(np.array([mean_of_known(values) for values in averaged]), all_areas, ap_AC)
 
 
 def mean_precision(precision_ATRC: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -172,10 +183,6 @@ def _ignored(truths: Truths, low_px: float, high_px: float) -> NDArray[np.bool_]
     return truths.ignored | (truths.areas_px < low_px) | (truths.areas_px > high_px)
 
 
-def _xywh(boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]], axis=1)
-
-
 def _iou(
     detections_xywh: NDArray[np.float64], truths_xywh: NDArray[np.float64], crowd: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
@@ -186,9 +193,3 @@ def _iou(
     area, of_truth = detections_xywh[:, 2:].prod(-1), truths_xywh[:, 2:].prod(-1)
     union = np.where(crowd, area, area + of_truth - overlap)
     return np.asarray(overlap / np.where(overlap > 0, union, 1))
-
-
-def _mean_of_known(values_C: NDArray[np.float64]) -> float:
-    """Over all of [..., C] but the classes without truths. Summed in this order: another one has other last bits."""
-    known = values_C[~np.isnan(values_C)]
-    return float(known.mean()) if len(known) else np.nan

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from train.evaluation.coco import CocoScores, mean_precision
-from train.evaluation.voc import Detections, Truths
+from train.evaluation.tables import Detections, Truths, xywh_from_xyxy
 
 
 def reference_scores(detections: Detections, truths: Truths, num_classes: int) -> CocoScores:
@@ -37,7 +37,7 @@ def reference_scores(detections: Detections, truths: Truths, num_classes: int) -
 def _dataset(detections: Detections, truths: Truths, num_classes: int) -> dict[str, Any]:
     # an area outside of every range has pycocotools ignore an object without taking it for a crowd
     areas_px = np.where(truths.difficult & ~truths.crowd, -1, truths.areas_px)
-    columns = (truths.images, truths.labels, _xywh(truths.boxes_xyxy_px), areas_px, truths.crowd)
+    columns = (truths.images, truths.labels, xywh_from_xyxy(truths.boxes_xyxy_px), areas_px, truths.crowd)
     annotations = [
         {"id": number, "image_id": image, "category_id": label, "bbox": box, "area": area, "iscrowd": int(crowd)}
         for number, (image, label, box, area, crowd) in enumerate(
@@ -53,15 +53,11 @@ def _dataset(detections: Detections, truths: Truths, num_classes: int) -> dict[s
 
 
 def _results(detections: Detections) -> list[dict[str, Any]]:
-    columns = (detections.images, detections.labels, _xywh(detections.boxes_xyxy_px), detections.scores)
+    columns = (detections.images, detections.labels, xywh_from_xyxy(detections.boxes_xyxy_px), detections.scores)
     return [
         {"image_id": image, "category_id": label, "bbox": box, "score": score}
         for image, label, box, score in zip(*(column.tolist() for column in columns), strict=True)
     ]
-
-
-def _xywh(boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.concatenate([boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]], axis=1)
 
 
 def _nan_for_none(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -27,17 +27,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from train.evaluation.voc import (
-    Detections,
-    Truths,
-    Verdicts,
-    best_of_pairs,
-    iou_of_pairs,
-    judge,
-    pairs,
-    rows,
-    voc_scores,
-)
+from train.evaluation.pairs import best_of_pairs, iou_of_pairs, pairs
+from train.evaluation.tables import Detections, Truths, rows
+from train.evaluation.voc import Verdicts, judge, voc_scores
 
 KINDS = ("localisation", "confusion", "duplicate", "background", "both", "missed")
 LOCALISATION, CONFUSION, DUPLICATE, BACKGROUND, BOTH, MISSED = range(len(KINDS))
@@ -67,11 +59,11 @@ def find_errors(detections: Detections, truths: Truths, num_classes: int, iou_th
     truths_C = np.bincount(truths.labels[~truths.ignored], minlength=num_classes)
 
     def map_after(repair_N: NDArray[np.bool_], left_C: NDArray[np.int64]) -> float:
-        """Once these detections are right or gone, among so many truths."""
+        """Once these detections are right or gone, among so many truths. 0 where there is nothing to find."""
         right_N = repair_N & repaired_N
         corrected = replace(detections, labels=np.where(right_N, labels_N, detections.labels))
         counted_N = ~verdicts.ignored_N & (~repair_N | right_N)
-        return voc_scores(corrected, verdicts.right_N | right_N, counted_N, left_C).map_area
+        return float(np.nan_to_num(voc_scores(corrected, verdicts.right_N | right_N, counted_N, left_C).map_area))
 
     nothing_N = np.zeros_like(repaired_N)
     after = [map_after(kind_N == kind, truths_C) for kind in range(MISSED)]
@@ -113,8 +105,8 @@ def _overlaps(wrong: Detections, truths: Truths) -> _Overlaps:
     parts = []
     for first in range(0, max(len(wrong.labels), 1), AT_ONCE):  # some 100 bytes for each truth of an image
         some = rows(wrong, np.arange(first, min(first + AT_ONCE, len(wrong.labels))))
-        detection_P, place_P = pairs(replace(some, labels=np.zeros_like(some.labels)), unlabelled, 1)
-        truth_P = counted[place_P]
+        detection_P, row_P = pairs(replace(some, labels=np.zeros_like(some.labels)), unlabelled, 1)
+        truth_P = counted[row_P]
         iou_P = iou_of_pairs(some.boxes_xyxy_px[detection_P], truths.boxes_xyxy_px[truth_P])
         same_P, count = some.labels[detection_P] == truths.labels[truth_P], len(some.labels)
         own_truth, own = best_of_pairs(detection_P[same_P], truth_P[same_P], iou_P[same_P], count)

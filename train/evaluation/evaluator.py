@@ -1,6 +1,7 @@
 """A whole set through the network: every process predicts its own, unpadded share; all get the same scores."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
@@ -8,21 +9,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.images.augment import Placement, place_boxes, unplace_boxes, whole_image
+from data.images.augment import Placement, unplace_boxes, whole_image
 from data.images.boxes import clip
 from data.loading.loader import Loader
 from data.remote.staging import never
 from data.shards.index import ShardIndex
-from data.view.drawing import draw_boxes, draw_dashed, legend
 from launch.environment import Environment
 from launch.stop import Stop
 from train.detection.head import Found, detections
 from train.evaluation.coco import MOST, CocoScores, Matches, coco_scores, match
 from train.evaluation.coco_reference import reference_scores
-from train.evaluation.voc import Detections, Table, Truths, VocScores, voc_ap
+from train.evaluation.pictures import draw_validation
+from train.evaluation.tables import Detections, by_image_id, truths_of
+from train.evaluation.voc import VocScores, voc_ap
 from train.stepping.step import Step
-
-PICTURE_PX = 400  # least side of a picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +55,26 @@ class Evaluation(NamedTuple):
     pictures: list[NDArray[np.uint8]]  # [H, W, 3] the first ones of the set, with truths and detections
 
     @property
-    def main(self) -> float:
+    def deciding_ap(self) -> float:
         """What decides which network is best: COCO's AP@[.5:.95], or VOC's mAP under the curve."""
         return self.coco.ap if self.coco else self.voc.map_area
 
     @property
-    def ap_of_classes(self) -> NDArray[np.float64]:
-        """[C] that `main` is the mean of."""
+    def deciding_ap_C(self) -> NDArray[np.float64]:
+        """What `deciding_ap` is the mean of."""
         return self.coco.ap_AC[0] if self.coco else self.voc.ap_area
+
+    def means(self) -> Iterator[tuple[str, float]]:
+        """Everything that is one number for the set: name, value. A new metric is added here and shown everywhere."""
+        yield from self.voc.means()
+        if self.coco:
+            yield from self.coco.means()
+
+    def of_classes(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        """Everything that is one number for a class: name, [C] values."""
+        yield from self.voc.of_classes()
+        if self.coco:
+            yield from self.coco.of_classes()
 
 
 class Evaluator:
@@ -139,7 +151,7 @@ class Evaluator:
                 parts.append(to_pixels(of_image, sample, self._placement(sample), index, config.side))
                 evaluated.append(sample)
                 if sample < config.pictures:
-                    pictures[sample] = self._picture(image.cpu().numpy(), sample, of_image)
+                    pictures[sample] = self._picture(image, sample, of_image)
         self._assert_complete(evaluated)
         return Detections.concatenate(parts) if parts else Detections.empty(), pictures
 
@@ -158,21 +170,10 @@ class Evaluator:
             counts = np.bincount(np.concatenate(shares), minlength=self.loader.index.num_samples)
             assert (counts == 1).all(), "an image was evaluated twice or not at all"
 
-    def _picture(self, image: NDArray[np.uint8], sample: int, found: Found) -> NDArray[np.uint8]:
-        """As the network sees it, enlarged to be looked at."""
-        index, side = self.loader.index, self.config.side
-        objects, threshold = index.objects(sample), self.config.picture_threshold
-        labels, ignored = index.arrays["labels"][objects], self.truths.ignored[objects]
-        boxes = place_boxes(index.arrays["boxes_xyxy_px"][objects], self._placement(sample), side)
-        zoom = -(-PICTURE_PX // side)
-        image, edge = image.repeat(zoom, 0).repeat(zoom, 1), side * zoom
-        shown = found.scores > threshold
-        drawn = draw_dashed(image, boxes * edge, labels, ignored, index.classes)
-        drawn = draw_boxes(
-            drawn, found.boxes_xyxy[shown] * edge, found.labels[shown], found.scores[shown], index.classes
-        )
-        below = legend(edge, "truth", f"found, score > {threshold:g}", index.image_id(sample))
-        return np.concatenate([drawn, below])
+    def _picture(self, image: torch.Tensor, sample: int, found: Found) -> NDArray[np.uint8]:
+        index, ignored = self.loader.index, self.truths.ignored[self.loader.index.objects(sample)]
+        threshold = self.config.picture_threshold
+        return draw_validation(image.cpu().numpy(), index, sample, self._placement(sample), ignored, found, threshold)
 
 
 def to_pixels(found: Found, sample: int, placement: Placement, index: ShardIndex, side: int) -> Detections:
@@ -185,28 +186,3 @@ def to_pixels(found: Found, sample: int, placement: Placement, index: ShardIndex
         found.scores.astype(np.float64),
         boxes.astype(np.float64),
     )
-
-
-def truths_of(index: ShardIndex) -> Truths:
-    arrays = index.arrays
-    counts = np.diff(arrays["object_starts"])
-    return Truths(
-        np.repeat(np.arange(index.num_samples, dtype=np.int64), counts),
-        arrays["labels"].astype(np.int64),
-        arrays["boxes_xyxy_px"].astype(np.float64),
-        arrays["areas_px"].astype(np.float64),
-        arrays["difficult"],
-        arrays["crowd"],
-    )
-
-
-def by_image_id(table: Table, index: ShardIndex) -> Table:
-    """Images numbered in the order of their ids instead of as samples: it decides between equal scores.
-
-    How a set was cut into shards then makes no difference, and COCO's images come in the order of pycocotools.
-    """
-    ids = index.arrays["image_ids"]
-    order = np.lexsort((ids, np.char.str_len(ids)))  # numbers in the order of their values
-    places = np.empty(len(ids), np.int64)
-    places[order] = np.arange(len(ids))
-    return replace(table, images=places[table.images])

@@ -10,48 +10,54 @@ from PIL import Image
 
 from data.shards.index import ShardIndex
 from data.view.charts import curves, page
-from train.evaluation.coco import NAMES, CocoScores
+from train.evaluation.coco import NAMES, SIZES
 from train.evaluation.errors import KINDS, Errors
-from train.evaluation.voc import CURVE_RECALLS, SCORES, Detections, VocScores
+from train.evaluation.evaluator import Evaluation
+from train.evaluation.voc import CURVE_RECALLS
 
-SIZES = ("small", "medium", "large")
+#: Short headings of what `Evaluation` names; None: in the JSON alone. A name that is not here is its own heading.
+MEANS: dict[str, str | None] = {
+    "mAP/voc_area": "mAP@.5",
+    "mAP/voc_11point": "11-point",
+    "mAP/coco": "AP@[.5:.95]",
+    **{f"coco/{name}": None for name in NAMES},
+    "coco/AP75": "AP@.75",
+    **{f"coco/AP{size[0]}": size for size in SIZES},
+    "coco/AR100": "AR@100",
+}
+OF_CLASSES = {"AP@.5 (11-point)": "11-point", **{f"AP@[.5:.95] {size}": size for size in SIZES}}
+AS_THEY_ARE = ("at score",)  # in tables that are in per cent otherwise
 
 
 class Scored(NamedTuple):
-    """At one side of the input."""
+    """At one side of the input, by all protocols."""
 
-    voc: VocScores
-    coco: CocoScores  # whatever protocol the set is from
+    evaluation: Evaluation
     errors: Errors
-    found: Detections  # images are samples of the index
 
 
-def as_json(index: ShardIndex, found: Mapping[int, Scored]) -> dict[str, Any]:
+def as_json(index: ShardIndex, scored: Mapping[int, Scored]) -> dict[str, Any]:
     """All numbers, 0..1; null where there is nothing to find."""
-    return {str(side): _side_as_json(index, each) for side, each in found.items()}
+    return {str(side): _side_as_json(index, each) for side, each in scored.items()}
 
 
 def _side_as_json(index: ShardIndex, scored: Scored) -> dict[str, Any]:
-    voc, coco, errors, _ = scored
-    at_best = voc.f1_SC.argmax(0)
+    evaluation, errors = scored
+    means, voc = dict(evaluation.means()), evaluation.voc
     classes = {
         name: {
             "objects": int(voc.num_truths[label]),
-            "AP@.5": _known(voc.ap_area[label]),
-            "AP@.5 (11-point)": _known(voc.ap_11point[label]),
-            "AP@[.5:.95]": _known(coco.ap_AC[0, label]),
-            **{f"AP@[.5:.95] {size}": _known(coco.ap_AC[place, label]) for place, size in enumerate(SIZES, 1)},
-            "best F1": float(voc.f1_SC[at_best[label], label]),
-            "at score": float(SCORES[at_best[label]]),
+            **{of_class: _known(values_C[label]) for of_class, values_C in evaluation.of_classes()},
             "errors": dict(zip(KINDS, errors.counts_KC[:, label].tolist(), strict=True)),
             "precision at recall 0, .01 .. 1": [_known(value) for value in voc.envelope_RC[:, label]],
         }
         for label, name in enumerate(index.classes)
     }
     return {
-        "mAP@.5": voc.map_area,
-        "mAP@.5 (11-point)": voc.map_11point,
-        "COCO": {name: _known(value) for name, value in zip(NAMES, coco.twelve, strict=True)},
+        "mAP@.5": _known(voc.map_area),
+        "mAP@.5 (11-point)": _known(voc.map_11point),
+        "COCO": {name: _known(means[f"coco/{name}"]) for name in NAMES},
+        "means": {name: _known(value) for name, value in means.items()},
         "errors cost": dict(zip(KINDS, errors.cost_K.tolist(), strict=True)),
         "errors": dict(zip(KINDS, errors.counts_KC.sum(1).tolist(), strict=True)),
         "classes": classes,
@@ -62,38 +68,39 @@ def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def tables(index: ShardIndex, found: Mapping[int, Scored]) -> str:
+def tables(index: ShardIndex, scored: Mapping[int, Scored]) -> str:
     """For people: in per cent, `-` where there is nothing to find."""
-    return "\n\n".join([_means(found), *(_classes(index, side, each) for side, each in found.items()), _errors(found)])
+    of_classes = [_classes(index, side, each.evaluation) for side, each in scored.items()]
+    return "\n\n".join([_means(scored), *of_classes, _errors(scored)])
 
 
-def _means(found: Mapping[int, Scored]) -> str:
-    columns = ("mAP@.5", "11-point", "AP@[.5:.95]", "AP@.75", *SIZES, "AR@100")
-    coco = [NAMES.index(name) for name in ("AP", "AP75", "APs", "APm", "APl", "AR100")]
-    rows = {
-        f"{side} px": [each.voc.map_area, each.voc.map_11point, *each.coco.twelve[coco]] for side, each in found.items()
-    }
-    return _table("", columns, {name: [_percent(value) for value in values] for name, values in rows.items()})
-
-
-def _classes(index: ShardIndex, side: int, scored: Scored) -> str:
-    voc, coco = scored.voc, scored.coco
-    at_best = voc.f1_SC.argmax(0)
+def _means(scored: Mapping[int, Scored]) -> str:
     rows = {}
-    for label, name in enumerate(index.classes):
-        aps = [voc.ap_area[label], voc.ap_11point[label], *coco.ap_AC[:, label]]
-        f1 = [_percent(voc.f1_SC[at_best[label], label]), f"{SCORES[at_best[label]]:.2f}"]
-        rows[name] = [f"{voc.num_truths[label]:,}", *map(_percent, aps), *(f1 if voc.num_truths[label] else "--")]
-    columns = ("objects", "AP@.5", "11-point", "AP@[.5:.95]", *SIZES, "best F1", "at score")
-    return _table(f"{side} px", columns, rows)
+    for side, each in scored.items():
+        headed = {MEANS.get(name, name): value for name, value in each.evaluation.means()}
+        rows[f"{side} px"] = {heading: _percent(value) for heading, value in headed.items() if heading is not None}
+    columns = list(next(iter(rows.values())))
+    return _table("", columns, {name: list(cells.values()) for name, cells in rows.items()})
 
 
-def _errors(found: Mapping[int, Scored]) -> str:
+def _classes(index: ShardIndex, side: int, evaluation: Evaluation) -> str:
+    columns = {OF_CLASSES.get(name, name): (name, values_C) for name, values_C in evaluation.of_classes()}
+    rows = {
+        class_name: [
+            f"{evaluation.voc.num_truths[label]:,}",
+            *(_cell(name, values_C[label]) for name, values_C in columns.values()),
+        ]
+        for label, class_name in enumerate(index.classes)
+    }
+    return _table(f"{side} px", ["objects", *columns], rows)
+
+
+def _errors(scored: Mapping[int, Scored]) -> str:
     rows = {}
     for kind, name in enumerate(KINDS):
-        cells = [(each.errors.cost_K[kind], each.errors.counts_KC[kind].sum()) for each in found.values()]
+        cells = [(each.errors.cost_K[kind], each.errors.counts_KC[kind].sum()) for each in scored.values()]
         rows[name] = [f"{_percent(cost)} ({count:,})" for cost, count in cells]
-    return _table("mAP@.5 lost (errors)", [f"{side} px" for side in found], rows)
+    return _table("mAP@.5 lost (errors)", [f"{side} px" for side in scored], rows)
 
 
 def _table(corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
@@ -106,21 +113,25 @@ def _table(corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]
     )
 
 
+def _cell(name: str, value: float) -> str:
+    return f"{value:.2f}" if name in AS_THEY_ARE and not np.isnan(value) else _percent(value)
+
+
 def _percent(share: float) -> str:
     return "-" if np.isnan(share) else f"{100 * share:.2f}"
 
 
-def write_curves(path: Path, index: ShardIndex, found: Mapping[int, Scored]) -> None:
+def write_curves(path: Path, index: ShardIndex, scored: Mapping[int, Scored]) -> None:
     """Precision over recall at IoU .5: the mean of all classes, then each that has objects; a line for each side."""
-    present = np.flatnonzero(next(iter(found.values())).voc.num_truths)
-    charts = [_curves("all classes", found, present)]
-    charts += [_curves(index.classes[label], found, present[present == label]) for label in present]
+    present = np.flatnonzero(next(iter(scored.values())).evaluation.voc.num_truths)
+    charts = [_curves("all classes", scored, present)]
+    charts += [_curves(index.classes[label], scored, present[present == label]) for label in present]
     page(f"Precision over recall at IoU .5: {index.source}, {index.num_samples:,} images", charts).save(path)
 
 
-def _curves(title: str, found: Mapping[int, Scored], labels: NDArray[np.int64]) -> Image.Image:
-    lines = {
-        f"{side} px: AP {_percent(each.voc.ap_area[labels].mean())}": each.voc.envelope_RC[:, labels].mean(1)
-        for side, each in found.items()
-    }
+def _curves(title: str, scored: Mapping[int, Scored], labels: NDArray[np.int64]) -> Image.Image:
+    lines = {}
+    for side, each in scored.items():
+        voc = each.evaluation.voc
+        lines[f"{side} px: AP {_percent(voc.ap_area[labels].mean())}"] = voc.envelope_RC[:, labels].mean(1)
     return curves(title, CURVE_RECALLS, lines, across="recall", down="precision")

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.shards.index import ShardIndex
-from train.evaluation.voc import Detections
+from train.evaluation.tables import Detections, xywh_from_xyxy
 
 VOC_NAME = "comp4_det_test_{}.txt"
 FROM_ONE = np.array([1, 1, 0, 0])  # the first pixel, 0..1, is 1..1
@@ -73,11 +73,10 @@ def write_coco(path: Path, found: Detections, index: ShardIndex) -> None:
             f"{index.folder}: expected numbers as image ids for a COCO file, found {words[0]!r} ({index.source}); "
             "write the files of VOC"
         )
-    boxes_xyxy = found.boxes_xyxy_px
     rows = zip(
         np.array(ids, np.int64)[found.images].tolist(),
         np.array(index.category_ids, np.int64)[found.labels].tolist(),
-        np.concatenate([boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]], axis=1).tolist(),
+        xywh_from_xyxy(found.boxes_xyxy_px).tolist(),
         found.scores.tolist(),
         strict=True,
     )
@@ -95,9 +94,9 @@ def read_coco(path: Path, index: ShardIndex) -> Detections:
         ) from None
     samples = _samples(path, [str(result.image_id) for result in results], index)
     label_of = {category_id: label for label, category_id in enumerate(index.category_ids)}
-    if strange := {result.category_id for result in results} - label_of.keys():
+    if unknown := {result.category_id for result in results} - label_of.keys():
         raise ValueError(
-            f"{path}: expected category ids of {', '.join(map(str, index.category_ids))}, found {min(strange)}; "
+            f"{path}: expected category ids of {', '.join(map(str, index.category_ids))}, found {min(unknown)}; "
             "take shards and results of one network"
         )
     labels = np.array([label_of[result.category_id] for result in results], np.int64)
@@ -113,10 +112,10 @@ def _check_samples(found: Detections, index: ShardIndex) -> None:
 
 def _samples(path: Path, image_ids: Sequence[str], index: ShardIndex) -> NDArray[np.int64]:
     sample_of = {index.image_id(sample): sample for sample in range(index.num_samples)}
-    if strange := set(image_ids) - sample_of.keys():
+    if unknown := set(image_ids) - sample_of.keys():
         raise ValueError(
-            f"{path}: expected image ids of {index.folder} ({index.source}), found {len(strange)} others, such as "
-            f"{min(strange)}; take the shards of the split that these are results of"
+            f"{path}: expected image ids of {index.folder} ({index.source}), found {len(unknown)} others, such as "
+            f"{min(unknown)}; take the shards of the split that these are results of"
         )
     return np.array([sample_of[name] for name in image_ids], np.int64)
 

@@ -1,79 +1,26 @@
 """Average precision as the VOC devkit counts it, from every detection and every truth of a set at once.
 
-Last on the way from shard to score, in numpy: no network, no device, no process group. Boxes have continuous edges
-and start at 0: a VOC annotation xmin, ymin, xmax, ymax (pixels counted from 1, the last one included) is
-(xmin - 1, ymin - 1, xmax, ymax). The width x2 - x1 then is the devkit's xmax - xmin + 1: its "+1 convention" comes
-out by itself, and there is no +1 below.
+Last on the way from shard to score, in numpy: no network, no device, no process group. Boxes have continuous edges, so
+that a width x2 - x1 is the devkit's xmax - xmin + 1: its "+1 convention" comes out by itself, and there is no +1 below.
 
 C classes, N detections, M truths, P pairs of a detection and a truth of the same image and class, S score thresholds, R
 recalls.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from train.evaluation.pairs import best_of_pairs, iou_of_pairs, pairs
+from train.evaluation.tables import Detections, Truths, mean_of_known
 
 # voc_eval's own arange, not tenths: 3 * 0.1 > 0.3, so that a recall of 3/10 misses the fourth threshold.
 RECALLS = np.arange(0.0, 1.1, 0.1)
 SCORES = np.linspace(0, 1, 101)
 CURVE_RECALLS = np.linspace(0, 1, 101)
-
-
-Table = TypeVar("Table", "Detections", "Truths")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Detections:
-    """What the network said about some images, flat. The order matters only within an image."""
-
-    images: NDArray[np.int64]  #: [N] image numbers, any integers
-    labels: NDArray[np.int64]  #: [N]
-    scores: NDArray[np.float64]  #: [N] only their order counts
-    boxes_xyxy_px: NDArray[np.float64]  #: [N, 4]
-
-    def __post_init__(self) -> None:
-        _check_rows(self)
-        problem = "expected a number; the network has diverged, start again from an earlier checkpoint"
-        _refuse(self, np.isnan(self.scores), "scores", problem)
-
-    @classmethod
-    def empty(cls) -> "Detections":
-        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0), np.zeros((0, 4)))
-
-    @classmethod
-    def concatenate(cls, parts: Sequence["Detections"]) -> "Detections":
-        """All parts as one. If each image is in one part only, the order of the parts changes no score."""
-        parts = [cls.empty(), *parts]
-        return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Truths:
-    """What there is to find in the same images, flat."""
-
-    images: NDArray[np.int64]  #: [M]
-    labels: NDArray[np.int64]  #: [M]
-    boxes_xyxy_px: NDArray[np.float64]  #: [M, 4]
-    areas_px: NDArray[np.float64]  #: [M] of the segmentation, where there is one
-    difficult: NDArray[np.bool_]  #: [M] VOC
-    crowd: NDArray[np.bool_]  #: [M] COCO: many objects in one box
-
-    def __post_init__(self) -> None:
-        _check_rows(self)
-        empty = (self.boxes_xyxy_px[:, 2:] == self.boxes_xyxy_px[:, :2]).any(-1)
-        _refuse(self, empty, "boxes_xyxy_px", "expected an area; nothing can find such an object, leave it out")
-
-    @property
-    def ignored(self) -> NDArray[np.bool_]:
-        """[M] finding it is neither right nor wrong"""
-        return self.difficult | self.crowd
-
-
-def rows(table: Table, which: NDArray[np.integer] | NDArray[np.bool_]) -> Table:
-    return type(table)(*(getattr(table, field.name)[which] for field in fields(table)))
 
 
 class Verdicts(NamedTuple):
@@ -98,11 +45,23 @@ class VocScores:
 
     @property
     def map_11point(self) -> float:
-        return _mean_of_known(self.ap_11point)
+        return mean_of_known(self.ap_11point)
 
     @property
     def map_area(self) -> float:
-        return _mean_of_known(self.ap_area)
+        return mean_of_known(self.ap_area)
+
+    def means(self) -> Iterator[tuple[str, float]]:
+        yield "mAP/voc_area", self.map_area
+        yield "mAP/voc_11point", self.map_11point
+
+    def of_classes(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
+        """[C] each."""
+        best_C, known_C = self.f1_SC.argmax(0), self.num_truths > 0
+        yield "AP@.5", self.ap_area
+        yield "AP@.5 (11-point)", self.ap_11point
+        yield "best F1", np.where(known_C, self.f1_SC.max(0), np.nan)
+        yield "at score", np.where(known_C, SCORES[best_C], np.nan)
 
     @property
     def precision_SC(self) -> NDArray[np.float64]:
@@ -180,44 +139,6 @@ def voc_scores(
     return VocScores(ap_11point, ap_area, num_truths, envelope_RC, right_SC, wrong_SC)
 
 
-def pairs(detections: Detections, truths: Truths, num_classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Each detection with each truth of its image and class, as rows [P], [P].
-
-    In the order of the detections; the truths of one in the order of the input.
-    """
-    for table in (detections, truths):
-        problem = f"expected 0..{num_classes - 1}; use the network's own classes, leave free truth slots (-1) out"
-        _refuse(table, (table.labels < 0) | (table.labels >= num_classes), "labels", problem)
-    group_N = detections.images * num_classes + detections.labels
-    group_M = truths.images * num_classes + truths.labels
-    by_group = np.argsort(group_M, kind="stable")
-    start_N, stop_N = (np.searchsorted(group_M[by_group], group_N, side=side) for side in ("left", "right"))
-    count_N = stop_N - start_N
-    run_starts = np.cumsum(count_N) - count_N
-    place_P = np.arange(count_N.sum()) + np.repeat(start_N - run_starts, count_N)  # in by_group
-    return np.repeat(np.arange(len(group_N)), count_N), by_group[place_P]
-
-
-def best_of_pairs(
-    detection_P: NDArray[np.int64], truth_P: NDArray[np.int64], iou_P: NDArray[np.float64], num_detections: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """[N] the truth that a detection overlaps most, the first of equals (-1: it is in no pair), [N] that IoU (0)."""
-    iou_N, truth_N = np.zeros(num_detections), np.full(num_detections, -1)
-    np.maximum.at(iou_N, detection_P, iou_P)
-    best_P = np.flatnonzero(iou_P == iou_N[detection_P])[::-1]  # of assignments to one place the last one stays
-    truth_N[detection_P[best_P]] = truth_P[best_P]
-    return truth_N, iou_N
-
-
-def iou_of_pairs(a_xyxy: NDArray[np.float64], b_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[P, 4], [P, 4] -> [P], row by row (`data.images.boxes.iou` is all against all)."""
-    sides = np.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:]) - np.maximum(a_xyxy[:, :2], b_xyxy[:, :2])
-    overlap = np.clip(sides, 0, None).prod(-1)
-    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a_xyxy, b_xyxy))
-    union = area_a + area_b - overlap
-    return np.asarray(overlap / np.where(union > 0, union, 1))
-
-
 def _curve(right_N: NDArray[np.bool_], num_truths: int) -> tuple[float, float, NDArray[np.float64]]:
     """11-point AP, area, and the envelope at CURVE_RECALLS, from the verdicts of one class in descending score."""
     hits = np.cumsum(right_N)
@@ -228,27 +149,3 @@ def _curve(right_N: NDArray[np.bool_], num_truths: int) -> tuple[float, float, N
     eleven, curve_R = (envelope[np.searchsorted(recall, at)] for at in (RECALLS, CURVE_RECALLS))
     # Recall grows by 1 / num_truths at every hit: sum, then divide once, and a perfect score is exactly 1.0.
     return float(eleven.mean()), float(envelope[:-1][right_N].sum() / num_truths), curve_R
-
-
-def _mean_of_known(ap: NDArray[np.float64]) -> float:
-    known = ap[~np.isnan(ap)]
-    return float(known.mean()) if len(known) else 0.0
-
-
-def _check_rows(table: Detections | Truths) -> None:
-    for field in fields(table):
-        found = getattr(table, field.name).shape
-        expected = (len(table.images), 4) if field.name == "boxes_xyxy_px" else (len(table.images),)
-        if found != expected:
-            problem = f"{field.name} has shape {found}, expected {expected} to go with {len(table.images)} images"
-            raise ValueError(f"{type(table).__name__}: {problem}; pass one entry per box in every array")
-    bad = ~np.all(table.boxes_xyxy_px[:, 2:] >= table.boxes_xyxy_px[:, :2], axis=-1)  # nan is bad too
-    problem = "expected x1 <= x2 and y1 <= y2; pass left, top, right, bottom, not centre and size"
-    _refuse(table, np.asarray(bad), "boxes_xyxy_px", problem)
-
-
-def _refuse(table: Detections | Truths, bad: NDArray[np.bool_], column: str, problem: str) -> None:
-    if bad.any():
-        row = int(bad.argmax())
-        where = f"{type(table).__name__} row {row} (image {table.images[row]}; {bad.sum()} of {len(bad)} rows)"
-        raise ValueError(f"{where}: {column} {getattr(table, column)[row]}, {problem}")

@@ -17,7 +17,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from data.loading.batch import Batch
 from launch.environment import Environment
-from train.evaluation.coco import NAMES
 from train.evaluation.evaluator import Evaluation
 from train.loss import Losses
 from train.run.checkpoint import newest
@@ -128,11 +127,8 @@ class Board:
         if self._events is None or self._console is None:
             return
         voc, coco = evaluation.voc, evaluation.coco
-        of_classes = dict(zip(classes, evaluation.ap_of_classes.tolist(), strict=True))
-        values = {GLANCE + "mAP": evaluation.main, "mAP/voc_area": voc.map_area, "mAP/voc_11point": voc.map_11point}
-        if coco:
-            values["mAP/coco"] = coco.ap
-            values |= {f"coco/{name}": value for name, value in zip(NAMES, coco.twelve.tolist(), strict=True)}
+        of_classes = dict(zip(classes, evaluation.deciding_ap_C.tolist(), strict=True))
+        values = {GLANCE + "mAP": evaluation.deciding_ap, **dict(evaluation.means())}
         values |= {f"class AP/{name}": value for name, value in of_classes.items()}
         self._events.scalars(values, self.images)
         self._events.curves(voc, classes, self.images)

@@ -6,7 +6,7 @@ import pytest
 from data.images.boxes import iou
 from tests.train.evaluation.test_voc import BOX, FAR, detections, random_case, truths
 from train.evaluation.errors import BACKGROUND, BOTH, CONFUSION, DUPLICATE, KINDS, LOCALISATION, MISSED, find_errors
-from train.evaluation.voc import Detections
+from train.evaluation.tables import Detections
 
 NEAR = (10.0, 10.0, 50.0, 28.0)  # .45 of BOX
 FAINT = (10.0, 10.0, 50.0, 13.0)  # .075 of BOX

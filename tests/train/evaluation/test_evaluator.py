@@ -22,8 +22,9 @@ from launch.environment import Environment
 from tests.conftest import ROOT
 from train.detection.head import Found
 from train.evaluation.coco import coco_ap
-from train.evaluation.evaluator import EvaluateConfig, Evaluation, Evaluator, by_image_id, to_pixels, truths_of
-from train.evaluation.voc import Detections, voc_ap
+from train.evaluation.evaluator import EvaluateConfig, Evaluation, Evaluator, to_pixels
+from train.evaluation.tables import Detections, by_image_id, truths_of
+from train.evaluation.voc import voc_ap
 
 PREDICTING = """
 import hashlib, json, sys
@@ -167,13 +168,13 @@ def test_the_main_number_is_that_of_the_protocol(index: ShardIndex, backend: Lit
         evaluation = Evaluation(*evaluator._score(found), [])
         assert evaluation.voc.map_area > 0.9
         if evaluation.coco is None:
-            assert protocol == "voc" and evaluation.main == evaluation.voc.map_area
+            assert protocol == "voc" and evaluation.deciding_ap == evaluation.voc.map_area
         else:
             assert (
                 protocol == "coco"
-                and evaluation.main == evaluation.coco.ap == coco_ap(found, truths, num_classes).ap < 0.8
+                and evaluation.deciding_ap == evaluation.coco.ap == coco_ap(found, truths, num_classes).ap < 0.8
             )
-        assert np.nanmean(evaluation.ap_of_classes) == pytest.approx(evaluation.main)
+        assert np.nanmean(evaluation.deciding_ap_C) == pytest.approx(evaluation.deciding_ap)
 
 
 def test_images_are_numbered_in_the_order_of_their_ids(index: ShardIndex) -> None:

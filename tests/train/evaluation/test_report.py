@@ -11,9 +11,10 @@ from PIL import Image
 from data.shards.index import ShardIndex
 from train.evaluation.coco import coco_ap
 from train.evaluation.errors import KINDS, find_errors
-from train.evaluation.evaluator import truths_of
+from train.evaluation.evaluator import Evaluation
 from train.evaluation.report import Scored, as_json, tables, write_curves
-from train.evaluation.voc import Detections, rows, voc_ap
+from train.evaluation.tables import Detections, rows, truths_of
+from train.evaluation.voc import voc_ap
 
 
 @pytest.fixture
@@ -27,7 +28,8 @@ def found(index: ShardIndex) -> dict[int, Scored]:
         scores = np.linspace(0.9, 0.5, chosen.sum())
         detections = Detections(truths.images[chosen], truths.labels[chosen], scores, truths.boxes_xyxy_px[chosen])
         args = detections, truths, len(index.classes)
-        scored[side] = Scored(voc_ap(*args), coco_ap(*args), find_errors(*args), detections)
+        evaluation = Evaluation(voc_ap(*args), coco_ap(*args), detections, [])
+        scored[side] = Scored(evaluation, find_errors(*args))
     return scored
 
 
@@ -39,17 +41,17 @@ def test_there_is_a_table_of_means_and_one_for_each_side(index: ShardIndex, foun
     means, at_416, at_96, errors = tables(index, found).split("\n\n")
     for side, scored in found.items():
         values = cells(means, f"{side} px")
-        assert float(values[0]) == pytest.approx(100 * scored.voc.map_area, abs=0.006)
-        assert float(values[2]) == pytest.approx(100 * scored.coco.ap, abs=0.006)
+        assert float(values[0]) == pytest.approx(100 * scored.evaluation.voc.map_area, abs=0.006)
+        assert float(values[2]) == pytest.approx(100 * scored.evaluation.coco.ap, abs=0.006)
     for table, scored in ((at_416, found[416]), (at_96, found[96])):
         for label, name in enumerate(index.classes):
             values = cells(table, name)
-            assert values[0] == str(scored.voc.num_truths[label])
+            assert values[0] == str(scored.evaluation.voc.num_truths[label])
             if label == 2:
                 assert set(values[1:]) == {"-"}
             else:
-                assert float(values[1]) == pytest.approx(100 * scored.voc.ap_area[label], abs=0.006)
-                assert float(values[3]) == pytest.approx(100 * scored.coco.ap_AC[0, label], abs=0.006)
+                assert float(values[1]) == pytest.approx(100 * scored.evaluation.voc.ap_area[label], abs=0.006)
+                assert float(values[5]) == pytest.approx(100 * scored.evaluation.coco.ap_AC[0, label], abs=0.006)
     assert [line.split()[0] for line in errors.splitlines()[1:]] == list(KINDS)
     missed = [int(scored.errors.counts_KC[-1].sum()) for scored in found.values()]
     assert cells(errors, "missed")[1::2] == [f"({count:,})" for count in missed]
@@ -57,13 +59,13 @@ def test_there_is_a_table_of_means_and_one_for_each_side(index: ShardIndex, foun
 
 
 def test_the_threshold_of_the_best_f1_keeps_all_that_is_right(index: ShardIndex, found: dict[int, Scored]) -> None:
-    voc = found[416].voc
+    voc = found[416].evaluation.voc
     for label in (1, 3):
         share = voc.right_SC[0, label] / voc.num_truths[label]
         told = as_json(index, found)["416"]["classes"][index.classes[label]]
         assert told["best F1"] == pytest.approx(2 * share / (1 + share))  # nothing is wrong: precision 1
         assert told["at score"] <= 0.9
-        kept = found[416].found.scores[found[416].found.labels == label]
+        kept = found[416].evaluation.found.scores[found[416].evaluation.found.labels == label]
         assert told["at score"] <= kept.max()
 
 
@@ -73,7 +75,7 @@ def test_json_has_null_for_what_is_not_known(index: ShardIndex, found: dict[int,
     circle, nothing = (numbers["416"]["classes"][index.classes[label]] for label in (0, 2))
     assert circle["AP@.5"] == 0.0 and circle["errors"]["missed"] == circle["objects"] > 0
     assert nothing["objects"] == 0 and nothing["AP@.5"] is None and nothing["AP@[.5:.95] small"] is None
-    assert numbers["96"]["mAP@.5"] == found[96].voc.map_area
+    assert numbers["96"]["mAP@.5"] == found[96].evaluation.voc.map_area
     assert numbers["96"]["errors cost"]["missed"] == found[96].errors.cost_K[-1]
 
 
@@ -82,7 +84,30 @@ def test_curves_are_drawn_for_classes_with_objects(index: ShardIndex, found: dic
     with Image.open(tmp_path / "curves.png") as image:
         size = image.size
     three = replace(index, classes=index.classes[:3])
-    few = {416: found[416]._replace(voc=replace(found[416].voc, num_truths=np.array([0, 9, 0, 0, 0, 0])))}
+    evaluation = found[416].evaluation
+    voc = replace(evaluation.voc, num_truths=np.array([0, 9, 0, 0, 0, 0]))
+    few = {416: found[416]._replace(evaluation=evaluation._replace(voc=voc))}
     write_curves(tmp_path / "few.png", three, few)
     with Image.open(tmp_path / "few.png") as image:
         assert image.size[0] == size[0] and image.size[1] < size[1]
+
+
+class WithDensity(Evaluation):
+    """An evaluation with one more metric, as somebody would add it."""
+
+    def means(self):
+        yield from super().means()
+        yield "density", 0.125
+
+    def of_classes(self):
+        yield from super().of_classes()
+        yield "AP@.9", np.full(len(self.voc.num_truths), 0.25)
+
+
+def test_a_new_metric_is_shown_without_an_edit(index: ShardIndex, found: dict[int, Scored]) -> None:
+    found = {side: each._replace(evaluation=WithDensity(*each.evaluation)) for side, each in found.items()}
+    means, at_416, *_ = tables(index, found).split("\n\n")
+    assert means.splitlines()[0].split()[-1] == "density" and cells(means, "96 px")[-1] == "12.50"
+    assert at_416.splitlines()[0].split()[-1] == "AP@.9" and cells(at_416, index.classes[1])[-1] == "25.00"
+    numbers = as_json(index, found)["416"]
+    assert numbers["means"]["density"] == 0.125 and numbers["classes"][index.classes[1]]["AP@.9"] == 0.25

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from train.evaluation.voc import Detections, Truths, voc_ap
+from train.evaluation.tables import Detections, Truths
+from train.evaluation.voc import voc_ap
 
 SHARED = ROOT.parent / "shared"
 BOX = (10.0, 10.0, 50.0, 50.0)
@@ -115,7 +116,7 @@ def test_no_detections_and_no_truths():
     assert scores.map_11point == scores.map_area == 0.0
     for found in (Detections.empty(), detections((0, 1, 0.9, BOX))):
         scores = voc_ap(found, none, 2)
-        assert np.isnan(scores.ap_area).all() and scores.map_11point == scores.map_area == 0.0
+        assert np.isnan([*scores.ap_area, scores.map_11point, scores.map_area]).all()
 
 
 def test_boxes_without_area():

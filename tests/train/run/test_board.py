@@ -14,7 +14,8 @@ from data.loading.batch import Batch
 from launch.environment import Environment
 from train.evaluation.coco import CocoScores
 from train.evaluation.evaluator import Evaluation
-from train.evaluation.voc import Detections, VocScores
+from train.evaluation.tables import Detections
+from train.evaluation.voc import VocScores
 from train.loss import Losses
 from train.run.board import Board, BoardConfig
 from train.stepping.step import Norms
