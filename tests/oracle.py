@@ -81,3 +81,42 @@ def box_gradient(g: NDArray[np.float64], x: NDArray[np.float64], aim: tuple[floa
         s = sigmoid(x[k])
         g[k] = scale * (s - aim[k]) * s * (1 - s)
         g[k + 2] = scale * (x[k + 2] - aim[k + 2])
+
+
+def region_loss(
+    raw: NDArray[np.float64],
+    truths: NDArray[np.float32],
+    anchors: list[tuple[float, float]],
+    *,
+    coord: float,
+    noobject: float,
+    objectness: float = 1.0,
+    classes: float = 1.0,
+) -> float:
+    """The closed form that the docstring of train.loss states, mean over images, without the prior term."""
+    batch, channels, height, width = raw.shape
+    entries = channels // len(anchors)
+    total = 0.0
+    for b in range(batch):
+        listed = [[float(x) for x in row] for row in truths[b] if row[4] >= 0]
+        winners: dict[tuple[int, int, int], list[float]] = {}
+        for t in listed:
+            i, j = min(int(t[0] * width), width - 1), min(int(t[1] * height), height - 1)
+            shapes = [overlap((0, 0, t[2] * width, t[3] * height), (0, 0, *anchor)) for anchor in anchors]
+            winners[shapes.index(max(shapes)), j, i] = t
+        for n, anchor in enumerate(anchors):
+            for j in range(height):
+                for i in range(width):
+                    x = raw[b, n * entries : (n + 1) * entries, j, i]
+                    box, o, t = decode(x, anchor, i, j, width, height), sigmoid(x[4]), winners.get((n, j, i))
+                    if t is None:
+                        best = max((overlap(box, tuple(each[:4])) for each in listed), default=0.0)
+                        total += noobject / 2 * o**2 if best <= 0.6 else 0.0
+                        continue
+                    away = (sigmoid(x[0]) - (t[0] * width - i)) ** 2 + (sigmoid(x[1]) - (t[1] * height - j)) ** 2
+                    away += (x[2] - math.log(t[2] * width / anchor[0])) ** 2
+                    away += (x[3] - math.log(t[3] * height / anchor[1])) ** 2
+                    total += coord / 2 * (2 - t[2] * t[3]) * away
+                    total += objectness / 2 * (o - overlap(box, tuple(t[:4]))) ** 2
+                    total += classes * float(np.log(np.exp(x[5:] - x[5:].max()).sum()) + x[5:].max() - x[5 + int(t[4])])
+    return total / batch

@@ -48,6 +48,12 @@ class Config:
             raise ValueError(f"epochs={self.epochs}: expected at least 1")
         if len(self.anchors) % 2 or not self.anchors:
             raise ValueError(f"anchors={self.anchors}: expected pairs w, h in grid cells of 32 px")
+        most = 2 * max(416, *self.data.sides) // 32
+        if not 0 < min(self.anchors) <= max(self.anchors) <= most:
+            raise ValueError(
+                f"anchors={self.anchors}: expected w, h in grid cells of 32 px, above 0 and at most {most}, twice what "
+                "the largest input has; if these are pixels divide them by 32"
+            )
 
     @property
     def anchor_pairs(self) -> list[tuple[float, float]]:

@@ -26,6 +26,7 @@ from train.detection.head import Head, read_head
 from train.detection.overlap import best_iou, iou
 from train.detection.statistics import region_statistics
 from train.detection.targets import Targets, assign, from_dense, goals, truths_of
+from train.detection.validate import CELL_PX, check_anchors, check_shapes, check_values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,16 +85,16 @@ class YOLOv2Loss(nn.Module):
     makes it), or the truths themselves, (B, T, 5) = cx cy w h class with class -1 for free slots. A dense target holds
     one truth for each anchor and cell; only the truths hold all of them, which the ignore test wants.
 
-    anchors: A pairs w, h in grid cells of 32 px of network input, so that they stay right at every input size.
-    img_size: the nominal input side in px; only used to refuse anchors that are pixels. The weights' defaults are
-    YOLOv1's 5 and .5; `LossConfig` holds the ones of YOLOv2, which training uses.
+    anchors: A pairs w, h in pixels of a square input of `img_size` px. Inside they are grid cells of 32 px, so they
+    are as large on inputs of other sizes. img_size only serves to refuse anchors that cannot be such pixels; None
+    refuses nothing. The defaults of the weights are YOLOv1's 5 and .5; training uses those of YOLOv2 (`LossConfig`).
     """
 
     def __init__(
         self,
         anchors: list[tuple[float, float]],
         num_classes: int,
-        img_size: int = 416,
+        img_size: int | None,
         lambda_coord: float = 5,
         lambda_noobj: float = 0.5,
         *,
@@ -104,16 +105,8 @@ class YOLOv2Loss(nn.Module):
         prior_images: int = 12_800,
     ) -> None:
         super().__init__()
-        anchors_cells = torch.tensor(anchors, dtype=torch.float32)
-        if anchors_cells.ndim != 2 or anchors_cells.shape[1] != 2 or not (anchors_cells > 0).all():
-            raise ValueError(f"anchors={anchors}: expected pairs of positive w, h in grid cells of 32 px")
-        if anchors_cells.max() > 2 * img_size / 32:
-            raise ValueError(
-                f"anchors={anchors} reach {anchors_cells.max():g} grid cells on an input of {img_size // 32} cells; "
-                "these look like pixels: divide them by 32"
-            )
         self.anchors_cells: torch.Tensor
-        self.register_buffer("anchors_cells", anchors_cells, persistent=False)
+        self.register_buffer("anchors_cells", check_anchors(anchors, img_size) / CELL_PX, persistent=False)
         self.num_classes = num_classes
         self.coord, self.noobject, self.object, self.classes = lambda_coord, lambda_noobj, lambda_obj, lambda_class
         self.ignore_iou, self.prior, self.prior_images = ignore_iou, lambda_prior, prior_images
@@ -121,20 +114,21 @@ class YOLOv2Loss(nn.Module):
     def forward(
         self, predictions: torch.Tensor, target: torch.Tensor, images_seen: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Mean over the images. `images_seen`: a number on the device; without it the prior term is off."""
+        """Mean over the images. `images_seen`: a number on the device; without it the prior term is off.
+
+        Looks for truths and targets that cannot be meant (ValueError), which waits for the device; `terms` does not.
+        """
+        check_shapes(predictions, target, len(self.anchors_cells), self.num_classes)
+        if not torch.compiler.is_compiling() and target.device.type != "meta":
+            check_values(target.float(), self.num_classes)
         return self.terms(predictions, target, images_seen).total
 
     def terms(self, predictions: torch.Tensor, target: torch.Tensor, images_seen: torch.Tensor | None = None) -> Losses:
-        expected = self.anchors_cells.shape[0] * (5 + self.num_classes)
-        if predictions.ndim != 4 or predictions.shape[1] != expected:
-            raise ValueError(
-                f"predictions {tuple(predictions.shape)}: expected (B, {expected}, H, W), {expected} = "
-                f"{self.anchors_cells.shape[0]} anchors x (5 + {self.num_classes} classes)"
-            )
+        check_shapes(predictions, target, len(self.anchors_cells), self.num_classes)
         head = read_head(predictions, self.anchors_cells)
         height, width = predictions.shape[2:]
         if target.ndim == 3:
-            truths, targets = target[..., :5].float(), assign(target.float(), self.anchors_cells, height, width)
+            truths, targets = target.float(), assign(target.float(), self.anchors_cells, height, width)
         else:
             targets = from_dense(target.float())
             truths = truths_of(targets)
@@ -175,10 +169,12 @@ class YOLOv2Loss(nn.Module):
         )
 
 
-def build_loss(config: LossConfig, anchors: list[tuple[float, float]], num_classes: int) -> YOLOv2Loss:
+def build_loss(config: LossConfig, anchors_cells: list[tuple[float, float]], num_classes: int) -> YOLOv2Loss:
+    """anchors_cells: w, h in grid cells, the unit of the config and of darknet."""
     return YOLOv2Loss(
-        anchors,
+        [(width * CELL_PX, height * CELL_PX) for width, height in anchors_cells],
         num_classes,
+        None,
         lambda_coord=config.coord,
         lambda_noobj=config.noobject,
         lambda_obj=config.object,

@@ -191,6 +191,11 @@ def test_a_file_that_is_no_config_at_all_is_named(tmp_path: Path, content: bytes
     [
         ("epochs=0", "epochs=0: expected at least 1"),
         ("anchors=[1,2,3]", "anchors=[1.0, 2.0, 3.0]: expected pairs w, h in grid cells of 32 px"),
+        (
+            "anchors=[10,13,62,45]",
+            "at most 38, twice what the largest input has; if these are pixels divide them by 32",
+        ),
+        ("anchors=[1,0]", "expected w, h in grid cells of 32 px, above 0"),
         ("anchors=[]", "anchors=[]: expected pairs w, h in grid cells of 32 px"),
         ("data.sides=[416,100]", "data.sides=[416, 100]: expected multiples of 32 px, the stride of the network"),
         ("data.sides=[0]", "data.sides=[0]: expected multiples of 32 px, the stride of the network"),

@@ -1,5 +1,6 @@
 """The loss against darknet's own gradients, and against a plain transcription of its loops."""
 
+import inspect
 import re
 from pathlib import Path
 
@@ -7,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from tests.oracle import region_gradient
+from tests.conftest import ROOT
+from tests.oracle import region_gradient, region_loss
 from train.detection.targets import assign, dense_target, from_dense
 from train.loss import LossConfig, YOLOv2Loss, build_loss
 
 ANCHORS = [(1.3221, 1.73145), (3.19275, 4.00944), (5.05587, 8.09892), (9.47112, 4.84053), (11.2364, 10.0071)]
+
+ANCHORS_PX = [(32 * width, 32 * height) for width, height in ANCHORS]
 
 
 def darknet_loss(anchors: list[tuple[float, float]], num_classes: int) -> YOLOv2Loss:
@@ -82,7 +86,7 @@ def test_dense_target_gives_the_same_loss_where_it_holds_all_truths() -> None:
     raw = torch.randn(3, 5 * 8, 7, 7, generator=torch.Generator().manual_seed(3))
     truths = random_truths(3, 6, 3, 3)
     truths[0, 1, 4] = -1  # a dense target cannot hold two truths of one place
-    loss = YOLOv2Loss(ANCHORS, 3, 224)
+    loss = YOLOv2Loss(ANCHORS_PX, 3, 224)
     targets = assign(truths, loss.anchors_cells, 7, 7)
     if int(targets.responsible_BAHW.sum()) != int((truths[..., 4] >= 0).sum()):
         pytest.fail("the drawn truths share a place")
@@ -93,13 +97,35 @@ def test_dense_target_gives_the_same_loss_where_it_holds_all_truths() -> None:
     assert torch.equal(again.responsible_BAHW, targets.responsible_BAHW)
 
 
-def test_three_lines_in_a_notebook() -> None:
+@pytest.mark.parametrize("dense", [True, False])
+def test_the_notebook_lines_of_the_readme_give_the_loss_of_the_docstring(dense: bool) -> None:
+    lines = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert lines is not None
+    torch.manual_seed(0)
+    truths = torch.tensor(
+        [[[0.4, 0.6, 0.1, 0.3, 7], [0.2, 0.1, 0.4, 0.2, 0]], [[0.9, 0.2, 0.1, 0.1, 19], [0, 0, 0, 0, -1]]]
+    )
+    px = [(42, 55), (102, 128), (162, 259), (303, 155), (360, 320)]
+    cells = [(width / 32, height / 32) for width, height in px]
+    target = dense_target(assign(truths, torch.tensor(cells), 4, 4), 20) if dense else truths
+    found = {"images": torch.rand(2, 3, 128, 128), "target": target}
+    exec(lines[1], found)
+    torch.manual_seed(0)
+    images = torch.rand(2, 3, 128, 128)
+    assert torch.equal(images, found["images"])
     from train.model import YOLOv2
 
-    model = YOLOv2(num_classes=3, width=0.125)
-    loss = YOLOv2Loss(ANCHORS, 3, 416)
-    value = loss(model(torch.rand(2, 3, 416, 416)), torch.zeros(2, 13, 13, 5, 8))
-    assert value.ndim == 0 and value.isfinite()
+    raw = YOLOv2(num_classes=20, num_anchors=5)(images).detach().double().numpy()
+    expected = region_loss(raw, truths.numpy(), cells, coord=5, noobject=0.5)
+    assert found["value"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_signature_is_that_of_the_seed() -> None:
+    loss = YOLOv2Loss(ANCHORS_PX, 3, 416, lambda_coord=5, lambda_noobj=0.5)
+    torch.testing.assert_close(loss.anchors_cells, torch.tensor(ANCHORS))
+    assert list(inspect.signature(YOLOv2Loss).parameters)[:5] == [
+        "anchors", "num_classes", "img_size", "lambda_coord", "lambda_noobj",
+    ]  # fmt: skip
 
 
 def test_gradients_do_not_depend_on_how_the_batch_is_split() -> None:
@@ -136,11 +162,72 @@ def test_compiles_into_one_graph() -> None:
     )
 
 
-def test_pixel_anchors_are_refused() -> None:
-    with pytest.raises(ValueError, match="look like pixels: divide them by 32"):
-        YOLOv2Loss([(42.3, 55.4)], 3, 416)
+@pytest.mark.parametrize(
+    ("anchors", "message"),
+    [
+        (
+            ANCHORS,
+            r"the largest above 26 and at most 832, found 11.2364; these look like grid cells: multiply them by 32",
+        ),
+        ([(42.0, 1355.0)], "at most 832, found 1355$"),
+        ([(42.0, -55.0)], "expected pairs of positive w, h in px"),
+        ([(42.0, float("nan"))], "expected pairs of positive"),
+        ([(42.0,)], "expected pairs of positive"),
+        ([(42.0, 55.0), (3.0,)], "expected pairs of positive"),
+    ],
+)
+def test_anchors_that_cannot_be_pixels_are_refused(anchors: list[tuple[float, float]], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        YOLOv2Loss(anchors, 3, 416)
+
+
+def test_a_config_may_have_anchors_of_any_size_in_cells() -> None:
+    torch.testing.assert_close(build_loss(LossConfig(), [(0.1, 0.2)], 3).anchors_cells, torch.tensor([[0.1, 0.2]]))
 
 
 def test_predictions_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"expected \(B, 40, H, W\), 40 = 5 anchors x \(5 \+ 3 classes\)"):
-        YOLOv2Loss(ANCHORS, 3)(torch.zeros(1, 45, 13, 13), torch.zeros(1, 2, 5))
+        YOLOv2Loss(ANCHORS_PX, 3, 416)(torch.zeros(1, 45, 13, 13), torch.zeros(1, 2, 5))
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 6), (1, 2, 4), (2, 2, 5), (1, 13, 13, 5, 7), (1, 5, 13, 13, 8), (5,)])
+def test_targets_of_another_shape_are_refused_in_training_too(shape: tuple[int, ...]) -> None:
+    for call in (loss := YOLOv2Loss(ANCHORS_PX, 3, 416), loss.terms):
+        with pytest.raises(ValueError, match=r"expected truths \(1, T, 5\) or a dense target \(1, 13, 13, 5, 8\)"):
+            call(torch.zeros(1, 40, 13, 13), torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    "truth",
+    [
+        (208.0, 208.0, 100.0, 100.0, 1.0),
+        (0.5, 0.5, torch.nan, 0.1, 1.0),
+        (0.5, 0.5, 0.1, 0.1, 3.0),
+        (0.5, 0.5, 0.1, 0.1, 0.5),
+        (0.5, 0.5, 0.1, 0.1, torch.nan),
+        (0.5, 0.5, 0.1, 0.1, -2.0),
+        (0.5, 0.5, 0.1, 0.0, 1.0),
+        (0.0, 0.0, 0.0, 0.0, 0.0),
+    ],
+)
+def test_truths_that_cannot_be_meant_are_refused(truth: tuple[float, ...]) -> None:
+    truths = torch.tensor([[(0.5, 0.5, 0.1, 0.1, 2.0), (torch.nan, 7.0, 0.0, 0.0, -1.0)]] * 2)  # free: anything else
+    loss, raw = YOLOv2Loss(ANCHORS_PX, 3, 416), torch.zeros(2, 40, 13, 13)
+    loss(raw, truths)
+    truths[1, 0] = torch.tensor(truth)
+    with pytest.raises(
+        ValueError, match=r"truths\[1, 0\]=.*expected cx cy w h as fractions of the input.* class of 0..2"
+    ):
+        loss(raw, truths)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"), [(0, 208.0), (0, 0.99), (2, torch.nan), (4, 0.0), (4, 0.7), (5, 1.0), (7, 0.0), (3, 0.0)]
+)
+def test_dense_targets_that_cannot_be_meant_are_refused(entry: int, value: float) -> None:
+    loss, raw = YOLOv2Loss(ANCHORS_PX, 3, 416), torch.zeros(1, 40, 13, 13)
+    target = dense_target(assign(torch.tensor([[(0.5, 0.5, 0.1, 0.1, 2.0)]]), loss.anchors_cells, 13, 13), 3)
+    loss(raw, target)
+    target[0, 6, 6, 0, entry] = value
+    with pytest.raises(ValueError, match=r"target\[0, 6, 6, 0\]=.*expected zeros, or cx cy w h as fractions"):
+        loss(raw, target)
