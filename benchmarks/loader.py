@@ -38,7 +38,8 @@ from data.images.decode import decode
 from data.loading.batch import truth_slots
 from data.loading.loader import DataConfig, Loader
 from data.loading.to_device import Transfer
-from data.shards.index import ShardIndex, ShardReader
+from data.shards.index import ShardIndex
+from data.shards.read import ShardReader
 from data.shards.write import write_shards
 from data.sources.shapes import draw_voc
 from data.sources.voc import read_voc

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from data.loading.order import epoch_order
 from data.records import Annotations, Record
-from data.shards.index import ShardIndex, ShardReader
+from data.shards.index import ShardIndex
+from data.shards.read import ShardReader
 from data.shards.verify import verify
 from data.shards.write import write_shards
 

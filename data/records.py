@@ -1,10 +1,13 @@
 """Annotated images as every annotation format hands them over."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+NUM_LISTED = 10  # a message about many things shows this many of them
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,3 +35,9 @@ class Annotations:
     category_ids: tuple[int, ...]  #: the source's own ids, for result files; VOC has none: 1..C
     records: list[Record]
     dropped: dict[str, int]  #: reason -> number of annotations left out
+
+
+def listed(things: Sequence[object]) -> str:
+    """The first of them, each on a line of its own."""
+    more = ["..."] if len(things) > NUM_LISTED else []
+    return "".join(f"\n  {thing}" for thing in [*things[:NUM_LISTED], *more])

@@ -31,7 +31,8 @@ from data.loading.decoded_cache import DecodedCache
 from data.loading.order import BatchPlan
 from data.loading.slots import Slot, Slots
 from data.remote.staging import Arrivals
-from data.shards.index import ShardIndex, ShardReader
+from data.shards.index import ShardIndex
+from data.shards.read import ShardReader
 
 NOT_AUGMENTED = -1  # in BatchPlan.epochs
 Image = NDArray[np.uint8]

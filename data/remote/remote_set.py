@@ -11,9 +11,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from data.files import sha256
 from data.remote.fetch import check_address, fetch
 from data.remote.staging import POLL_S, Turn
-from data.shards.index import ShardIndex, parse_header, sha256
+from data.shards.header import parse_header
+from data.shards.index import ShardIndex
 
 
 def open_remote(address: str, staging: str | None) -> ShardIndex:

@@ -18,7 +18,8 @@ from threading import Event, Thread
 from typing import IO, Any, NamedTuple
 
 from data.remote.fetch import fetch, is_remote
-from data.shards.index import Shard, ShardIndex
+from data.shards.header import Shard
+from data.shards.index import ShardIndex
 
 CONNECTIONS = 4  # a window of shards is needed at once, so it costs nothing that the first shares the line with others
 POLL_S = 0.2

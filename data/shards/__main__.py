@@ -18,8 +18,9 @@ from PIL import Image
 
 from data.loading.loader import DataConfig
 from data.shards.index import ShardIndex
+from data.shards.scan import index_shards
 from data.shards.verify import verify
-from data.shards.write import SHARD_MB, index_shards, write_shards
+from data.shards.write import SHARD_MB, write_shards
 from data.sources.coco import read_coco
 from data.sources.voc import read_voc
 from data.view.contact_sheet import read_data_config, sheet

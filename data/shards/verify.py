@@ -5,10 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
+from data.files import sha256
 from data.images.decode import decode
 from data.parallel import in_parallel
-from data.shards.index import COLUMNS, ShardIndex, ShardReader, scan_shard, sha256
-from data.shards.write import labels_of, listed
+from data.records import listed
+from data.shards.index import COLUMNS, ShardIndex
+from data.shards.read import ShardReader
+from data.shards.scan import labels_of, scan_shard
 
 
 def verify(folder: Path, workers: int = 0) -> ShardIndex:

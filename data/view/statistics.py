@@ -19,7 +19,8 @@ from yaml import YAMLError
 
 from data.anchors import STRIDE_PX, average_iou, shape_iou
 from data.images.augment import place_boxes, whole_image
-from data.shards.index import ShardIndex, ShardReader
+from data.shards.index import ShardIndex
+from data.shards.read import ShardReader
 from data.view.charts import bars, columns, heat, page
 
 Floats = NDArray[np.float64]

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from data.records import Annotations, Record
-from data.shards.index import parse_header, seal
+from data.shards.header import parse_header, seal
 
 
 def jpeg(seed: int = 0, *, width: int = 40, height: int = 30) -> bytes:

@@ -20,13 +20,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.files import sha256
 from data.images.decode import decode
 from data.records import Annotations
-from data.shards.index import ShardIndex, scan_shard, sha256
-from data.shards.sidecar import parse_note
+from data.shards.index import ShardIndex
+from data.shards.scan import index_shards, scan_shard
+from data.shards.sidecar import parse_sidecar
 from data.shards.tar import BLOCK, entries
 from data.shards.verify import verify
-from data.shards.write import index_shards
 from data.sources.coco import read_coco
 from data.sources.voc import read_voc
 from tests.data.pictures import change_header, jpeg, note, write_tar
@@ -146,7 +147,7 @@ def count_objects(found: Annotations) -> int:
         fields = {"width": record.width, "height": record.height, "labels": [found.classes[i] for i in record.labels]}
         fields |= {"boxes_xyxy_px": record.boxes_xyxy_px.tolist(), "areas_px": record.areas_px.tolist()}
         fields |= {"difficult": record.difficult.tolist(), "crowd": record.crowd.tolist()}
-        assert parse_note(note(**fields), "a", "here").boxes_xyxy_px.tolist() == record.boxes_xyxy_px.tolist()
+        assert parse_sidecar(note(**fields), "a", "here").boxes_xyxy_px.tolist() == record.boxes_xyxy_px.tolist()
     return sum(len(record.labels) for record in found.records) + found.dropped.get("degenerate boxes", 0)
 
 
@@ -278,8 +279,8 @@ FIELDS = {
 }
 
 
-def check_note(text: bytes) -> None:
-    found = answer("a.tar: key.json: expected ", parse_note, text, "key", "a.tar: key.json")
+def check_sidecar(text: bytes) -> None:
+    found = answer("a.tar: key.json: ", parse_sidecar, text, "key", "a.tar: key.json")
     if not found:
         return
     count = len(found.names)
@@ -287,21 +288,21 @@ def check_note(text: bytes) -> None:
     assert found.difficult.shape == found.crowd.shape == (count,)
     x1, y1, x2, y2 = found.boxes_xyxy_px.T
     assert ((x1 >= 0) & (x1 < x2) & (x2 <= found.width) & (y1 >= 0) & (y1 < y2) & (y2 <= found.height)).all()
-    assert parse_note(found.text(), "key", "here").text() == found.text()
+    assert parse_sidecar(found.text(), "key", "here").text() == found.text()
 
 
 @fuzzed
 @given(edits(len(NOTE), NOTE_WORDS))
-def test_notes(changes: list[Edit]) -> None:
-    check_note(changed(NOTE, changes))
+def test_sidecars(changes: list[Edit]) -> None:
+    check_sidecar(changed(NOTE, changes))
 
 
 @fuzzed
 @given(
     st.lists(st.sampled_from(sorted(FIELDS)).flatmap(lambda name: st.tuples(st.just(name), FIELDS[name])), max_size=2)
 )
-def test_notes_with_other_values(fields: list[tuple[str, object]]) -> None:
-    check_note(note(**dict(fields)))
+def test_sidecars_with_other_values(fields: list[tuple[str, object]]) -> None:
+    check_sidecar(note(**dict(fields)))
 
 
 # --------------------------------------------------------------------------------------------------------------- tars

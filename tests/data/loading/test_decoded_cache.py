@@ -7,7 +7,8 @@ import numpy as np
 
 from data.images.decode import decode
 from data.loading.decoded_cache import DecodedCache
-from data.shards.index import ShardIndex, ShardReader
+from data.shards.index import ShardIndex
+from data.shards.read import ShardReader
 
 
 def test_what_was_put_in_comes_out_in_every_process(index: ShardIndex, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from data.loading.batch import Batch
 from data.loading.loader import DataConfig, Loader, most_pixels, open_shards
 from data.loading.order import BatchPlan, Order, plan
 from data.loading.slots import Slots
-from data.shards.index import ShardIndex, ShardReader
+from data.shards.index import ShardIndex
+from data.shards.read import ShardReader
 
 SIDES = [64, 96, 128]
 

@@ -14,11 +14,13 @@ import torch
 
 import data.remote.fetch
 import data.remote.staging
+from data.files import sha256
 from data.loading.loader import DataConfig, Loader, open_shards, staged
 from data.remote.__main__ import main
 from data.remote.remote_set import open_remote
 from data.remote.staging import wait_for
-from data.shards.index import ShardIndex, seal, sha256
+from data.shards.header import seal
+from data.shards.index import ShardIndex
 from tests.conftest import ROOT
 from tests.servers import Liar, free_port, nginx, s3_bucket
 

@@ -13,9 +13,10 @@ import pytest
 
 import data.remote.fetch
 import data.remote.staging
+from data.files import sha256
 from data.remote.remote_set import open_remote
 from data.remote.staging import FAILURE, LOCK, Arrivals, Staging, Turn, Wanted, wait_for
-from data.shards.index import ShardIndex, sha256
+from data.shards.index import ShardIndex
 from tests.servers import Liar
 
 pytestmark = pytest.mark.usefixtures("no_time_to_waste")

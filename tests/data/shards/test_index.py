@@ -1,8 +1,6 @@
 """What lies on disk is read back as it was written, or refused with a reason."""
 
-import dataclasses
 import os
-import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-import data.shards.index
-from data.shards.index import ShardIndex, ShardReader, parse_header, seal, sha256
+from data.files import sha256
+from data.shards.index import ShardIndex
 from tests.data.pictures import change_header, flip_byte
-
-# ------------------------------------------------------------------------------------------------------------ a set
 
 
 def test_a_shard_that_is_cut_short_is_found(copy: Path, index: ShardIndex) -> None:
@@ -58,53 +54,6 @@ def test_an_index_that_is_none_is_refused(copy: Path, text: str) -> None:
 def test_a_folder_without_shards_is_refused_with_the_way_to_make_them(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"no shards at {tmp_path}.*`python -m data\.shards voc ROOT --split"):
         ShardIndex.load(tmp_path)
-
-
-def test_every_byte_of_the_header_counts(shards: Path) -> None:
-    path = shards / "train" / "index.json"
-    text = path.read_bytes()
-    assert seal(parse_header(text, path)) == text
-    for place in range(len(text)):
-        for bit in (1, 0x20):
-            with pytest.raises(ValueError, match=f"{path} is "):
-                parse_header(text[:place] + bytes([text[place] ^ bit]) + text[place + 1 :], path)
-
-
-def test_a_changed_header_is_told_from_another_file(copy: Path) -> None:
-    path = copy / "index.json"
-    path.write_bytes(path.read_bytes().replace(b'"images": 53', b'"images": 52'))
-    with pytest.raises(ValueError, match=rf"{path} is not what was written \(its own digest differs\); copy it again"):
-        ShardIndex.load(copy)
-
-
-@pytest.mark.parametrize("depth", [900, 100_000])
-def test_a_header_that_nests_deeply_is_refused(copy: Path, depth: int) -> None:
-    text = '{"format": "yolov2-shards", "version": 2, "x": ' + "[" * depth + "]" * depth + "}"
-    (copy / "index.json").write_text(text)
-    with pytest.raises(ValueError, match=r"index\.json is not (an index of shards|what was written)"):
-        ShardIndex.load(copy)
-
-
-@pytest.mark.parametrize("name", ["../shard-000000.tar", "/shard-000000.tar", "a/b.tar", "", "..", "train.py"])
-def test_a_header_cannot_point_out_of_its_folder(copy: Path, index: ShardIndex, name: str) -> None:
-    change_header(copy, shards=[index.shards[0]._replace(name=name)._asdict()])
-    with pytest.raises(ValueError, match=rf"index\.json: expected names of tars beside it, found '{name}'; make"):
-        ShardIndex.load(copy)
-
-
-FIELDS: list[dict[str, object]] = [{"source": 3}, {"classes": "cat"}, {"category_ids": {"a": 1}}, {"images": "5"}]
-FIELDS += [{"objects": 5.0}, {"dropped": []}, {"arrays_sha256": None}, {"shards": {}}, {"shards": [3]}]
-FIELDS += [{"shards": [{"name": "a.tar"}]}, {"shards": [{"name": "a.tar", "bytes": 1, "sha256": "", "samples": 0}]}]
-
-
-@pytest.mark.parametrize("field", FIELDS)
-def test_a_header_of_another_program_that_is_wrong(copy: Path, field: dict[str, object]) -> None:
-    """Sealed as it should be; what it holds is not as it should be."""
-    change_header(copy, **field)
-    with pytest.raises(
-        ValueError, match=rf"index\.json: expected {next(iter(field))} as in docs/data\.md, found .*; make"
-    ):
-        ShardIndex.load(copy)
 
 
 @pytest.mark.parametrize(
@@ -162,39 +111,3 @@ def test_shards_may_still_be_on_their_way(copy: Path, index: ShardIndex) -> None
     for shard in index.shards:
         (copy / shard.name).unlink()
     assert ShardIndex.load(copy, shards_there=False).digest == index.digest
-
-
-# ----------------------------------------------------------------------------------------------------------- reading
-
-
-def test_a_tar_that_ends_early_is_named_when_it_is_read(copy: Path, index: ShardIndex) -> None:
-    path, last = copy / index.shards[0].name, int(index.shard_sizes[0]) - 1
-    os.truncate(path, int(index.arrays["image_offsets"][last]) + 512)
-    reader = ShardReader(dataclasses.replace(index, folder=copy))
-    with reader, pytest.raises(ValueError, match=rf"{path.name} ends after 512 of \d+ bytes of the image"):
-        reader.image(last)
-
-
-def test_a_reader_in_another_process_opens_its_own_files(index: ShardIndex) -> None:
-    with ShardReader(index) as reader:
-        first = reader.image(0)
-        again = pickle.loads(pickle.dumps(reader))
-    with again:
-        assert again.image(0) == first
-
-
-def num_open_files() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
-
-
-def test_a_reader_of_many_shards_keeps_few_open(index: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A set may have more shards than a process may have files."""
-    with ShardReader(index) as reader:
-        images = [reader.image(sample) for sample in range(index.num_samples)]
-    monkeypatch.setattr(data.shards.index, "MAX_OPEN", 2)
-    before = num_open_files()
-    with ShardReader(index) as reader:
-        for sample in [*range(index.num_samples), *reversed(range(index.num_samples))]:
-            assert reader.image(sample) == images[sample]
-            assert num_open_files() <= before + 2
-    assert num_open_files() == before and len(index.shards) > 2

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from data.records import NUM_LISTED
 from data.shards.index import COLUMNS, ShardIndex
+from data.shards.scan import index_shards
 from data.shards.verify import verify
-from data.shards.write import NUM_LISTED, index_shards
 from tests.data.pictures import change_header, flip_byte, jpeg, note, write_tar
 
 

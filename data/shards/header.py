@@ -1,0 +1,58 @@
+"""index.json: what a set of shards is. docs/data.md has every key. Nothing in it is believed before it was checked."""
+
+import hashlib
+import json
+import re
+import reprlib
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FORMAT = "yolov2-shards"
+VERSION = 2
+FIELDS = {"source": str, "classes": list, "category_ids": list, "images": int, "objects": int, "dropped": dict}
+FIELDS |= {"arrays_sha256": str, "shards": list}  # of index.json, each with its type
+MADE_ELSEWHERE = "tars that another program made: python -m data.shards index FOLDER"
+
+
+class Shard(NamedTuple):
+    """One tar of a set, as index.json lists it."""
+
+    name: str
+    bytes: int
+    sha256: str
+    samples: int
+
+
+def seal(header: dict[str, Any]) -> bytes:
+    """The text of index.json: the header, and a digest of it, so that a changed byte is noticed."""
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
+    return (json.dumps(header | {"header_sha256": digest}, indent=1) + "\n").encode()
+
+
+def parse_header(text: bytes, path: Path) -> dict[str, Any]:
+    """The header again, if these are the very bytes that `seal` made."""
+    again = f"make the shards again ({MADE_ELSEWHERE})"
+    try:
+        header = json.loads(text)
+        found = f"{header['format']} version {header['version']}"
+        header.pop("header_sha256", None)
+        sealed = seal(header)
+    except (ValueError, TypeError, KeyError, RecursionError):
+        raise ValueError(f"{path} is not an index of shards; {again}") from None
+    if found != f"{FORMAT} version {VERSION}":
+        raise ValueError(f"{path} is of {found[:80]}, this program reads {FORMAT} version {VERSION}; {again}")
+    if sealed != text:
+        raise ValueError(f"{path} is not what was written (its own digest differs); copy it again, or {again}")
+    assert isinstance(header, dict)
+    for name, kind in FIELDS.items():
+        if type(header.get(name)) is not kind:
+            raise ValueError(
+                f"{path}: expected {name} as in docs/data.md, found {reprlib.repr(header.get(name))}; {again}"
+            )
+    for shard in header["shards"]:
+        kinds = {name: type(value) for name, value in shard.items()} if isinstance(shard, dict) else None
+        if kinds != Shard.__annotations__ or shard["samples"] < 1:
+            raise ValueError(f"{path}: expected shards as in docs/data.md, found {reprlib.repr(shard)}; {again}")
+        if not re.fullmatch(r"[^/\0]+\.tar", shard["name"]):  # staging writes files of these names
+            raise ValueError(f"{path}: expected names of tars beside it, found {shard['name']!r}; {again}")
+    return header

@@ -1,0 +1,45 @@
+"""Image bytes by sample number, straight out of the tars."""
+
+import os
+from typing import Any
+
+from data.shards.index import ShardIndex
+
+MAX_OPEN = 128  # shards: a process may have 1,024 open files on most systems, 256 on macOS, and a set has thousands
+
+
+class ShardReader:
+    """Image bytes by sample number. Keeps shards open that it has read; a copy in another process opens its own."""
+
+    def __init__(self, index: ShardIndex) -> None:
+        self.index = index
+        self._files: dict[int, int] = {}
+
+    def image(self, sample: int) -> bytes:
+        arrays = self.index.arrays
+        shard, expected = int(arrays["shards"][sample]), int(arrays["image_bytes"][sample])
+        data = os.pread(self._file(shard), expected, int(arrays["image_offsets"][sample]))
+        if len(data) != expected:
+            raise ValueError(f"{self.index.shards[shard].name} ends after {len(data)} of {expected} bytes of the image")
+        return data
+
+    def _file(self, shard: int) -> int:
+        if shard not in self._files:
+            if len(self._files) == MAX_OPEN:
+                os.close(self._files.pop(next(iter(self._files))))  # the first: windows of shards come and go
+            self._files[shard] = os.open(self.index.folder / self.index.shards[shard].name, os.O_RDONLY)
+        return self._files[shard]
+
+    def close(self) -> None:
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files = {}
+
+    def __enter__(self) -> "ShardReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"index": self.index, "_files": {}}

@@ -1,0 +1,45 @@
+"""Images come out of the tars by number."""
+
+import dataclasses
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+
+import data.shards.read
+from data.shards.index import ShardIndex
+from data.shards.read import ShardReader
+
+
+def test_a_tar_that_ends_early_is_named_when_it_is_read(copy: Path, index: ShardIndex) -> None:
+    path, last = copy / index.shards[0].name, int(index.shard_sizes[0]) - 1
+    os.truncate(path, int(index.arrays["image_offsets"][last]) + 512)
+    reader = ShardReader(dataclasses.replace(index, folder=copy))
+    with reader, pytest.raises(ValueError, match=rf"{path.name} ends after 512 of \d+ bytes of the image"):
+        reader.image(last)
+
+
+def test_a_reader_in_another_process_opens_its_own_files(index: ShardIndex) -> None:
+    with ShardReader(index) as reader:
+        first = reader.image(0)
+        again = pickle.loads(pickle.dumps(reader))
+    with again:
+        assert again.image(0) == first
+
+
+def num_open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_a_reader_of_many_shards_keeps_few_open(index: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set may have more shards than a process may have files."""
+    with ShardReader(index) as reader:
+        images = [reader.image(sample) for sample in range(index.num_samples)]
+    monkeypatch.setattr(data.shards.read, "MAX_OPEN", 2)
+    before = num_open_files()
+    with ShardReader(index) as reader:
+        for sample in [*range(index.num_samples), *reversed(range(index.num_samples))]:
+            assert reader.image(sample) == images[sample]
+            assert num_open_files() <= before + 2
+    assert num_open_files() == before and len(index.shards) > 2
