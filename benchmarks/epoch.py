@@ -16,8 +16,8 @@ import numpy as np
 import torch
 
 from benchmarks.evaluate import ANCHORS_CELLS, made_up, raw_output
-from data.images.augment import letterbox, unplace_boxes
 from data.images.boxes import clip
+from data.images.geometry import letterbox, unplace_boxes
 from data.loading.batch import Batch
 from launch.environment import Environment, connect
 from train.config import VOC_ANCHORS

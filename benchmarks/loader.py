@@ -25,18 +25,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 import data.loading.loader
-from data.images.augment import (
-    AugmentConfig,
-    clip_boxes,
-    distort_colour,
-    place_boxes,
-    place_image,
-    random_colour,
-    random_placement,
-)
+from data.images.augment import AugmentConfig, random_colour, random_placement
+from data.images.colour import distort_colour
 from data.images.decode import decode
+from data.images.geometry import clip_boxes, place_boxes, place_image
 from data.loading.batch import truth_slots
-from data.loading.loader import DataConfig, Loader
+from data.loading.config import DataConfig
+from data.loading.loader import Loader
 from data.loading.to_device import Transfer
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from data.images.augment import whole_image
+from data.images.geometry import whole_image
 from data.randomness import random_bits
 from data.shards.index import ShardIndex
 

@@ -23,7 +23,8 @@ import torch
 import torch.distributed as dist
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from data.loading.loader import Loader, open_shards
+from data.loading.loader import Loader
+from data.loading.opening import open_shards
 from data.remote.fetch import is_remote
 from data.shards.index import ShardIndex
 from data.sources.shapes import CLASSES

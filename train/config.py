@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from data.demo import DrawnConfig
-from data.loading.loader import DataConfig
+from data.loading.config import DataConfig
 from train.darknet.cfg import as_config, read_cfg
 from train.evaluation.evaluator import EvaluateConfig
 from train.loss import LossConfig

@@ -26,9 +26,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from data.images.augment import Placement, place_image, unplace_boxes, whole_image
 from data.images.boxes import clip
 from data.images.decode import decode
+from data.images.geometry import Placement, place_image, unplace_boxes, whole_image
 from data.view.drawing import draw_boxes
 from train.config import Config
 from train.detection.head import Found, detections

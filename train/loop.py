@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 
 from data.demo import draw_shards
-from data.loading.loader import Loader, open_shards, staged
+from data.loading.loader import Loader
+from data.loading.opening import open_shards, staged
 from launch.environment import Environment
 from launch.stop import Stop
 from train.config import Config, flat, save

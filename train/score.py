@@ -17,7 +17,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.loading.loader import Loader, open_shards
+from data.loading.loader import Loader
+from data.loading.opening import open_shards
 from data.remote.staging import Staging, Wanted
 from data.shards.index import ShardIndex
 from launch.environment import Environment, connect, leave

@@ -1,14 +1,14 @@
 """What a device may do for the loader, on whole batches: lay packed images into the canvas, change colours.
 
-The same geometry and colours as `data.images.augment` has for one image on the CPU: integers say which pixels go
-where, and three numbers what happens to the colours.
+The same arithmetic as `data.images.geometry` and `data.images.colour` have for one image on the CPU: integers say which
+pixels go where, and three numbers what happens to the colours.
 
     B images, S side of the canvas in px, P bytes of all decoded images of the batch, one after the other
 """
 
 import torch
 
-from data.images.augment import GREY, Placement
+from data.images.geometry import GREY, Placement
 
 LAYOUT = 12  # numbers: offset in P, width, source x1 y1 x2 y2, target x1 y1 x2 y2, flip, repeat_border
 

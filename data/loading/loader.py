@@ -8,79 +8,26 @@ endless stream over all epochs, so workers start once per run.
 
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import tee
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from data.images.augment import AugmentConfig, Colour, stretch
+from data.images.colour import Colour
+from data.images.geometry import stretch
 from data.images.on_device import layout_row
 from data.loading.batch import Batch
+from data.loading.config import DataConfig
 from data.loading.order import BatchPlan, Order, plan
-from data.loading.reader import NOT_AUGMENTED, BatchReader, Filled, Numbered
+from data.loading.reader import BatchReader, Filled, Numbered
 from data.loading.slots import Slots
 from data.loading.to_device import Transfer
 from data.loading.workers import end_workers_at_exit, ignore_warnings, start_fork_server
-from data.remote.fetch import is_remote
-from data.remote.remote_set import open_remote
-from data.remote.staging import Arrivals, Staging, Wanted, never
+from data.remote.staging import Arrivals
 from data.shards.index import ShardIndex
 
 PREFETCH = 2  # batches in the making for each worker
-
-
-@dataclass(frozen=True, kw_only=True)
-class DataConfig:
-    train: str  #: folder of shards; elsewhere: http(s)://HOST/SET, s3://BUCKET/SET or pipe:COMMAND {}
-    val: str
-    staging: str | None = None  #: folder on a disk of each machine, where shards from elsewhere are brought to
-    classes: list[str] | None = None  #: what the shards must hold; None: whatever they hold
-    batch: int = 64  #: images of one step, over all processes
-    sides: list[int] = field(default_factory=lambda: list(range(320, 609, 32)))  #: px, multiples of 32
-    batches_per_side: int = 10  #: darknet draws a new side every 10 batches
-    truth_slots: int = 50  #: most objects of one image that are trained on (darknet: 30)
-    window: int = 8  #: shards that are mixed with each other
-    workers: int = 4  #: loader processes of each rank; 0: in the training process
-    geometry: Literal["workers", "device"] = "workers"  #: where images are cropped and resized (docs/data.md)
-    colour: Literal["auto", "workers", "device"] = "auto"  #: where colours change; auto: on CUDA the device
-    decoded_cache: str | None = None  #: folder in memory, such as /dev/shm/voc, where decoded images are kept
-    max_faults: int = 20  #: unreadable images a rank replaces before it gives up
-    resize: Literal["letterbox", "stretch"] = "letterbox"  #: how evaluation makes images square
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-
-    def __post_init__(self) -> None:
-        if not self.sides or any(side % 32 or side < 32 for side in self.sides):
-            raise ValueError(f"data.sides={self.sides}: expected multiples of 32 px, the stride of the network")
-        for name in ("batch", "batches_per_side", "truth_slots", "window", "workers", "max_faults"):
-            least = 0 if name in ("workers", "max_faults") else 1
-            if getattr(self, name) < least:
-                raise ValueError(f"data.{name}={getattr(self, name)}: expected at least {least}")
-
-
-def open_shards(address: str, classes: list[str] | None, staging: str | None) -> ShardIndex:
-    index = open_remote(address, staging) if is_remote(address) else ShardIndex.load(Path(address))
-    if classes is not None and tuple(classes) != index.classes:
-        raise ValueError(
-            f"the shards at {address} hold the classes {', '.join(index.classes)}; expected {', '.join(classes)}, as "
-            "data.classes or the training shards say: correct the config, or make the shards with these --classes"
-        )
-    return index
-
-
-def staged(train: "Loader", val: "Loader", start: int) -> Staging:
-    """Brings shards from elsewhere, in the order in which training from this position needs them."""
-    now, after = train.order.shards_from(start)
-    return Staging(
-        [
-            Wanted(train.config.train, train.index, now),
-            Wanted(val.config.val, val.index, range(len(val.index.shards))),
-            Wanted(train.config.train, train.index, after),
-        ]
-    )
 
 
 class Loader:
@@ -123,7 +70,7 @@ class Loader:
             images_per_side=config.batch * config.batches_per_side,
         )
 
-    def batches(self, start: int, stop: int, stopping: Callable[[], bool] = never) -> Iterator[Batch]:
+    def batches(self, start: int, stop: int, stopping: Callable[[], bool] | None = None) -> Iterator[Batch]:
         """Training batches from position `start` (images seen) on, until `stop` images are seen.
 
         They end early if `stopping` says so while their shards are still on the way.
@@ -157,11 +104,11 @@ class Loader:
                 layout = torch.tensor([layout_row(0, side, stretch(side, side, side))] * local, device=device)
             yield Batch(images, truths, torch.zeros(local, dtype=torch.int64), [], side, colours, layout)
 
-    def evaluation_batches(self, side: int, batch: int, stopping: Callable[[], bool] = never) -> Iterator[Batch]:
+    def evaluation_batches(self, side: int, batch: int, stopping: Callable[[], bool] | None = None) -> Iterator[Batch]:
         """This rank's share of the set, each image once, unaugmented; the last batch is as large as what is left."""
         share = np.arange(self.rank, self.index.num_samples, self.world_size, dtype=np.int64)
         parts = [share[first : first + batch] for first in range(0, len(share), batch)]
-        plans = (BatchPlan(part, np.full_like(part, NOT_AUGMENTED), side) for part in parts)
+        plans = (BatchPlan(part, np.zeros_like(part), side, augmented=False) for part in parts)
         reader = self._reader(self._slots(batch, batch * side * side * 3), packed=False, colour=True)
         return self._load(plans, reader, stopping)
 
@@ -183,7 +130,7 @@ class Loader:
         )
 
     def _load(
-        self, plans: Iterable[BatchPlan], reader: BatchReader, stopping: Callable[[], bool] = never
+        self, plans: Iterable[BatchPlan], reader: BatchReader, stopping: Callable[[], bool] | None = None
     ) -> Iterator[Batch]:
         slots, workers = reader.slots, self.config.workers
         to_workers, to_come = tee(Numbered(number % slots.count, each) for number, each in enumerate(plans))
@@ -207,7 +154,7 @@ class Loader:
         found: Iterator[Filled | ValueError],
         to_come: Iterator[Numbered],
         reader: BatchReader,
-        stopping: Callable[[], bool],
+        stopping: Callable[[], bool] | None,
     ) -> Iterator[Batch]:
         arrivals = Arrivals(self.index)
         transfer = Transfer(self.device, reader.slots, packed=reader.packed, coloured=reader.colour)

@@ -24,11 +24,12 @@ Ids = NDArray[np.int64]
 
 
 class BatchPlan(NamedTuple):
-    """One local batch, before anything is read. `epochs` says to which epoch's order each sample belongs."""
+    """One local batch, before anything is read."""
 
     samples: Ids  # [B] sample numbers in the shard index
-    epochs: Ids  # [B]
+    epochs: Ids  # [B] to whose order each sample belongs: what is random about it depends on it
     side: int  # px
+    augmented: bool = True  # False for evaluation: the whole image, its own colours, no truths
 
 
 def shard_order(num_shards: int, seed: int, epoch: int) -> Ids:

@@ -12,19 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from data.images.augment import (
-    AugmentConfig,
-    Colour,
-    Placement,
-    clip_boxes,
-    distort_colour,
-    place_boxes,
-    place_image,
-    random_colour,
-    random_placement,
-    whole_image,
-)
+from data.images.augment import AugmentConfig, random_colour, random_placement
+from data.images.colour import Colour, distort_colour
 from data.images.decode import decode
+from data.images.geometry import Placement, clip_boxes, place_boxes, place_image, whole_image
 from data.images.on_device import layout_row
 from data.loading.batch import truth_slots
 from data.loading.decoded_cache import DecodedCache
@@ -34,7 +25,6 @@ from data.remote.staging import Arrivals
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 
-NOT_AUGMENTED = -1  # in BatchPlan.epochs
 Image = NDArray[np.uint8]
 
 
@@ -87,11 +77,11 @@ class BatchReader(Dataset[Filled]):
         faults: list[str] = []
         filled = 0
         rows = list(enumerate(zip(plan.samples.tolist(), plan.epochs.tolist(), strict=True)))
-        placements = [self._draw(slot, row, sample, sample, epoch, side) for row, (sample, epoch) in rows]
+        placements = [self._draw(slot, row, sample, sample, epoch, plan) for row, (sample, epoch) in rows]
         for row, (sample, epoch) in rows:
-            image, source = self._image(sample, slot.pixels[filled:], epoch, faults)
+            image, source = self._image(sample, slot.pixels[filled:], plan.augmented, faults)
             if source != sample:
-                placements[row] = self._draw(slot, row, source, sample, epoch, side)
+                placements[row] = self._draw(slot, row, source, sample, epoch, plan)
             placement = placements[row]
             if self.packed:
                 slot.layout[row] = layout_row(filled, image.shape[1], placement)
@@ -100,17 +90,17 @@ class BatchReader(Dataset[Filled]):
             canvas = slot.pixels[filled : filled + side * side * 3].reshape(side, side, 3)
             filled += canvas.size
             place_image(image, placement, canvas)
-            if self.colour and epoch != NOT_AUGMENTED:
+            if self.colour and plan.augmented:
                 distort_colour(canvas, Colour(*slot.colours[row].tolist()))
         return Filled(filled, faults)
 
-    def _draw(self, slot: Slot, row: int, source: int, sample: int, epoch: int, side: int) -> Placement:
+    def _draw(self, slot: Slot, row: int, source: int, sample: int, epoch: int, plan: BatchPlan) -> Placement:
         """All that is random about a sample, and its truths. source: the image that is shown for it."""
-        num_slots = len(slot.truths[row])
+        num_slots, side = len(slot.truths[row]), plan.side
         arrays, objects = self.index.arrays, self.index.objects(source)
         boxes, labels = arrays["boxes_xyxy_px"][objects], arrays["labels"][objects]
         width, height = self.index.size_px(source)
-        if epoch == NOT_AUGMENTED:
+        if not plan.augmented:
             placement = whole_image(width, height, side, self.resize)
             slot.colours[row], slot.truths[row] = Colour(), truth_slots(boxes[:0], labels[:0], num_slots)
             return placement
@@ -134,7 +124,7 @@ class BatchReader(Dataset[Filled]):
         self._philox.state = self._start
         return self._rng
 
-    def _image(self, sample: int, room: Image, epoch: int, faults: list[str]) -> tuple[Image, int]:
+    def _image(self, sample: int, room: Image, augmented: bool, faults: list[str]) -> tuple[Image, int]:
         """The decoded image and its number: an unreadable one is replaced by the next in the shards."""
         for step in range(self.index.num_samples):
             source = (sample + step) % self.index.num_samples
@@ -143,7 +133,7 @@ class BatchReader(Dataset[Filled]):
                 return self._decoded(source, room), source
             except ValueError as error:
                 faults.append(f"{self.index.shard_of(source).name}/{self.index.key(source)}: {error}")
-                if epoch == NOT_AUGMENTED:
+                if not augmented:
                     raise ValueError(f"cannot evaluate: {faults[-1]}; run `python -m data.shards verify`") from None
         raise ValueError(f"no image in {self.index.folder} can be decoded; run `python -m data.shards verify`")
 

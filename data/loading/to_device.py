@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from data.loading.batch import Batch
 from data.loading.order import BatchPlan
-from data.loading.reader import NOT_AUGMENTED, Filled
+from data.loading.reader import Filled
 from data.loading.slots import Slots
 
 
@@ -35,7 +35,7 @@ class Transfer:
         images, truths, colours, layout = self._copied(
             slot.pixels[: filled.num_bytes], slot.truths[:rows], slot.colours[:rows], slot.layout[:rows]
         )
-        left_to_device = not self.coloured and NOT_AUGMENTED not in plan.epochs
+        left_to_device = plan.augmented and not self.coloured
         return Batch(
             images=images if self.packed else images.view(rows, side, side, 3),
             truths=truths,

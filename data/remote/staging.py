@@ -203,15 +203,11 @@ class Staging:
             self._turns[folder].give_back()
 
 
-def never() -> bool:
-    return False
-
-
-def wait_for(path: Path, stopping: Callable[[], bool] = never) -> bool:
+def wait_for(path: Path, stopping: Callable[[], bool] | None = None) -> bool:
     """Until the shard is there, or `stopping` (False then). ValueError: it will not come."""
     turn, began, alone_s = Turn(path.parent), time.time(), 0.0
     while not path.exists():
-        if stopping():
+        if stopping and stopping():
             return False
         failure = path.parent / FAILURE
         taken = turn.taken()
@@ -233,7 +229,7 @@ class Arrivals:
         self._index = index
         self._there: set[int] = set()
 
-    def wait_for(self, sample: int, stopping: Callable[[], bool] = never) -> bool:
+    def wait_for(self, sample: int, stopping: Callable[[], bool] | None = None) -> bool:
         """Until its shard is there (looked for once), or `stopping`."""
         shard = int(self._index.arrays["shards"][sample])
         if shard not in self._there:

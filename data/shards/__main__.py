@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.loading.loader import DataConfig
+from data.loading.config import DataConfig
 from data.shards.index import ShardIndex
 from data.shards.scan import index_shards
 from data.shards.verify import verify
@@ -24,7 +24,9 @@ from data.shards.write import SHARD_MB, write_shards
 from data.sources.coco import read_coco
 from data.sources.voc import read_voc
 from data.view.contact_sheet import read_data_config, sheet
-from data.view.statistics import measure, picture, read_anchors, table
+from data.view.statistics import measure, read_anchors
+from data.view.statistics_charts import picture
+from data.view.statistics_text import table
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

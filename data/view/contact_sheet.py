@@ -12,11 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from data.images.augment import place_boxes, whole_image
 from data.images.boxes import xyxy_from_cxcywh
-from data.loading.loader import DataConfig
+from data.images.geometry import place_boxes, whole_image
+from data.loading.config import DataConfig
 from data.loading.order import BatchPlan
-from data.loading.reader import NOT_AUGMENTED, BatchReader, Numbered
+from data.loading.reader import BatchReader, Numbered
 from data.loading.slots import Slots
 from data.randomness import random_bits
 from data.shards.index import ShardIndex
@@ -73,7 +73,7 @@ def sheet(index: ShardIndex, config: DataConfig, *, side: int, count: int, augme
 
 def _whole(reader: BatchReader, sample: int, side: int) -> Image:
     index, arrays, objects = reader.index, reader.index.arrays, reader.index.objects(sample)
-    image, _ = _read(reader, sample, NOT_AUGMENTED, side)
+    image, _ = _read(reader, sample, None, side)
     width, height = index.size_px(sample)
     boxes = place_boxes(arrays["boxes_xyxy_px"][objects], whole_image(width, height, side, reader.resize), side) * side
     marks = arrays["difficult"][objects], arrays["crowd"][objects]
@@ -89,8 +89,9 @@ def _augmented(reader: BatchReader, sample: int, epoch: int, side: int) -> Image
     return _captioned(draw_truths(image, boxes, labels, none, none, reader.index.classes), f"augmented, epoch {epoch}")
 
 
-def _read(reader: BatchReader, sample: int, epoch: int, side: int) -> tuple[Image, NDArray[np.float32]]:
-    reader[Numbered(0, BatchPlan(np.array([sample]), np.array([epoch]), side))]
+def _read(reader: BatchReader, sample: int, epoch: int | None, side: int) -> tuple[Image, NDArray[np.float32]]:
+    plan = BatchPlan(np.array([sample]), np.array([epoch or 0]), side, augmented=epoch is not None)
+    reader[Numbered(0, plan)]
     slot = reader.slots[0]
     return slot.pixels.reshape(side, side, 3), slot.truths[0]
 

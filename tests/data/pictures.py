@@ -8,9 +8,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from data.records import Annotations, Record
 from data.shards.header import parse_header, seal
+from data.shards.index import ShardIndex
+from data.shards.write import write_shards
+
+Objects = list[tuple[tuple[float, float, float, float], int, str]]  # box px, label, "", "difficult" or "crowd"
 
 
 def jpeg(seed: int = 0, *, width: int = 40, height: int = 30) -> bytes:
@@ -65,3 +70,36 @@ def change_header(folder: Path, **fields: object) -> None:
     """Another index.json, sealed as if it had been written so."""
     path = folder / "index.json"
     path.write_bytes(seal(parse_header(path.read_bytes(), path) | fields))
+
+
+def generator(seed: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(seed))
+
+
+def canvas_of(side: int) -> NDArray[np.uint8]:
+    return np.full((side, side, 3), 77, np.uint8)  # what was in the memory before
+
+
+def photograph(height: int = 120, width: int = 160, seed: int = 0) -> NDArray[np.uint8]:
+    """Smooth noise of all hues, with black, white and grey."""
+    small = generator(seed).integers(0, 256, (12, 16, 3), np.uint8)
+    small[0, :3] = [[0, 0, 0], [255, 255, 255], [128, 128, 128]]
+    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+def black_images(
+    folder: Path, images: list[tuple[int, int, Objects]], *, files: dict[int, bytes] | None = None
+) -> ShardIndex:
+    """A set of black images (width, height, objects); areas are half of the boxes'."""
+    records = []
+    (folder / "images").mkdir()
+    for number, (width, height, objects) in enumerate(images):
+        path = folder / "images" / f"image{number}.jpg"
+        data = (files or {}).get(number) or cv2.imencode(".jpg", np.zeros((height, width, 3), np.uint8))[1].tobytes()
+        path.write_bytes(data)
+        boxes = np.array([box for box, _, _ in objects], np.float64).reshape(-1, 4)
+        areas = (boxes[:, 2:] - boxes[:, :2]).prod(1) / 2
+        labels = np.array([label for _, label, _ in objects], np.int16)
+        marks = [np.array([mark == name for _, _, mark in objects], np.bool_) for name in ("difficult", "crowd")]
+        records.append(Record(path.stem, path.stem, path, width, height, boxes, areas, labels, *marks))
+    return write_shards(Annotations("black images", ("cat", "dog", "owl"), (1, 2, 3), records, {}), folder / "shards")

@@ -9,8 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from data.anchors import average_iou, cluster, main, shape_iou, sizes_cells
-from data.images.augment import place_boxes, whole_image
 from data.images.boxes import iou
+from data.images.geometry import place_boxes, whole_image
 from data.shards.index import ShardIndex
 from data.sources.voc import parse_annotation
 from data.view.statistics import read_anchors

@@ -20,8 +20,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from data.images.augment import AugmentConfig, Colour, distort_colour
+from data.images.augment import AugmentConfig
 from data.images.boxes import xyxy_from_cxcywh
+from data.images.colour import Colour, distort_colour
 from data.images.on_device import distort_colours, place_packed
 from data.loading.order import BatchPlan
 from data.loading.reader import BatchReader, Numbered

@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from data.loading.loader import DataConfig
+from data.loading.config import DataConfig
 from launch.environment import Environment
 from tests.conftest import Weights
 from train.config import Config, save

@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.images.augment import Placement, unplace_boxes, whole_image
 from data.images.boxes import clip
+from data.images.geometry import Placement, unplace_boxes, whole_image
 from data.loading.loader import Loader
-from data.remote.staging import never
 from data.shards.index import ShardIndex
 from launch.environment import Environment
 from launch.stop import Stop
@@ -133,7 +132,7 @@ class Evaluator:
         pictures: dict[int, NDArray[np.uint8]] = {}
         evaluated: list[int] = []
         largest_share = -(-index.num_samples // self.env.world_size)
-        batches = self.loader.evaluation_batches(config.side, config.batch, stop.waiting if stop else never)
+        batches = self.loader.evaluation_batches(config.side, config.batch, stop.waiting if stop else None)
         for _ in range(-(-largest_share // config.batch)):
             batch = next(batches, None)
             if stop and stop.agreed():  # of all processes: also one without a batch in this round takes part

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from data.images.augment import Placement, place_boxes
+from data.images.geometry import Placement, place_boxes
 from data.shards.index import ShardIndex
 from data.view.drawing import draw_boxes, draw_dashed, legend
 from train.detection.head import Found

@@ -1,153 +1,15 @@
-"""Geometry: boxes move with their pixels. Colour: against exact arithmetic. Everything a function of its generator."""
+"""What the policies draw: distributions, limits, and everything a function of the generator."""
 
-import colorsys
-
-import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data.images.augment import (
-    GREY,
-    AugmentConfig,
-    Colour,
-    Placement,
-    clip_boxes,
-    distort_colour,
-    letterbox,
-    place_boxes,
-    place_image,
-    random_colour,
-    random_placement,
-    stretch,
-    unplace_boxes,
-)
+from data.images.augment import AugmentConfig, random_colour, random_placement
+from data.images.colour import distort_colour
+from data.images.geometry import GREY, place_image
+from tests.data.pictures import canvas_of, generator, photograph
 
-BRIGHT, DARK = 255, 30  # the middle of the two is above the grey of the canvas
-UNCHANGED = AugmentConfig(hue=0, saturation=1, exposure=1)
 SIZES = [(500, 375), (375, 500), (480, 480), (301, 97)]
-
-
-def generator(seed: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(seed))
-
-
-def canvas_of(side: int) -> NDArray[np.uint8]:
-    return np.full((side, side, 3), 77, np.uint8)  # what was in the memory before
-
-
-def photograph(height: int = 120, width: int = 160, seed: int = 0) -> NDArray[np.uint8]:
-    """Smooth noise of all hues, with black, white and grey."""
-    small = generator(seed).integers(0, 256, (12, 16, 3), np.uint8)
-    small[0, :3] = [[0, 0, 0], [255, 255, 255], [128, 128, 128]]
-    return np.asarray(cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
-
-
-# ------------------------------------------------------------------------------------------------ without chance
-
-
-def test_letterbox_puts_the_whole_image_in_the_middle() -> None:
-    assert letterbox(500, 375, 416) == Placement((0, 0, 500, 375), (0, 52, 416, 364))
-    assert letterbox(375, 500, 416) == Placement((0, 0, 375, 500), (52, 0, 364, 416))
-    assert letterbox(100, 100, 64) == Placement((0, 0, 100, 100), (0, 0, 64, 64))
-    assert letterbox(4000, 2, 64) == Placement((0, 0, 4000, 2), (0, 31, 64, 32))  # at least one pixel
-
-
-def test_stretch_fills_the_canvas() -> None:
-    assert stretch(500, 375, 416) == Placement((0, 0, 500, 375), (0, 0, 416, 416))
-
-
-def test_around_a_letterboxed_image_the_canvas_is_grey() -> None:
-    canvas = canvas_of(64)
-    place_image(np.full((32, 64, 3), 250, np.uint8), letterbox(64, 32, 64), canvas)
-    assert (canvas[:16] == GREY).all() and (canvas[48:] == GREY).all() and (canvas[16:48] == 250).all()
-
-
-def test_an_image_of_the_canvas_size_is_copied() -> None:
-    image, canvas = photograph(64, 64), canvas_of(64)
-    place_image(image, stretch(64, 64, 64), canvas)
-    np.testing.assert_array_equal(canvas, image)
-    place_image(image, stretch(64, 64, 64)._replace(flip=True), canvas)
-    np.testing.assert_array_equal(canvas, image[:, ::-1])
-
-
-def test_a_box_over_the_whole_image_covers_the_whole_target() -> None:
-    whole = np.array([[0, 0, 500, 375]], np.float32)
-    np.testing.assert_allclose(place_boxes(whole, stretch(500, 375, 416), 416), [[0, 0, 1, 1]])
-    np.testing.assert_allclose(place_boxes(whole, letterbox(500, 375, 416), 416), [[0, 0.125, 1, 0.875]])
-
-
-def test_a_mirrored_box_keeps_its_corners_in_order() -> None:
-    box = np.array([[0, 0, 50, 100]], np.float32)
-    np.testing.assert_allclose(place_boxes(box, stretch(200, 200, 64)._replace(flip=True), 64), [[0.75, 0, 1, 0.5]])
-
-
-@pytest.mark.parametrize("policy", ["place", "crop"])
-@pytest.mark.parametrize(("width", "height"), SIZES)
-def test_taking_boxes_back_is_the_inverse_of_placing_them(policy: str, width: int, height: int) -> None:
-    config = AugmentConfig(policy=policy, flip=0, scale_min=0.25, scale_max=2)  # type: ignore[arg-type]
-    rng = generator(1)
-    boxes = (rng.random((20, 4)) * [width, height, width, height]).astype(np.float32)
-    placements = [random_placement(width, height, 416, config, generator(seed)) for seed in range(50)]
-    for placement in [letterbox(width, height, 416), stretch(width, height, 416), *placements]:
-        back = unplace_boxes(place_boxes(boxes, placement, 416).astype(np.float64), placement, 416)
-        np.testing.assert_allclose(back, boxes, atol=2e-3)
-
-
-def test_an_image_without_objects_stays_one() -> None:
-    none = np.empty((0, 4), np.float32)
-    placed = place_boxes(none, stretch(10, 10, 64)._replace(flip=True), 64)
-    assert placed.shape == (0, 4)
-    clipped, kept = clip_boxes(placed, 0.001)
-    assert clipped.shape == (0, 4) and kept.shape == (0,)
-
-
-def test_boxes_are_clipped_to_the_canvas_and_thin_ones_are_dropped() -> None:
-    boxes = np.array(
-        [[-0.5, 0.2, 0.5, 1.2], [1.1, 0, 1.5, 1], [0.2, 0.9995, 0.8, 1.4], [0.1, 0.1, 0.102, 0.2]], np.float32
-    )
-    clipped, kept = clip_boxes(boxes, 0.001)
-    np.testing.assert_allclose(clipped[0], [0, 0.2, 0.5, 1])
-    np.testing.assert_array_equal(kept, [True, False, False, True])
-    assert clipped.dtype == np.float32
-
-
-# --------------------------------------------------------------------------------- boxes move with their pixels
-
-
-@pytest.mark.parametrize("policy", ["place", "crop"])
-@pytest.mark.parametrize(("scale_min", "scale_max"), [(1, 1), (0.25, 2)])
-@pytest.mark.parametrize(("width", "height"), SIZES)
-def test_a_box_moves_with_its_pixels(policy: str, scale_min: float, scale_max: float, width: int, height: int) -> None:
-    """A bright rectangle is placed and found again by its pixels."""
-    config = AugmentConfig(policy=policy, scale_min=scale_min, scale_max=scale_max)  # type: ignore[arg-type]
-    side, flips, cut, compared = 320, 0, 0, 0
-    for seed in range(150):
-        rng = generator(seed)
-        x1, y1 = int(rng.integers(4, width * 0.7)), int(rng.integers(4, height * 0.7))
-        x2, y2 = int(rng.integers(x1 + 8, width - 3)), int(rng.integers(y1 + 8, height - 3))
-        image = np.full((height, width, 3), DARK, np.uint8)
-        image[y1:y2, x1:x2] = BRIGHT
-        placement = random_placement(width, height, side, config, rng)
-        canvas = canvas_of(side)
-        place_image(image, placement, canvas)
-        placed = place_boxes(np.array([[x1, y1, x2, y2]], np.float32), placement, side)
-        clipped, _ = clip_boxes(placed, config.min_size)
-        box = clipped[0] * side
-        found = canvas[..., 0] > (BRIGHT + DARK) / 2
-        columns, rows = np.flatnonzero(found.any(0)), np.flatnonzero(found.any(1))
-        if min(box[2] - box[0], box[3] - box[1]) < 2:  # outside, or too small to be surely there
-            assert min(len(columns), len(rows)) <= 4
-            continue
-        extents = (columns[0], rows[0], columns[-1] + 1, rows[-1] + 1)
-        np.testing.assert_allclose(box, extents, atol=1.5, err_msg=f"seed {seed}: {placement}")
-        compared += 1
-        flips += placement.flip
-        cut += not np.allclose(clipped, placed)
-    assert compared > 100
-    assert compared * 0.3 < flips < compared * 0.7
-    if policy == "crop" or scale_max > 1:
-        assert cut > 10
 
 
 # ------------------------------------------------------------------------------------------- what the policies draw
@@ -242,9 +104,6 @@ def test_an_image_of_one_pixel_can_be_placed() -> None:
             assert (canvas == 200).any() and set(np.unique(canvas)) <= {GREY, 200}
 
 
-# ----------------------------------------------------------------------------------------------------------- colour
-
-
 def colours(count: int, **options: float) -> NDArray[np.float64]:
     """[count, 3] draws of hue, saturation, exposure."""
     config = AugmentConfig(**options)  # type: ignore[arg-type]
@@ -266,55 +125,6 @@ def test_the_hue_moves_both_ways_by_at_most_its_limit() -> None:
     hues = colours(4000)[:, 0]
     assert -0.1 <= hues.min() < -0.099 and 0.099 < hues.max() <= 0.1
     assert np.mean(hues) == pytest.approx(0, abs=0.003)
-
-
-def exact(image: NDArray[np.uint8], colour: Colour) -> NDArray[np.float64]:
-    """In floating point, as darknet: HSV, shift and factors, back, then 0..1."""
-    pixels = [colorsys.rgb_to_hsv(*pixel) for pixel in (image.reshape(-1, 3) / 255).tolist()]
-    moved = [
-        np.clip(colorsys.hsv_to_rgb((h + colour.hue) % 1, s * colour.saturation, v * colour.exposure), 0, 1)
-        for h, s, v in pixels
-    ]
-    return np.array(moved).reshape(image.shape) * 255
-
-
-def test_colour_is_near_exact_arithmetic() -> None:
-    means, most = [], []
-    for seed in range(30):
-        image, colour = photograph(), random_colour(AugmentConfig(), generator(seed))
-        expected = exact(image, colour)
-        distort_colour(image, colour)
-        difference = np.abs(image - expected)
-        means.append(difference.mean())
-        most.append(difference.max())
-    assert np.mean(means) < 0.8
-    assert np.max(means) < 1
-    assert np.max(most) < 16  # hue has 256 steps, a pure colour changes by 6 levels in one
-
-
-def test_no_distortion_changes_nothing() -> None:
-    image = photograph()
-    canvas = image.copy()
-    distort_colour(canvas, random_colour(UNCHANGED, generator(0)))
-    np.testing.assert_array_equal(canvas, image)
-
-
-def test_the_hue_turns_by_what_was_asked() -> None:
-    hues = np.linspace(0, 1, 500, endpoint=False)
-    colour = np.array([[colorsys.hsv_to_rgb(hue, 0.8, 0.8) for hue in hues]])
-    for asked in (-0.1, -0.03, 0.0, 0.05):
-        canvas = np.rint(colour * 255).astype(np.uint8)
-        distort_colour(canvas, Colour(asked, 1, 1.0001))
-        after = np.array([colorsys.rgb_to_hsv(*pixel)[0] for pixel in canvas[0].tolist()])
-        turned = (after - hues - asked + 0.5) % 1 - 0.5
-        assert abs(turned.mean()) < 0.005 and np.abs(turned).max() < 0.01  # steps of 1/256
-
-
-def test_grey_stays_grey() -> None:
-    canvas = np.full((8, 8, 3), GREY, np.uint8)
-    for seed in range(20):
-        distort_colour(canvas, random_colour(AugmentConfig(exposure=1), generator(seed)))
-    assert (canvas == GREY).all()
 
 
 # ---------------------------------------------------------------------------------------------------------- mistakes

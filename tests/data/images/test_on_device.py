@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.images.augment import AugmentConfig, Colour, Placement, distort_colour, place_image, random_placement, stretch
+from data.images.augment import AugmentConfig, random_placement
+from data.images.colour import Colour, distort_colour
+from data.images.geometry import Placement, place_image, stretch
 from data.images.on_device import LAYOUT, distort_colours, layout_row, place_packed
 
 

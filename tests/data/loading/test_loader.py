@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from data.images.augment import AugmentConfig, letterbox, place_image, stretch
+from data.images.augment import AugmentConfig
 from data.images.decode import decode
+from data.images.geometry import letterbox, place_image, stretch
 from data.images.on_device import distort_colours, place_packed
 from data.loading.batch import Batch
-from data.loading.loader import DataConfig, Loader, most_pixels, open_shards
+from data.loading.config import DataConfig
+from data.loading.loader import Loader, most_pixels
 from data.loading.order import BatchPlan, Order, plan
 from data.loading.slots import Slots
 from data.shards.index import ShardIndex
@@ -409,32 +411,3 @@ def test_shards_without_any_readable_image_are_refused(spoilt: tuple[ShardIndex,
 def test_a_batch_that_the_processes_cannot_share_is_refused(index: ShardIndex) -> None:
     with pytest.raises(ValueError, match=r"data\.batch=8 over 3 processes leaves a remainder; use a multiple of 3"):
         loader_of(index, 0, 3)
-
-
-def test_classes_of_the_config_must_be_those_of_the_shards(shards: Path, index: ShardIndex) -> None:
-    folder = str(shards / "train")
-    assert open_shards(folder, None, None).digest == index.digest
-    assert open_shards(folder, list(index.classes), None).digest == index.digest
-    for classes in (["cat", "dog"], list(index.classes[::-1]), list(index.classes[:-1])):
-        with pytest.raises(ValueError, match=r"data\.classes .* make the shards with these --classes") as error:
-            open_shards(folder, classes, None)
-        assert ", ".join(classes) in str(error.value) and ", ".join(index.classes) in str(error.value)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"sides": []}, r"data\.sides=\[\]: expected multiples of 32 px"),
-        ({"sides": [416, 400]}, r"data\.sides=\[416, 400\]: expected multiples of 32 px"),
-        ({"sides": [0]}, r"data\.sides=\[0\]"),
-        ({"batch": 0}, r"data\.batch=0: expected at least 1"),
-        ({"batches_per_side": 0}, r"data\.batches_per_side=0: expected at least 1"),
-        ({"truth_slots": 0}, r"data\.truth_slots=0: expected at least 1"),
-        ({"window": 0}, r"data\.window=0: expected at least 1"),
-        ({"workers": -1}, r"data\.workers=-1: expected at least 0"),
-        ({"max_faults": -1}, r"data\.max_faults=-1: expected at least 0"),
-    ],
-)
-def test_impossible_settings_are_refused(options: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        config_of(**options)

@@ -9,19 +9,19 @@ import torch
 from data.images.augment import AugmentConfig
 from data.images.on_device import place_packed
 from data.loading.order import BatchPlan
-from data.loading.reader import NOT_AUGMENTED, BatchReader, Numbered
+from data.loading.reader import BatchReader, Numbered
 from data.loading.slots import Slot, Slots
 from data.shards.index import ShardIndex
 
 SIDE = 96
 
 
-def filled(index: ShardIndex, samples: list[int], epoch: int = 2, **options: Any) -> tuple[Slot, int]:
+def filled(index: ShardIndex, samples: list[int], *, augmented: bool = True, **options: Any) -> tuple[Slot, int]:
     largest = int((index.arrays["widths"] * index.arrays["heights"]).max())
     slots = Slots(2, len(samples), 12, len(samples) * max(largest, SIDE * SIDE) * 3)
     reader = BatchReader(index, slots, AugmentConfig(), seed=3, resize="letterbox", **options)
     numbers = np.array(samples, np.int64)
-    result = reader[Numbered(1, BatchPlan(numbers, np.full_like(numbers, epoch), SIDE))]
+    result = reader[Numbered(1, BatchPlan(numbers, np.full_like(numbers, 2), SIDE, augmented))]
     assert result.faults == []
     return slots[1], result.num_bytes
 
@@ -58,7 +58,7 @@ def test_colours_are_drawn_though_the_device_changes_them(index: ShardIndex) -> 
 
 
 def test_an_image_to_be_evaluated_has_no_truths_and_its_own_colours(index: ShardIndex) -> None:
-    slot, _ = filled(index, [5, 9], NOT_AUGMENTED)
+    slot, _ = filled(index, [5, 9], augmented=False)
     assert (slot.truths[..., 4] == -1).all()
     np.testing.assert_array_equal(slot.colours, [[0, 1, 1]] * 2)
 

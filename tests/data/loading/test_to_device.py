@@ -12,23 +12,24 @@ import torch
 import data.loading.loader
 import data.loading.to_device
 from data.loading.batch import Batch
-from data.loading.loader import DataConfig, Loader
+from data.loading.config import DataConfig
+from data.loading.loader import Loader
 from data.loading.order import BatchPlan
-from data.loading.reader import NOT_AUGMENTED, Filled
+from data.loading.reader import Filled
 from data.loading.slots import Slots
 from data.loading.to_device import Transfer
 from data.shards.index import ShardIndex
 
 
-def plan_of(epoch: int) -> BatchPlan:
-    return BatchPlan(np.array([4, 1]), np.full(2, epoch), 32)
+def plan_of(augmented: bool = True) -> BatchPlan:
+    return BatchPlan(np.array([4, 1]), np.zeros(2, np.int64), 32, augmented)
 
 
 def test_a_batch_is_a_copy_of_what_is_filled() -> None:
     slots = Slots(2, batch=3, truth_slots=2, pixel_bytes=3 * 32 * 32 * 3)
     slots[1].pixels[:] = 7
     transfer = Transfer(torch.device("cpu"), slots, packed=False, coloured=True)
-    batch = transfer(1, plan_of(0), Filled(2 * 32 * 32 * 3, ["a fault"]))
+    batch = transfer(1, plan_of(), Filled(2 * 32 * 32 * 3, ["a fault"]))
     slots[1].pixels[:] = 8
     assert batch.images.shape == (2, 32, 32, 3) and (batch.images == 7).all()
     assert batch.truths.shape == (2, 2, 5) and batch.samples.tolist() == [4, 1] and batch.side == 32
@@ -39,10 +40,10 @@ def test_what_is_left_to_the_device_comes_along() -> None:
     slots = Slots(1, batch=2, truth_slots=2, pixel_bytes=1000)
     slots[0].colours[:] = 0.5
     transfer = Transfer(torch.device("cpu"), slots, packed=True, coloured=False)
-    batch = transfer(0, plan_of(0), Filled(600, []))
+    batch = transfer(0, plan_of(), Filled(600, []))
     assert batch.images.shape == (600,) and batch.layout is not None and batch.layout.shape == (2, 12)
     assert batch.colours is not None and (batch.colours == 0.5).all()
-    assert transfer(0, plan_of(NOT_AUGMENTED), Filled(600, [])).colours is None
+    assert transfer(0, plan_of(augmented=False), Filled(600, [])).colours is None
 
 
 # -------------------------------------------------------------------------------------------------- the order of things
@@ -132,7 +133,7 @@ def test_a_copy_goes_beside_the_process() -> None:
     transfer = Transfer(torch.device("cuda", 0), slots, packed=False, coloured=True)
     with torch.cuda.stream(transfer._stream):
         torch.cuda._sleep(1_000_000_000)
-    batch = transfer(0, plan_of(0)._replace(side=416), Filled(2 * 416 * 416 * 3, []))
+    batch = transfer(0, plan_of()._replace(side=416), Filled(2 * 416 * 416 * 3, []))
     assert not transfer._under_way[-1].query()
     assert (batch.images == 7).all()
     transfer.close()

@@ -12,7 +12,8 @@ FAILING_RUN = """
 import sys
 from pathlib import Path
 import torch
-from data.loading.loader import DataConfig, Loader
+from data.loading.config import DataConfig
+from data.loading.loader import Loader
 from data.shards.index import ShardIndex
 
 if __name__ == "__main__":
@@ -49,7 +50,8 @@ import os, signal, sys
 from multiprocessing import forkserver
 from pathlib import Path
 import torch
-from data.loading.loader import DataConfig, Loader
+from data.loading.config import DataConfig
+from data.loading.loader import Loader
 from data.shards.index import ShardIndex
 
 if __name__ == "__main__":

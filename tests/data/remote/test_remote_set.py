@@ -15,7 +15,9 @@ import torch
 import data.remote.fetch
 import data.remote.staging
 from data.files import sha256
-from data.loading.loader import DataConfig, Loader, open_shards, staged
+from data.loading.config import DataConfig
+from data.loading.loader import Loader
+from data.loading.opening import open_shards, staged
 from data.remote.__main__ import main
 from data.remote.remote_set import open_remote
 from data.remote.staging import wait_for

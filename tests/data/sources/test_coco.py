@@ -12,7 +12,8 @@ import torch
 from pycocotools.coco import COCO
 
 from data.images.augment import AugmentConfig
-from data.loading.loader import DataConfig, Loader
+from data.loading.config import DataConfig
+from data.loading.loader import Loader
 from data.records import Record
 from data.shards.__main__ import main
 from data.shards.index import ShardIndex

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from data.images.augment import AugmentConfig
-from data.loading.loader import DataConfig
+from data.loading.config import DataConfig
 from data.loading.order import BatchPlan
 from data.loading.reader import BatchReader, Numbered
 from data.loading.slots import Slots

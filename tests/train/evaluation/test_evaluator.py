@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 import torch
 
-from data.images.augment import letterbox, stretch
-from data.loading.loader import DataConfig, Loader
+from data.images.geometry import letterbox, stretch
+from data.loading.config import DataConfig
+from data.loading.loader import Loader
 from data.shards.index import ShardIndex
 from data.shards.write import write_shards
 from data.sources.voc import read_voc
@@ -31,7 +32,8 @@ import hashlib, json, sys
 from pathlib import Path
 import numpy as np
 import torch
-from data.loading.loader import DataConfig, Loader
+from data.loading.config import DataConfig
+from data.loading.loader import Loader
 from data.shards.index import ShardIndex
 from launch.environment import connect, leave
 from train.evaluation.evaluator import EvaluateConfig, Evaluator

@@ -1,6 +1,6 @@
 import numpy as np
 
-from data.images.augment import whole_image
+from data.images.geometry import whole_image
 from data.shards.index import ShardIndex
 from train.detection.head import Found
 from train.evaluation.pictures import LEAST_SIDE_PX, draw_validation

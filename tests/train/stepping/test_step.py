@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from data.images.augment import Colour, stretch
+from data.images.colour import Colour
+from data.images.geometry import stretch
 from data.images.on_device import distort_colours, layout_row
 from data.loading.batch import Batch
 from launch.environment import Environment

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from data.loading.batch import Batch
-from data.loading.loader import DataConfig, Loader
+from data.loading.config import DataConfig
+from data.loading.loader import Loader
 from data.shards.index import ShardIndex
 from launch.environment import Environment
 from launch.stop import Stop

@@ -1,0 +1,34 @@
+"""The section `data` of a run's config."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from data.images.augment import AugmentConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    train: str  #: folder of shards; elsewhere: http(s)://HOST/SET, s3://BUCKET/SET or pipe:COMMAND {}
+    val: str
+    staging: str | None = None  #: folder on a disk of each machine, where shards from elsewhere are brought to
+    classes: list[str] | None = None  #: what the shards must hold; None: whatever they hold
+    batch: int = 64  #: images of one step, over all processes
+    sides: list[int] = field(default_factory=lambda: list(range(320, 609, 32)))  #: px, multiples of 32
+    batches_per_side: int = 10  #: darknet draws a new side every 10 batches
+    truth_slots: int = 50  #: most objects of one image that are trained on (darknet: 30)
+    window: int = 8  #: shards that are mixed with each other
+    workers: int = 4  #: loader processes of each rank; 0: in the training process
+    geometry: Literal["workers", "device"] = "workers"  #: where images are cropped and resized (docs/data.md)
+    colour: Literal["auto", "workers", "device"] = "auto"  #: where colours change; auto: on CUDA the device
+    decoded_cache: str | None = None  #: folder in memory, such as /dev/shm/voc, where decoded images are kept
+    max_faults: int = 20  #: unreadable images a rank replaces before it gives up
+    resize: Literal["letterbox", "stretch"] = "letterbox"  #: how evaluation makes images square
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+
+    def __post_init__(self) -> None:
+        if not self.sides or any(side % 32 or side < 32 for side in self.sides):
+            raise ValueError(f"data.sides={self.sides}: expected multiples of 32 px, the stride of the network")
+        for name in ("batch", "batches_per_side", "truth_slots", "window", "workers", "max_faults"):
+            least = 0 if name in ("workers", "max_faults") else 1
+            if getattr(self, name) < least:
+                raise ValueError(f"data.{name}={getattr(self, name)}: expected at least {least}")

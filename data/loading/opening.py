@@ -1,0 +1,31 @@
+"""Sets of shards from where the config says they are: an index at once, and what brings their shards."""
+
+from pathlib import Path
+
+from data.loading.loader import Loader
+from data.remote.fetch import is_remote
+from data.remote.remote_set import open_remote
+from data.remote.staging import Staging, Wanted
+from data.shards.index import ShardIndex
+
+
+def open_shards(address: str, classes: list[str] | None, staging: str | None) -> ShardIndex:
+    index = open_remote(address, staging) if is_remote(address) else ShardIndex.load(Path(address))
+    if classes is not None and tuple(classes) != index.classes:
+        raise ValueError(
+            f"the shards at {address} hold the classes {', '.join(index.classes)}; expected {', '.join(classes)}, as "
+            "data.classes or the training shards say: correct the config, or make the shards with these --classes"
+        )
+    return index
+
+
+def staged(train: Loader, val: Loader, start: int) -> Staging:
+    """Brings shards from elsewhere, in the order in which training from this position needs them."""
+    now, after = train.order.shards_from(start)
+    return Staging(
+        [
+            Wanted(train.config.train, train.index, now),
+            Wanted(val.config.val, val.index, range(len(val.index.shards))),
+            Wanted(train.config.train, train.index, after),
+        ]
+    )

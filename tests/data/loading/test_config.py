@@ -1,0 +1,26 @@
+"""The section `data`: what cannot be meant is refused by name."""
+
+from typing import Any
+
+import pytest
+
+from data.loading.config import DataConfig
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sides": []}, r"data\.sides=\[\]: expected multiples of 32 px"),
+        ({"sides": [416, 400]}, r"data\.sides=\[416, 400\]: expected multiples of 32 px"),
+        ({"sides": [0]}, r"data\.sides=\[0\]"),
+        ({"batch": 0}, r"data\.batch=0: expected at least 1"),
+        ({"batches_per_side": 0}, r"data\.batches_per_side=0: expected at least 1"),
+        ({"truth_slots": 0}, r"data\.truth_slots=0: expected at least 1"),
+        ({"window": 0}, r"data\.window=0: expected at least 1"),
+        ({"workers": -1}, r"data\.workers=-1: expected at least 0"),
+        ({"max_faults": -1}, r"data\.max_faults=-1: expected at least 0"),
+    ],
+)
+def test_impossible_settings_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DataConfig(train="", val="", **options)
