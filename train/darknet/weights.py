@@ -35,19 +35,11 @@ def load_weights(model: YOLOv2, path: Path, *, partial: bool = False) -> Header:
 
     ValueError with both counts for a file that does not fit; the model is then untouched.
     """
-    data = path.read_bytes()
-    if len(data) < 16:
-        raise ValueError(f"{path}: {len(data)} bytes are too few for the header of a .weights file")
-    header = Header(*struct.unpack("<iiii", data[:16]))
-    size = 16
-    if header.wide:
-        size = 20
-        header = header._replace(seen=struct.unpack("<q", data[12:20])[0] if len(data) >= 20 else 0)
-    numbers = np.frombuffer(data, "<f4", offset=size, count=(len(data) - size) // 4)
-    groups = _convolutions(model)
+    header, numbers = read_numbers(path)
+    groups = in_order(model)
     ends = np.cumsum([sum(tensor.numel() for tensor in group) for group in groups])
     fitting = np.flatnonzero(ends == len(numbers))
-    if (len(data) - size) % 4 or not len(fitting) or (not partial and fitting[0] != len(groups) - 1):
+    if not len(fitting) or (not partial and fitting[0] != len(groups) - 1):
         raise ValueError(
             f"{path} holds {len(numbers)} numbers, this network of {len(groups)} convolutions takes {ends[-1]}"
             + (f", its first ones {', '.join(map(str, ends[:-1]))}" if partial else "")
@@ -56,10 +48,26 @@ def load_weights(model: YOLOv2, path: Path, *, partial: bool = False) -> Header:
     at = 0
     with torch.no_grad():
         for tensor in (tensor for group in groups[: fitting[0] + 1] for tensor in group):
-            values = torch.from_numpy(numbers[at : at + tensor.numel()].astype(np.float32))
-            tensor.copy_(values.view(tensor.shape))
+            tensor.copy_(torch.from_numpy(numbers[at : at + tensor.numel()]).view(tensor.shape))
             at += tensor.numel()
     return header
+
+
+def read_numbers(path: Path) -> tuple[Header, NDArray[np.float32]]:
+    """A file taken apart. ValueError: it is too short for a header, or ends inside a number."""
+    data = path.read_bytes()
+    if len(data) < 16:
+        raise ValueError(f"{path}: {len(data)} bytes are too few for the header of a .weights file")
+    header = Header(*struct.unpack("<iiii", data[:16]))
+    size = 16
+    if header.wide:
+        size = 20
+        header = header._replace(seen=struct.unpack("<q", data[12:20])[0] if len(data) >= 20 else 0)
+    if (len(data) - size) % 4:
+        raise ValueError(
+            f"{path}: expected whole float32 numbers after a header of {size} bytes, found {len(data)} bytes"
+        )
+    return header, np.frombuffer(data, "<f4", offset=min(size, len(data))).astype(np.float32)
 
 
 def save_weights(
@@ -69,13 +77,13 @@ def save_weights(
     header = struct.pack("<iiiq", 0, 2, 0, seen) if wide else struct.pack("<iiii", 0, 1, 0, seen)
     parts: list[NDArray[np.float32]] = [
         tensor.detach().cpu().contiguous().numpy().astype("<f4").ravel()
-        for group in _convolutions(model)[:convolutions]
+        for group in in_order(model)[:convolutions]
         for tensor in group
     ]
     path.write_bytes(header + b"".join(part.tobytes() for part in parts))
 
 
-def _convolutions(model: YOLOv2) -> list[list[torch.Tensor]]:
+def in_order(model: YOLOv2) -> list[list[torch.Tensor]]:
     """The tensors of each convolution in darknet's order: modules are created in the order of the cfg."""
     groups: list[list[torch.Tensor]] = []
     for module in model.modules():

@@ -1,0 +1,80 @@
+"""Whatever wrote a file, its tensors come out; what is no file of tensors is refused in one line, and runs nothing."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from tests.conftest import Weights
+from train.darknet.weights import save_weights
+from train.model import YOLOv2
+from train.weights.saved import is_darknets, read_saved
+
+
+def tiny() -> YOLOv2:
+    return YOLOv2(2, 2, variant="tiny-voc", width=1 / 16)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("nest", [lambda s: s, lambda s: {"epoch": 3, "state_dict": s, "optimizer": {"state": {}}}])
+def test_a_state_dict_wherever_it_lies_in_the_file(tmp_path: Path, legacy: bool, nest: Callable[[Any], Any]) -> None:
+    state = tiny().state_dict()
+    torch.save(nest(state), tmp_path / "net.pth", _use_new_zipfile_serialization=not legacy)
+    saved = read_saved(tmp_path / "net.pth")
+    assert not saved.network and not is_darknets(tmp_path / "net.pth")
+    torch.testing.assert_close(dict(saved.tensors), dict(state))
+
+
+def test_a_checkpoint_gives_its_averaged_weights_and_its_network(tmp_path: Path) -> None:
+    model, averaged = tiny(), tiny()
+    step = {**Weights(model).state_dict(), "ema": averaged.state_dict()}
+    torch.save({"step": step, "network": {"classes": ["a", "b"]}}, tmp_path / "run.pt")
+    saved = read_saved(tmp_path / "run.pt")
+    assert saved.network == {"classes": ["a", "b"]}
+    torch.testing.assert_close(dict(saved.tensors), dict(averaged.state_dict()))
+
+
+def test_safetensors_come_in_the_order_of_their_numbers_and_as_float32(tmp_path: Path) -> None:
+    tensors = {f"layer{number}.weight": torch.full((2,), number).half() for number in (10, 9, 1)}
+    safetensors.torch.save_file(tensors, tmp_path / "net", metadata={"network": '{"classes": ["a"]}'})
+    saved = read_saved(tmp_path / "net")
+    assert list(saved.tensors) == ["layer1.weight", "layer9.weight", "layer10.weight"]
+    assert all(tensor.dtype == torch.float32 for tensor in saved.tensors.values()) and saved.network["classes"] == ["a"]
+
+
+def test_darknets_files_are_known_by_their_header(tmp_path: Path) -> None:
+    for wide in (False, True):
+        save_weights(tiny(), tmp_path / "darknet19_448.conv.23", wide=wide)
+        assert is_darknets(tmp_path / "darknet19_448.conv.23")
+    (tmp_path / "short").write_bytes(b"\0" * 8)
+    assert not is_darknets(tmp_path / "short")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"<!DOCTYPE html><html>", "found a file that begins with b'<!DOCTYPE'"),
+        (b"", "found a file that begins with b''"),
+        (b"PK\x03\x04 cut short", "found a damaged file"),
+        (b"\x05\0\0\0\0\0\0\0{nons and more", "expected .safetensors, found a damaged file"),
+    ],
+)
+def test_what_is_no_file_of_weights_is_named(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "net").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        read_saved(tmp_path / "net")
+
+
+def test_a_pickled_model_is_refused_without_running_it(tmp_path: Path) -> None:
+    torch.save(nn.Conv2d(3, 4, 3), tmp_path / "model.pt")
+    with pytest.raises(
+        ValueError, match=r"found Python objects, which could run code; .* torch.save\(model.state_dict"
+    ):
+        read_saved(tmp_path / "model.pt")
+    torch.save({"epoch": 3}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="expected a PyTorch state dict, found no named tensors"):
+        read_saved(tmp_path / "model.pt")

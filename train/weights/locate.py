@@ -1,0 +1,80 @@
+"""Where weights lie: a run folder, a file, or an address whose file is fetched once into a cache of this machine.
+
+runs/voc    runs/voc/checkpoints/best-...pt    yolov2.weights    https://HOST/net.safetensors#sha256=3F9A...
+"""
+
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.request import url2pathname
+
+import torch
+
+from data.files import sha256
+from data.remote.fetch import check_address, fetch, is_remote
+from data.remote.staging import Turn, never
+from train.run.checkpoint import best
+
+DIGEST = "#sha256="
+POLL_S = 0.2
+
+
+def local_file(source: str, cache: Path | None = None, stopping: Callable[[], bool] = never) -> Path:
+    """The file on this machine. ValueError: it is not there, cannot be fetched, or has another digest than asked for.
+
+    cache: default: where torch.hub keeps what it downloads. A second process that asks for the same address waits until
+    the first has it. `stopping` ends that wait with a ValueError.
+    """
+    where, _, digest = source.partition(DIGEST)
+    digest = digest.lower()
+    if digest and (len(digest) != 64 or not set(digest) <= set("0123456789abcdef")):
+        raise ValueError(f"weights={shown(source)}: expected 64 hexadecimal digits after {DIGEST}, found {digest!r}")
+    if is_remote(where) and urlsplit(where).scheme != "file":
+        return _cached(where, digest, cache or Path(torch.hub.get_dir()) / "checkpoints", stopping)
+    path = Path(url2pathname(urlsplit(where).path)) if where.startswith("file://") else Path(where)
+    if path.is_dir():
+        found = best(path / "checkpoints")
+        if found is None:
+            raise ValueError(f"weights={where}: expected a run folder with a checkpoint or a file, found neither")
+        path = found
+    if not path.is_file():
+        raise ValueError(f"weights={where}: no such file; expected a file, a run folder or an address")
+    if digest and sha256(path) != digest:
+        raise ValueError(f"{path}: expected bytes of SHA-256 {digest}, found {sha256(path)}")
+    return path
+
+
+def shown(source: str) -> str:
+    """The source without the query of an address, which may hold a signature or a token."""
+    return source.partition("?")[0] if is_remote(source) else source
+
+
+def _cached(address: str, digest: str, cache: Path, stopping: Callable[[], bool]) -> Path:
+    if address.startswith("pipe:"):
+        raise ValueError("weights=pipe:...: expected http(s)://, s3:// or file://; run the command yourself first")
+    check_address(address)
+    parts = urlsplit(address)
+    folder, _, name = parts.path.rpartition("/")
+    if not name:
+        raise ValueError(f"weights={shown(address)}: expected the address of a file, found that of a folder")
+    key = digest or hashlib.sha256(shown(address).encode()).hexdigest()
+    path = cache / f"{key[:16]}-{unquote(name)}"
+    cache.mkdir(parents=True, exist_ok=True)
+    turn = Turn(cache)
+    while not turn.take():
+        if stopping():
+            raise ValueError(f"weights={shown(address)}: stopped while another process fetched it")
+        time.sleep(POLL_S)
+    try:
+        if not path.is_file():
+            fetch(urlunsplit(parts._replace(path=folder)), unquote(name), path)
+        if digest and (found := sha256(path)) != digest:
+            path.unlink()
+            raise ValueError(
+                f"{shown(address)}: expected bytes of SHA-256 {digest}, found {found}; correct {DIGEST} or the address"
+            )
+    finally:
+        turn.give_back()
+    return path

@@ -1,0 +1,100 @@
+"""What a file of weights holds, whoever wrote it: a checkpoint of this program, safetensors, a PyTorch state dict.
+
+darknet's .weights have neither names nor shapes and are read by `train.darknet.weights`.
+"""
+
+import json
+import pickle
+import re
+import struct
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from train.stepping.step import evaluated_weights
+
+TORCH_ZIP, TORCH_PICKLE = b"PK\x03\x04", b"\x80"
+
+
+class Saved(NamedTuple):
+    tensors: Mapping[str, torch.Tensor]  #: float32, in the file's order
+    network: Mapping[str, Any]  #: `Config.network` of a file of this program, else empty
+
+
+def is_darknets(path: Path) -> bool:
+    """By its first bytes: int32 major, minor, revision. Suffixes of prefixes are many (darknet19_448.conv.23)."""
+    with path.open("rb") as file:
+        head = file.read(12)
+    if len(head) < 12 or head.startswith((TORCH_ZIP, TORCH_PICKLE)):
+        return False
+    major, minor, revision = struct.unpack("<iii", head)
+    return major in (0, 1) and 0 <= minor < 100 and 0 <= revision < 100
+
+
+def read_saved(path: Path) -> Saved:
+    """ValueError for a file of another kind. Nothing in a file is ever run."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head.startswith((TORCH_ZIP, TORCH_PICKLE)):
+        return _from_torch(path)
+    if head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
+        return _from_safetensors(path)
+    raise ValueError(
+        f"{path}: expected a checkpoint, .safetensors, a PyTorch state dict or darknet's .weights, found a file that "
+        f"begins with {head!r}"
+    )
+
+
+def _from_torch(path: Path) -> Saved:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"{path}: expected tensors alone, found Python objects, which could run code; where it was made, save "
+            "torch.save(model.state_dict(), FILE)"
+        ) from None
+    except Exception as error:  # torch raises half a dozen unrelated types for files that are damaged
+        reason = str(error).strip().partition("\n")[0]
+        raise ValueError(f"{path}: expected a PyTorch state dict, found a damaged file ({reason})") from None
+    if isinstance(loaded, dict) and {"step", "network"} <= loaded.keys():
+        return Saved(_as_float(evaluated_weights(loaded["step"])), loaded["network"])
+    found = max(_state_dicts(loaded), key=len, default=None)
+    if found is None:
+        raise ValueError(f"{path}: expected a PyTorch state dict, found no named tensors")
+    return Saved(_as_float(found), {})
+
+
+def _state_dicts(loaded: Any) -> Iterator[Mapping[str, torch.Tensor]]:
+    """Every mapping from names to tensors, however deep: people save theirs beside an optimizer's, an epoch ..."""
+    if not isinstance(loaded, Mapping):
+        return
+    named = {name: value for name, value in loaded.items() if isinstance(name, str) and torch.is_tensor(value)}
+    if named:
+        yield named
+    for value in loaded.values():
+        yield from _state_dicts(value)
+
+
+def _from_safetensors(path: Path) -> Saved:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError:
+        raise ValueError(f"{path}: .safetensors needs another package: pip install safetensors") from None
+    try:
+        with safe_open(path, framework="pt") as file:
+            network = json.loads((file.metadata() or {}).get("network", "{}"))
+            tensors = {name: file.get_tensor(name) for name in sorted(file.keys(), key=_by_numbers)}
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected .safetensors, found a damaged file ({error})") from None
+    return Saved(_as_float(tensors), network)
+
+
+def _by_numbers(name: str) -> list[tuple[int, str]]:
+    """layer9 before layer10: safetensors keeps no order of its own."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", name)]
+
+
+def _as_float(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}

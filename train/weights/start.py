@@ -1,0 +1,38 @@
+"""First weights of a run: the same bytes on every process, and a word on what was taken of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from data.files import sha256
+from launch.environment import Environment
+from train.model import YOLOv2
+from train.weights.locate import local_file, shown
+from train.weights.transfer import transfer
+
+
+def start_from(
+    source: str,
+    model: YOLOv2,
+    network: Mapping[str, Any],
+    checkpoints: Path,
+    env: Environment,
+    cache: Path | None = None,
+) -> None:
+    """Fills the model from `weights=`, whatever that is; nothing happens where the run has checkpoints of its own.
+
+    Every process reads its own copy. ValueError where one has other bytes than rank 0.
+    """
+    if env.first(lambda: any(checkpoints.glob("*.pt"))):
+        return
+    expected = env.first(lambda: sha256(local_file(source, cache)))
+    path = local_file(source, cache)
+    if sha256(path) != expected:
+        raise ValueError(
+            f"{path}: expected the bytes that rank 0 read, SHA-256 {expected[:16]}..., found others; copy the same "
+            "file to every node, or give its digest: weights=FILE#sha256=..."
+        )
+    taken = transfer(path, model, network)
+    env.say(f"weights: {shown(source)}: {taken.summary[0]} (SHA-256 {expected[:16]}...)")
+    for line in taken.summary[1:]:
+        env.say(f"weights: {line}")

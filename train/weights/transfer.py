@@ -1,0 +1,184 @@
+"""Saved tensors into a network: by name, in darknet's order, or by order and shape where the names are others.
+
+The unit is a convolution with its batch norm, taken whole or not at all. What is not taken keeps its first values.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from train.darknet.weights import in_order, read_numbers
+from train.model import YOLOv2
+from train.weights.foreign import Parts, ordered_convolutions
+from train.weights.saved import Saved, is_darknets, read_saved
+
+LEAVES = {
+    "kernel": "conv.weight",
+    "scale": "norm.weight",
+    "shift": "norm.bias",
+    "mean": "norm.running_mean",
+    "variance": "norm.running_var",
+}
+CLASSIFIER = "a classifier's last layer"
+
+
+class Taken(NamedTuple):
+    how: str  #: "by name" ...
+    taken: list[str]  #: names of convolutions here
+    new: list[str]
+    notes: list[str]  #: what was taken in part, and what of the file was left
+
+    @property
+    def summary(self) -> list[str]:
+        """One line on what was taken, one on what is new."""
+        lines = [f"{len(self.taken)} of {len(self.taken) + len(self.new)} convolutions, {self.how}"]
+        if self.new or self.notes:
+            lines.append("; ".join([f"new: {', '.join(self.new)}"] * bool(self.new) + self.notes))
+        return lines
+
+
+def transfer(path: Path, model: YOLOv2, network: Mapping[str, Any]) -> Taken:
+    """Fills what fits. ValueError, and nothing is changed, where no convolution of the backbone does.
+
+    network: `Config.network` of the model, whose classes and anchors say which rows of the output mean the same.
+    """
+    here = parts_of(model)
+    if is_darknets(path):
+        found = _in_darknets_order(path, model)
+    else:
+        saved = read_saved(path)
+        found = _by_name(saved, here, network) if _ours(saved, here) else _by_shape(path, saved, here)
+    if not any(name.startswith("backbone.") for name in found.taken):
+        raise ValueError(
+            f"{path}: expected weights of this backbone, which begins with a kernel of {_shape(here, 0)}, found none "
+            f"that fit; {'; '.join(found.notes) or 'compare model.variant, model.width and model.layers'}"
+        )
+    return found
+
+
+def parts_of(model: YOLOv2) -> dict[str, Parts]:
+    """By the name of each convolution, in darknet's order."""
+    found: dict[str, Parts] = {}
+    for name, module in model.named_modules():
+        if isinstance(getattr(module, "conv", None), nn.Conv2d):
+            found[name] = {part: _get(module, leaf) for part, leaf in LEAVES.items()}
+        elif isinstance(module, nn.Conv2d) and module.bias is not None:
+            found[name] = {"kernel": module.weight, "bias": module.bias}
+    return found
+
+
+def _get(module: nn.Module, leaf: str) -> torch.Tensor:
+    tensor = module.get_submodule(leaf.partition(".")[0])
+    value: torch.Tensor = getattr(tensor, leaf.partition(".")[2])
+    return value
+
+
+def _shape(parts: Mapping[str, Parts], number: int) -> str:
+    return "x".join(map(str, list(parts.values())[number]["kernel"].shape))
+
+
+def _ours(saved: Saved, here: Mapping[str, Parts]) -> bool:
+    return bool(saved.network) or any(f"{name}.conv.weight" in saved.tensors for name in here)
+
+
+def _fits(there: Mapping[str, torch.Tensor], here: Parts) -> bool:
+    return there.keys() == here.keys() and all(there[part].shape == here[part].shape for part in here)
+
+
+@torch.no_grad()
+def _fill(here: Parts, there: Mapping[str, torch.Tensor]) -> None:
+    for part, tensor in here.items():
+        tensor.copy_(there[part])
+
+
+def _by_name(saved: Saved, here: Mapping[str, Parts], network: Mapping[str, Any]) -> Taken:
+    taken: list[str] = []
+    notes: list[str] = []
+    for name, parts in here.items():
+        leaves = LEAVES if "scale" in parts else {"kernel": "weight", "bias": "bias"}
+        there = {
+            part: saved.tensors[f"{name}.{leaf}"] for part, leaf in leaves.items() if f"{name}.{leaf}" in saved.tensors
+        }
+        if name == "output" and saved.network and _meanings(saved.network) != _meanings(network):
+            notes += _fill_rows(parts, there, saved.network, network)
+        elif _fits(there, parts):
+            _fill(parts, there)
+            taken.append(name)
+    return Taken("by name", taken, [name for name in here if name not in taken], notes)
+
+
+def _meanings(network: Mapping[str, Any]) -> tuple[list[float], list[str]]:
+    return list(network["anchors"]), list(network["classes"])
+
+
+@torch.no_grad()
+def _fill_rows(here: Parts, there: Parts, saved: Mapping[str, Any], network: Mapping[str, Any]) -> list[str]:
+    """The rows of the output that mean the same: box and objectness where anchors are equal, and shared classes."""
+    (anchors, classes), (_, wanted) = _meanings(saved), _meanings(network)
+    if anchors != list(network["anchors"]):
+        return ["other anchors"]
+    if there.keys() != here.keys() or there["kernel"].shape[1] != here["kernel"].shape[1]:
+        return []
+    shared = [each for each in wanted if each in classes]
+    rows_here = [*range(5), *(5 + wanted.index(each) for each in shared)]
+    rows_there = [*range(5), *(5 + classes.index(each) for each in shared)]
+    anchors_num = len(anchors) // 2
+    for part, tensor in here.items():
+        by_anchor = there[part].view(anchors_num, 5 + len(classes), *there[part].shape[1:])
+        tensor.view(anchors_num, 5 + len(wanted), *tensor.shape[1:])[:, rows_here] = by_anchor[:, rows_there]
+    return [f"of the output box, objectness and {len(shared)} of {len(wanted)} classes were taken"]
+
+
+def _in_darknets_order(path: Path, model: YOLOv2) -> Taken:
+    """A whole file, a prefix that ends with a convolution, or one whose last layer has another number of filters."""
+    _, numbers = read_numbers(path)
+    groups, names = in_order(model), list(parts_of(model))
+    sizes = [sum(tensor.numel() for tensor in group) for group in groups]
+    ends = [sum(sizes[: count + 1]) for count in range(len(sizes))]
+    if len(numbers) in ends:
+        count, notes = ends.index(len(numbers)) + 1, list[str]()
+    else:
+        count, notes = _with_another_end(len(numbers), ends, names, groups)
+    at = 0
+    with torch.no_grad():
+        for tensor in (tensor for group in groups[:count] for tensor in group):
+            tensor.copy_(torch.from_numpy(numbers[at : at + tensor.numel()]).view(tensor.shape))
+            at += tensor.numel()
+    return Taken("in darknet's order", names[:count], names[count:], notes)
+
+
+def _with_another_end(
+    size: int, ends: Sequence[int], names: Sequence[str], groups: Sequence[Sequence[torch.Tensor]]
+) -> tuple[int, list[str]]:
+    """How many convolutions come before a last 1x1 one without batch norm: of a classifier, or of other classes."""
+    backbone = sum(name.startswith("backbone.") for name in names)
+    for count, what in ((len(names) - 1, "an output"), (backbone, CLASSIFIER)):
+        channels = groups[count - 1][-1].shape[0] if count == backbone else groups[count][-1].shape[1]
+        rest = size - ends[count - 1]
+        if rest > 0 and rest % (channels + 1) == 0:
+            return count, [f"the file ends with {what} of {rest // (channels + 1)} filters"]
+    listed = ", ".join(f"{end:,}" for end in ends)
+    return 0, [
+        f"the file holds {size:,} numbers, the first convolutions of this network {listed}: it was trained with "
+        "another cfg; check variant, width, classes and anchors"
+    ]
+
+
+def _by_shape(path: Path, saved: Saved, here: Mapping[str, Parts]) -> Taken:
+    """Convolution by convolution up to the first that does not fit: from there on the networks differ."""
+    there = ordered_convolutions(saved.tensors)
+    if not there:
+        raise ValueError(f"{path}: expected convolutions (NAME.weight of four dimensions), found none")
+    taken = []
+    for (name, parts), found in zip(here.items(), there, strict=False):
+        if not _fits(found, parts):
+            break
+        _fill(parts, found)
+        taken.append(name)
+    notes = [f"{len(there) - len(taken)} of the file's were left"] * (len(there) > len(taken))
+    if not taken:
+        notes = [f"its first kernel is {'x'.join(map(str, there[0]['kernel'].shape))}"]
+    return Taken("by order and shape", taken, [name for name in here if name not in taken], notes)
