@@ -31,13 +31,13 @@ from data.sources.shapes import CLASSES
 from launch.environment import CPU, Environment
 from train.capacity import memory_of
 from train.config import Config, load
-from train.darknet.weights import load_weights
 from train.evaluation.evaluator import Evaluator
 from train.loss import build_loss
 from train.model import build_model
 from train.run.checkpoint import Checkpoint
 from train.run.progress import Progress
 from train.stepping.step import Step
+from train.weights.start import start_from
 
 SPEED = "speed/images_per_s"  # in a run's TensorBoard log
 
@@ -204,7 +204,11 @@ def _network(config: Config, train: ShardIndex | None, val: ShardIndex | None, e
     model = build_model(config.model, len(classes), len(config.anchor_pairs))
     report.say("network", f"{config.model.variant}, {sum(each.numel() for each in model.parameters()):,} parameters")
     if config.weights:
-        load_weights(model, Path(config.weights), partial=True)
+        checkpoints = Path(config.run) / "checkpoints"
+        if is_remote(config.weights):
+            report.say("weights", "will be fetched at the start")
+        else:
+            start_from(config.weights, model, config.network(classes), checkpoints, env)
     loss = build_loss(config.loss, config.anchor_pairs, len(classes))
     step = Step(dataclasses.replace(config.step, compile="no"), config.schedule, model, loss, env)
     if val:

@@ -33,7 +33,7 @@ class Config:
     epochs: int = 160
     seed: int = 0
     anchors: list[float] = field(default_factory=lambda: list(VOC_ANCHORS))  #: w, h, w, h ... in grid cells
-    weights: str | None = None  #: a darknet .weights file to start from; may be partial (darknet19_448.conv.23)
+    weights: str | None = None  #: to start from: a run, a file or an address (docs/weights.md)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     step: StepConfig = field(default_factory=StepConfig)

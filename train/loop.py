@@ -11,7 +11,6 @@ from data.loading.opening import open_shards, staged
 from launch.environment import Environment
 from launch.stop import Stop
 from train.config import Config, flat, save
-from train.darknet.weights import load_weights
 from train.evaluation.evaluator import Evaluator
 from train.loss import build_loss
 from train.model import build_model
@@ -20,6 +19,7 @@ from train.run.checkpoint import Checkpoint
 from train.run.progress import Progress
 from train.stepping.schedule import learning_rate
 from train.stepping.step import Step
+from train.weights.start import start_from
 
 
 def train(config: Config, env: Environment, stop: Stop) -> None:
@@ -34,7 +34,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     torch.manual_seed(config.seed)  # the same weights on every process; the data has its own randomness
     model = build_model(config.model, len(classes), len(config.anchor_pairs))
     if config.weights:
-        load_weights(model, Path(config.weights), partial=True)
+        start_from(config.weights, model, config.network(classes), run / "checkpoints", env, config.data.staging)
     step = Step(config.step, config.schedule, model, build_loss(config.loss, config.anchor_pairs, len(classes)), env)
     evaluator = Evaluator(config.evaluate, share(open_shards(config.data.val, list(classes), config.data.staging)), env)
     progress = Progress()

@@ -1,14 +1,15 @@
-"""A trained network from where it lies: a run folder, a checkpoint in one, or a config beside `weights=FILE`."""
+"""A trained network from where it lies: a run folder, a checkpoint in one, or a config beside `weights=`."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from train.config import Config, load
-from train.darknet.weights import load_weights
 from train.model import YOLOv2, build_model
-from train.run.checkpoint import best, read
-from train.stepping.step import evaluated_weights
+from train.run.checkpoint import best
+from train.weights.locate import local_file
+from train.weights.saved import is_darknets, read_saved
+from train.weights.transfer import transfer
 
 
 class Trained(NamedTuple):
@@ -19,8 +20,8 @@ class Trained(NamedTuple):
 def find_trained(target: Path, overrides: Sequence[str]) -> tuple[Config, Path]:
     """The config and the file of numbers that go with it. ValueError where one of them is missing.
 
-    target: a run folder (its best checkpoint), RUN/checkpoints/NAME.pt, or a config, darknet's .cfg too. `weights=FILE`
-    among the overrides goes before a run's checkpoint.
+    target: a run folder (its best checkpoint), RUN/checkpoints/NAME.pt, or a config, darknet's .cfg too. `weights=`
+    among the overrides, a file or an address, goes before a run's checkpoint.
     """
     is_checkpoint, weights_named = target.suffix == ".pt", any(each.startswith("weights=") for each in overrides)
     run = target if target.is_dir() else target.parents[1] if is_checkpoint and len(target.parents) > 1 else None
@@ -34,25 +35,27 @@ def find_trained(target: Path, overrides: Sequence[str]) -> tuple[Config, Path]:
         return config, checkpoint
     if config.weights is None:
         raise ValueError("expected a run folder or weights=FILE beside a config, found neither; name one")
-    return config, Path(config.weights)
+    return config, local_file(config.weights, Path(config.data.staging) if config.data.staging else None)
 
 
 def load_trained(config: Config, path: Path, classes: Sequence[str] | None = None) -> Trained:
     """classes: of the set that the network meets, if there is one; those of a checkpoint must be the same."""
-    if path.suffix != ".pt":
-        names = tuple(classes or config.data.classes or ())
-        if not names:
-            raise ValueError(f"{path} does not say what its classes are; name them: data.classes=[person,bicycle,...]")
-        model = build_model(config.model, len(names), len(config.anchor_pairs))
-        load_weights(model, path)
-        return Trained(model, names)
-    state = read(path)
-    names = tuple(state["network"]["classes"])
-    if classes is not None and names != tuple(classes):
+    saved = None if is_darknets(path) else read_saved(path)
+    known = tuple(saved.network.get("classes", ())) if saved else ()
+    if known and classes is not None and known != tuple(classes):
         raise ValueError(
-            f"{path} was trained on the classes {', '.join(names)}; the set at {config.data.val} holds "
+            f"{path} was trained on the classes {', '.join(known)}; the set at {config.data.val} holds "
             f"{', '.join(classes)}; choose a set of the same classes in the same order"
         )
+    names = known or tuple(classes or config.data.classes or ())
+    if not names:
+        raise ValueError(f"{path} does not say what its classes are; name them: data.classes=[person,bicycle,...]")
     model = build_model(config.model, len(names), len(config.anchor_pairs))
-    model.load_state_dict(evaluated_weights(state["step"]))
+    taken = transfer(path, model, config.network(names), saved)
+    if taken.new:
+        raise ValueError(
+            f"{path}: expected numbers for every convolution, found none that fit {', '.join(taken.new)}"
+            + f" ({'; '.join(taken.notes)})" * bool(taken.notes)
+            + "; check variant, width, classes and anchors"
+        )
     return Trained(model, names)

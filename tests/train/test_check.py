@@ -93,7 +93,7 @@ def test_all_that_is_wrong_is_said_at_once(
         "shard-000000.tar: the index says",
         "no shards at /nowhere",
     ]
-    expected += ["data.batch=8 over 3 processes", "short.weights holds 6 numbers"]
+    expected += ["data.batch=8 over 3 processes", "the file holds 6 numbers"]
     assert len(found.problems) == len(expected)
     for problem, part in zip(found.problems, expected, strict=True):
         assert problem.startswith("error: ") and part in problem

@@ -80,6 +80,7 @@ def test_averaged_weights_are_taken_where_there_are_any(run: Path) -> None:
 
 
 def test_weights_named_go_before_the_checkpoint_of_a_run(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "net.weights").touch()
     config, path = find_trained(run, [f"weights={tmp_path}/net.weights"])
     assert path == tmp_path / "net.weights"
     model = build_model(config.model, 2, 2)
@@ -91,6 +92,7 @@ def test_weights_named_go_before_the_checkpoint_of_a_run(run: Path, tmp_path: Pa
 
 def test_darknets_own_two_files_are_enough(tmp_path: Path) -> None:
     (tmp_path / "net.cfg").write_text(CFG)
+    (tmp_path / "net.weights").touch()
     config, path = find_trained(tmp_path / "net.cfg", [f"weights={tmp_path}/net.weights", "data.classes=[cat,dog]"])
     assert config.evaluate.side == 96 and config.anchor_pairs == [(1, 1), (2, 2)]
     model = build_model(config.model, 2, 2)
@@ -116,3 +118,15 @@ def test_what_is_missing_is_named(run: Path, tmp_path: Path) -> None:
         checkpoint.unlink()
     with pytest.raises(ValueError, match=f"no checkpoint under {run}/checkpoints; train the run first"):
         find_trained(run, [])
+
+
+def test_weights_of_other_programs_must_fill_the_whole_network(run: Path, tmp_path: Path) -> None:
+    config, _ = find_trained(run, [])
+    model = build_model(config.model, 2, 2)
+    renamed = {f"layers.{name}": tensor for name, tensor in model.state_dict().items()}
+    torch.save(renamed, tmp_path / "net.pth")
+    trained = load_trained(config, tmp_path / "net.pth", ("a", "b"))
+    torch.testing.assert_close(trained.model.state_dict(), model.state_dict())
+    torch.save({name: tensor for name, tensor in renamed.items() if "output" not in name}, tmp_path / "net.pth")
+    with pytest.raises(ValueError, match="expected numbers for every convolution, found none that fit output"):
+        load_trained(config, tmp_path / "net.pth", ("a", "b"))

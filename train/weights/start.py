@@ -17,16 +17,16 @@ def start_from(
     network: Mapping[str, Any],
     checkpoints: Path,
     env: Environment,
-    cache: Path | None = None,
+    cache: str | None = None,
 ) -> None:
     """Fills the model from `weights=`, whatever that is; nothing happens where the run has checkpoints of its own.
 
-    Every process reads its own copy. ValueError where one has other bytes than rank 0.
+    cache: where an address is fetched to. ValueError where a process finds other bytes than rank 0.
     """
     if env.first(lambda: any(checkpoints.glob("*.pt"))):
         return
-    expected = env.first(lambda: sha256(local_file(source, cache)))
-    path = local_file(source, cache)
+    expected = env.first(lambda: sha256(local_file(source, Path(cache) if cache else None)))
+    path = local_file(source, Path(cache) if cache else None)
     if sha256(path) != expected:
         raise ValueError(
             f"{path}: expected the bytes that rank 0 read, SHA-256 {expected[:16]}..., found others; copy the same "

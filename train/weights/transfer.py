@@ -40,16 +40,17 @@ class Taken(NamedTuple):
         return lines
 
 
-def transfer(path: Path, model: YOLOv2, network: Mapping[str, Any]) -> Taken:
+def transfer(path: Path, model: YOLOv2, network: Mapping[str, Any], saved: Saved | None = None) -> Taken:
     """Fills what fits. ValueError, and nothing is changed, where no convolution of the backbone does.
 
     network: `Config.network` of the model, whose classes and anchors say which rows of the output mean the same.
+    saved: what the file holds, where the caller has read it.
     """
     here = parts_of(model)
     if is_darknets(path):
         found = _in_darknets_order(path, model)
     else:
-        saved = read_saved(path)
+        saved = saved or read_saved(path)
         found = _by_name(saved, here, network) if _ours(saved, here) else _by_shape(path, saved, here)
     if not any(name.startswith("backbone.") for name in found.taken):
         raise ValueError(

@@ -38,7 +38,7 @@ def test_a_run_with_checkpoints_needs_no_first_weights(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_start_with_the_bits_of_the_file_and_resume_without_it(shards: Path, tmp_path: Path) -> None:
-    there = YOLOv2(4, 5, variant="tiny-voc", width=1 / 16)
+    there = YOLOv2(6, 5, variant="tiny-voc", width=1 / 16)
     save_weights(there, tmp_path / "net.weights")
     config = tmp_path / "small.yaml"
     config.write_text(
