@@ -5,7 +5,6 @@ runs/voc    runs/voc/checkpoints/best-...pt    yolov2.weights    https://HOST/ne
 
 import hashlib
 import time
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 from urllib.request import url2pathname
@@ -14,25 +13,25 @@ import torch
 
 from data.files import sha256
 from data.remote.fetch import check_address, fetch, is_remote
-from data.remote.staging import Turn, never
+from data.remote.staging import Turn
 from train.run.checkpoint import best
 
 DIGEST = "#sha256="
 POLL_S = 0.2
 
 
-def local_file(source: str, cache: Path | None = None, stopping: Callable[[], bool] = never) -> Path:
+def local_file(source: str, cache: Path | None = None) -> Path:
     """The file on this machine. ValueError: it is not there, cannot be fetched, or has another digest than asked for.
 
     cache: default: where torch.hub keeps what it downloads. A second process that asks for the same address waits until
-    the first has it. `stopping` ends that wait with a ValueError.
+    the first has it.
     """
     where, _, digest = source.partition(DIGEST)
     digest = digest.lower()
     if digest and (len(digest) != 64 or not set(digest) <= set("0123456789abcdef")):
         raise ValueError(f"weights={shown(source)}: expected 64 hexadecimal digits after {DIGEST}, found {digest!r}")
     if is_remote(where) and urlsplit(where).scheme != "file":
-        return _cached(where, digest, cache or Path(torch.hub.get_dir()) / "checkpoints", stopping)
+        return _cached(where, digest, cache or Path(torch.hub.get_dir()) / "checkpoints")
     path = Path(url2pathname(urlsplit(where).path)) if where.startswith("file://") else Path(where)
     if path.is_dir():
         found = best(path / "checkpoints")
@@ -51,7 +50,7 @@ def shown(source: str) -> str:
     return source.partition("?")[0] if is_remote(source) else source
 
 
-def _cached(address: str, digest: str, cache: Path, stopping: Callable[[], bool]) -> Path:
+def _cached(address: str, digest: str, cache: Path) -> Path:
     if address.startswith("pipe:"):
         raise ValueError("weights=pipe:...: expected http(s)://, s3:// or file://; run the command yourself first")
     check_address(address)
@@ -64,8 +63,6 @@ def _cached(address: str, digest: str, cache: Path, stopping: Callable[[], bool]
     cache.mkdir(parents=True, exist_ok=True)
     turn = Turn(cache)
     while not turn.take():
-        if stopping():
-            raise ValueError(f"weights={shown(address)}: stopped while another process fetched it")
         time.sleep(POLL_S)
     try:
         if not path.is_file():
