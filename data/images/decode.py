@@ -1,28 +1,41 @@
 """Image file bytes -> RGB array. JPEG through libjpeg-turbo (simplejpeg), anything else through OpenCV."""
 
+import io
+import re
+import warnings
+
 import cv2
 import numpy as np
+import PIL.Image
 import simplejpeg
 from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 
 MAX_PIXELS = 2**28  # of an image: a file of a few hundred bytes can claim to be larger than the memory
+OTHER_FORMATS = ("BMP", "GIF", "JPEG2000", "PPM", "TIFF")  # of which Pillow reads the header
+EXTRANEOUS = re.compile(r"extraneous bytes before marker")  # libjpeg's warning about a file whose pixels are all there
 
 cv2.setNumThreads(0)  # one image per process at a time; the processes are the parallelism
+cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what it cannot read is an error here, not a line
+PIL.Image.MAX_IMAGE_PIXELS = MAX_PIXELS  # one limit for the whole program
 
 
-def decode(data: bytes | memoryview, out: Image | None = None) -> Image:
+def decode(data: bytes | memoryview, out: Image | None = None, remarks: list[str] | None = None) -> Image:
     """[H, W, 3] uint8 RGB of the stored pixels; an EXIF rotation is not applied (annotations refer to stored pixels).
 
     out: a contiguous [H, W, 3] to decode into, where the size is known; an image of another size is an error.
+    remarks: gets a sentence about what is wrong with the file though every pixel is there.
     ValueError with the reason for anything that is not wholly readable: a truncated file is an error, not a half-grey
-    picture.
+    picture. No memory is taken for more than MAX_PIXELS.
     """
     start = bytes(data[:24])
     if not start:
         raise ValueError("the file is empty")
-    image = _decode_jpeg(data, out) if start.startswith(b"\xff\xd8") else _decode_other(data, out, start)
+    if start.startswith(b"\xff\xd8"):
+        image = _decode_jpeg(data, out, remarks)
+    else:
+        image = _decode_other(data, out, start)
     if out is None:
         return image
     if not np.may_share_memory(image, out):
@@ -30,29 +43,96 @@ def decode(data: bytes | memoryview, out: Image | None = None) -> Image:
     return out
 
 
-def _decode_jpeg(data: bytes | memoryview, out: Image | None) -> Image:
+def _decode_jpeg(data: bytes | memoryview, out: Image | None, remarks: list[str] | None) -> Image:
     try:
-        height, width, *_ = simplejpeg.decode_jpeg_header(data)
-        _check_size(width, height, out)
-        image: Image = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=True, buffer=out)
+        try:
+            return _jpeg(data, out, strict=True)
+        except ValueError as error:
+            if not EXTRANEOUS.search(str(error)):
+                raise
+            if remarks is not None:
+                remarks.append(str(error))
+        return _jpeg_with_filling(_without_filling(bytes(data)), out)
     except ValueError as error:
         raise ValueError(f"not a usable JPEG: {error}") from None
+
+
+def _jpeg(data: bytes | memoryview, out: Image | None, *, strict: bool) -> Image:
+    height, width, *_ = simplejpeg.decode_jpeg_header(data, strict=strict)
+    _check_size(width, height, out)
+    image: Image = simplejpeg.decode_jpeg(data, colorspace="RGB", strict=strict, buffer=out)
     return image
 
 
+def _jpeg_with_filling(data: bytes, out: Image | None) -> Image:
+    """libjpeg's strictness ends at its first warning: where that is about filling, Pillow says whether all is there."""
+    try:
+        return _jpeg(data, out, strict=True)
+    except ValueError as error:
+        if not EXTRANEOUS.search(str(error)):
+            raise
+    image = _jpeg(data, out, strict=False)
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=["JPEG"]) as whole:
+            whole.load()
+    except (OSError, SyntaxError) as fault:
+        raise ValueError(str(fault)) from None
+    return image
+
+
+def _without_filling(data: bytes) -> bytes:
+    """The same JPEG without bytes between the segments before its pixels."""
+    parts, place = [data[:2]], 2
+    while True:
+        marker = data.find(b"\xff", place)
+        while data[marker + 1 : marker + 2] == b"\xff":
+            marker += 1
+        length = int.from_bytes(data[marker + 2 : marker + 4])
+        if marker < 0 or length < 2 or data[marker + 1 : marker + 2] == b"\xda":  # the pixels begin
+            return b"".join([*parts, data[max(marker, place) :]])
+        parts.append(data[marker : marker + 2 + length])
+        place = marker + 2 + length
+
+
 def _decode_other(data: bytes | memoryview, out: Image | None, start: bytes) -> Image:
-    png = start.startswith(b"\x89PNG")
-    if png:
-        _check_size(int.from_bytes(start[16:20]), int.from_bytes(start[20:]), out)
+    if start.startswith(b"\x89PNG"):
+        kind, width, height = "PNG", int.from_bytes(start[16:20]), int.from_bytes(start[20:])
+    elif start.startswith(b"RIFF") and start[8:12] == b"WEBP":  # Pillow takes memory for it at once
+        kind, (width, height) = "WEBP", _webp_size(bytes(data[12:30]))
+    else:
+        kind, width, height = _header(bytes(data))
+    _check_size(width, height, out)
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error:  # most files that it cannot read give None
         image = None
     if image is None:
-        found = "a damaged PNG" if png else "neither JPEG nor another known image format"
-        raise ValueError(f"{found} (first bytes {start[:4]!r})")
+        raise ValueError(f"a damaged {'PNG' if kind == 'PNG' else f'or unusual {kind}'} (first bytes {start[:4]!r})")
     _check_size(image.shape[1], image.shape[0], out)
     return np.asarray(image, np.uint8)
+
+
+def _webp_size(chunk: bytes) -> tuple[int, int]:
+    """Of the first chunk: extended, lossless or plain."""
+    if chunk.startswith(b"VP8X"):
+        return 1 + int.from_bytes(chunk[12:15], "little"), 1 + int.from_bytes(chunk[15:18], "little")
+    if chunk.startswith(b"VP8L"):
+        bits = int.from_bytes(chunk[9:13], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return int.from_bytes(chunk[14:16], "little") & 0x3FFF, int.from_bytes(chunk[16:18], "little") & 0x3FFF
+
+
+def _header(data: bytes) -> tuple[str, int, int]:
+    """Format, width and height in px, before any memory is taken for pixels."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with PIL.Image.open(io.BytesIO(data), formats=OTHER_FORMATS) as image:
+                return str(image.format), *image.size
+    except PIL.Image.DecompressionBombError:
+        raise ValueError(f"the image has more than {MAX_PIXELS:,} px in all; make it smaller") from None
+    except Exception:  # of a damaged header Pillow raises a dozen kinds
+        raise ValueError(f"neither JPEG nor another known image format (first bytes {data[:4]!r})") from None
 
 
 def _check_size(width: int, height: int, out: Image | None) -> None:

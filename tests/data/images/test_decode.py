@@ -170,3 +170,69 @@ def test_a_png_with_a_changed_byte_is_refused() -> None:
 
 def test_opencv_stays_on_one_thread() -> None:
     assert cv2.getNumThreads() == 1
+
+
+# ----------------------------------------------------------------------------------------- remarks, formats and bombs
+
+
+def with_filling(data: bytes, filling: bytes = b"\x00\x01") -> bytes:
+    """Bytes that belong to no segment, before the quantization table: libjpeg warns and reads on."""
+    place = data.index(b"\xff\xdb")
+    return data[:place] + filling + data[place:]
+
+
+def test_extraneous_bytes_are_a_remark() -> None:
+    whole, remarks = encoded(picture(), "JPEG"), list[str]()
+    np.testing.assert_array_equal(decode(with_filling(whole), remarks=remarks), decode(whole))
+    assert remarks == ["Corrupt JPEG data: 2 extraneous bytes before marker 0xdb"]
+    behind = whole[:-2] + b"\x00\x01\x02\x03" + whole[-2:]
+    np.testing.assert_array_equal(decode(behind, remarks=remarks), decode(whole))
+    out = np.empty((48, 64, 3), np.uint8)
+    assert decode(with_filling(whole), out) is out and (out == decode(whole)).all()
+    decode(whole, remarks=remarks)
+    assert len(remarks) == 1
+
+
+def test_extraneous_bytes_hide_no_other_fault() -> None:
+    filled = with_filling(encoded(picture(), "JPEG", quality=95))
+    for cut in (50, len(filled) // 2, 3):
+        with pytest.raises(ValueError, match="not a usable JPEG: "):
+            decode(filled[:-cut])
+
+
+@pytest.mark.parametrize("kind", ["BMP", "WEBP", "TIFF", "GIF", "PPM"])
+def test_other_formats(kind: str) -> None:
+    data = encoded(picture(), kind, **({"lossless": True} if kind == "WEBP" else {}))
+    image = decode(data)
+    assert np.abs(image.astype(int) - np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))).max() == 0
+    with pytest.raises(ValueError, match=rf"a damaged or unusual {kind}|neither JPEG nor another known"):
+        decode(data[:-40])
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0II*\0\x08\0\0\0\0\0"}])
+def test_the_size_of_every_kind_of_webp_is_known_before_it_is_decoded(
+    options: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(picture(), "WEBP", **options)
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ValueError, match="the image is 64x48 px, its annotation says 10x10"):
+        decode(data, np.empty((10, 10, 3), np.uint8))
+
+
+def test_no_format_may_claim_more_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is decoded: that would take the memory."""
+    side = 17_000
+    bombs = {
+        "webp": b"RIFF" + struct.pack("<I", 22) + b"WEBPVP8X" + struct.pack("<I", 10) + bytes(4)
+        + (side - 1).to_bytes(3, "little") * 2,
+        "bmp": b"BM" + struct.pack("<IHHIIiiHHIIiiII", 54, 0, 0, 54, 40, side, side, 1, 24, 0, 0, 0, 0, 0, 0),
+        "gif": encoded(picture(), "GIF").replace(struct.pack("<HH", 64, 48), struct.pack("<HH", side, side)),
+        "ppm": f"P6 {side} {side} 255\n".encode(),
+        "tiff": encoded(picture(), "TIFF")
+        .replace(struct.pack("<HHIHH", 256, 3, 1, 64, 0), struct.pack("<HHIHH", 256, 3, 1, side, 0))
+        .replace(struct.pack("<HHIHH", 257, 3, 1, 48, 0), struct.pack("<HHIHH", 257, 3, 1, side, 0)),
+    }  # fmt: skip
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    for data in bombs.values():
+        with pytest.raises(ValueError, match=r"17000x17000 px, more than 268,435,456 in all"):
+            decode(data)
