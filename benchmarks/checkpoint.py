@@ -26,8 +26,9 @@ from train.loss import LossConfig, build_loss
 from train.model import ModelConfig, build_model
 from train.run.checkpoint import Checkpoint, CheckpointConfig, newest, read
 from train.run.progress import Progress
+from train.stepping.config import StepConfig
 from train.stepping.schedule import ScheduleConfig
-from train.stepping.step import Step, StepConfig
+from train.stepping.step import Step
 
 
 def small_or_full_step(width: float, env: Environment) -> Step:

@@ -32,8 +32,9 @@ from launch.environment import Environment, connect
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
+from train.stepping.config import StepConfig
 from train.stepping.schedule import ScheduleConfig
-from train.stepping.step import Step, StepConfig
+from train.stepping.step import Step
 
 CUDA = torch.cuda.is_available()
 ANCHORS = list(zip(VOC_ANCHORS[::2], VOC_ANCHORS[1::2], strict=True))

@@ -32,8 +32,9 @@ from launch.environment import CPU, Environment, connect, leave
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
+from train.stepping.config import StepConfig
 from train.stepping.schedule import ScheduleConfig
-from train.stepping.step import Step, StepConfig
+from train.stepping.step import Step
 
 GPUS = [8, 16, 32, 64, 128, 256, 512, 1024]
 CUDA = torch.cuda.is_available()

@@ -27,8 +27,10 @@ from launch.stop import Stop
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
+from train.stepping.config import DTYPES, StepConfig
 from train.stepping.schedule import ScheduleConfig
-from train.stepping.step import DTYPES, Step, StepConfig
+from train.stepping.step import Step
+from train.stepping.warm_up import predicted_memory, warm_up
 
 SIDES = [320, 416, 544, 608]
 FORWARD_AND_BACKWARD = 3  # times the forward pass
@@ -149,8 +151,8 @@ def measure(env: Environment, images: int, rounds: int, chosen: list[Case]) -> l
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         with closing(_Nobody()) as nobody:
-            starts[case] = seconds(lambda: step.warm_up(iter([batch_of(images, case.side, device)]), nobody), device)  # noqa: B023
-        predicted = step.memory(batch_of(images, case.side, device), 1).total
+            starts[case] = seconds(lambda: warm_up(step, iter([batch_of(images, case.side, device)]), nobody), device)  # noqa: B023
+        predicted = predicted_memory(step, batch_of(images, case.side, device), 1).total
         peaks[case] = (predicted, torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None)
     times: dict[Case, list[float]] = {case: [] for case in chosen}
     shares: dict[Case, list[float]] = {case: [] for case in chosen}

@@ -14,8 +14,9 @@ import torch
 from launch.environment import Environment
 from train.config import Config, load
 from train.model import YOLOv2, build_model
+from train.stepping.config import DTYPES
 from train.stepping.memory import Memory, step_memory
-from train.stepping.step import DTYPES, ROOM
+from train.stepping.warm_up import ROOM
 
 
 def memory_of(

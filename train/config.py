@@ -19,8 +19,8 @@ from train.loss import LossConfig
 from train.model import ModelConfig
 from train.run.board import BoardConfig
 from train.run.checkpoint import CheckpointConfig
+from train.stepping.config import StepConfig
 from train.stepping.schedule import ScheduleConfig
-from train.stepping.step import StepConfig
 
 #: yolov2-voc.cfg: w, h in grid cells of 32 px of network input
 VOC_ANCHORS = [1.3221, 1.73145, 3.19275, 4.00944, 5.05587, 8.09892, 9.47112, 4.84053, 11.2364, 10.0071]

@@ -19,6 +19,7 @@ from train.run.checkpoint import Checkpoint
 from train.run.progress import Progress
 from train.stepping.schedule import learning_rate
 from train.stepping.step import Step
+from train.stepping.warm_up import warm_up
 from train.weights.start import start_from
 
 
@@ -44,22 +45,22 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     checkpoint.restore()
     if env.rank == 0:
         save(config, run / "config.yaml")
-    last = config.epochs * per_epoch
+    end = config.epochs * per_epoch
     with (
         staged(loader, evaluator.loader, progress.images),
-        Board(run / "board", config.board, env, start=progress.images, stop=last, settings=flat(config)) as board,
+        Board(run / "board", config.board, env, start=progress.images, end=end, settings=flat(config)) as board,
     ):
-        step.warm_up(loader.blank_batches(), stop)
+        warm_up(step, loader.blank_batches(), stop)
         board.resume_clock()
-        batches = board.waiting(loader.batches(progress.images, last, stop.waiting))
+        batches = board.waiting(loader.batches(progress.images, end, stop.waiting))
         while True:
             if progress.evaluation_due(per_epoch):
                 evaluation = evaluator(step, stop)
                 if evaluation is None:
                     break
                 best = progress.evaluated(evaluation.deciding_ap, per_epoch)
-                board.log_evaluation(evaluation, classes, progress.epochs_evaluated)
                 checkpoint.save(progress.images, best=best)
+                board.log_evaluation(evaluation, classes, progress.epochs_evaluated)
                 board.resume_clock()
             batch = next(batches, None)
             if stop.agreed() or batch is None:
@@ -70,9 +71,8 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
                 board.log(learning_rate(progress.images, config.schedule), batch.side, step.norms())
                 if checkpoint.due(progress.images) and not progress.evaluation_due(per_epoch):
                     checkpoint.save(progress.images)
-        finished = progress.images >= last and not progress.evaluation_due(per_epoch)
-        if not finished:
-            board.mean_losses()  # nothing is saved that is not finite
+        if checkpoint.position != progress.images:
+            board.require_finite_losses()
             checkpoint.save(progress.images)
         checkpoint.wait()
-        stop.mark(finished=finished)
+        stop.mark(finished=progress.images >= end and not progress.evaluation_due(per_epoch))

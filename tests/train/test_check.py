@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import pytest
 
-import train.check
 from tests.conftest import launch
 from tests.servers import nginx
 from train.check import main
@@ -63,18 +62,6 @@ def test_a_run_that_can_start(checked: Checked, config: Path) -> None:
     assert found.lines["memory"].endswith(" MB of each process for a step at 96 px, predicted")
     assert checked("step.accumulate=auto").lines["memory"].endswith("in as few parts as fit")
     assert sorted(config.parent.rglob("*")) == before
-
-
-@pytest.mark.parametrize("processes", [2, 3, 8, 64, 256])
-def test_any_number_of_processes_is_planned_in_one(checked: Checked, processes: int) -> None:
-    found = checked("--processes", str(processes), f"data.batch={processes}")
-    assert not found.problems and f"{processes} ranks of 1 images" in found.lines["plan"]
-
-
-def test_a_plan_in_which_an_image_is_missing_is_noticed(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train.check.Loader, "plans", lambda self, start, stop: iter(()))
-    with pytest.raises(AssertionError, match="an image comes twice or not at all"):
-        checked()
 
 
 def test_all_that_is_wrong_is_said_at_once(

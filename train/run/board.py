@@ -37,10 +37,10 @@ class Board:
     """Use as a context; `waiting` wraps the loader, `add` takes each step's losses, `log` shows their mean."""
 
     def __init__(
-        self, folder: Path, config: BoardConfig, env: Environment, *, start: int, stop: int, settings: dict[str, Any]
+        self, folder: Path, config: BoardConfig, env: Environment, *, start: int, end: int, settings: dict[str, Any]
     ) -> None:
-        """start, stop: images seen now and at the end. settings: flat, for TensorBoard's hparams."""
-        self.folder, self.config, self.env, self.stop, self.settings = folder, config, env, stop, settings
+        """start, end: images seen now and at the end. settings: flat, for TensorBoard's hparams."""
+        self.folder, self.config, self.env, self.end, self.settings = folder, config, env, end, settings
         self.images = self._logged_images = start
         self._losses: list[torch.Tensor] = []
         self._waited = 0.0
@@ -51,7 +51,7 @@ class Board:
         self._events = self._console = None
         if self.env.rank == 0:
             self._events = Events(self.folder, self._start, self.settings)
-            self._console = _Console(self._start, self.stop)
+            self._console = _Console(self._start, self.end)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -77,11 +77,12 @@ class Board:
         every = self.config.every_batches * (images - before)
         return images // every > before // every  # at the same positions whenever the run was stopped and resumed
 
-    def mean_losses(self) -> Losses | None:
-        """Over the batches since the last line and over all processes, None if there are none. Waits for the device.
+    def require_finite_losses(self) -> None:
+        """FloatingPointError if a loss since the last line is not finite in any process: to be asked before a save."""
+        self._mean_losses()
 
-        FloatingPointError if one is not finite in any process: to be asked before anything is saved.
-        """
+    def _mean_losses(self) -> Losses | None:
+        """Over the batches since the last line and over all processes, None if there are none. Waits for the device."""
         if not self._losses:
             return None
         own = torch.stack(self._losses).mean(0).cpu()
@@ -100,7 +101,7 @@ class Board:
 
     def log(self, rate: float, side: int, norms: Norms) -> None:
         """Means over the batches since the last line and over all processes. The one place where training waits."""
-        losses = self.mean_losses()
+        losses = self._mean_losses()
         assert losses is not None, "a line without batches"
         elapsed = time.perf_counter() - self._since
         speed = (self.images - self._logged_images) / elapsed

@@ -55,15 +55,15 @@ class Checkpoint:
         self.folder, self.config, self.env, self.network, self.parts = folder, config, env, dict(network), parts
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
-        self._last = 0
+        self.position: int | None = None  # images seen at the newest checkpoint
 
     def due(self, images: int) -> bool:
-        return images - self._last >= self.config.every_images
+        return images - (self.position or 0) >= self.config.every_images
 
     def save(self, images: int, *, best: bool = False) -> None:
         """Copies the state now, writes it in the background. Raises what went wrong with the save before."""
         self.wait()
-        self._last = images
+        self.position = images
         if self.env.rank == 0:
             state = {name: _copy(part.state_dict()) for name, part in self.parts.items()}
             if self.env.device.type == "cuda":
@@ -105,8 +105,8 @@ class Checkpoint:
             raise ValueError(f"{path} holds another network: {listing}; choose another `run` or correct the config")
         for name, part in self.parts.items():
             part.load_state_dict(state[name])
-        self._last = _images(path)
-        return self._last
+        self.position = _images(path)
+        return self.position
 
     def _write(self, state: dict[str, Any], images: int, best: bool) -> None:
         bad = _non_finite(state)

@@ -1,13 +1,11 @@
-"""One optimizer step: forward, loss, backward, update. Owns precision, compilation, memory and the optimizer.
+"""One optimizer step: forward, loss, backward, update.
 
 Nothing here waits for the device.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from typing import Any, Literal, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -16,38 +14,14 @@ from torch.nn.parallel import DistributedDataParallel
 from data.images.on_device import place_packed
 from data.loading.batch import Batch
 from launch.environment import Environment
-from launch.stop import Stop
 from train.layers import Stack
 from train.loss import Losses, YOLOv2Loss
 from train.model import YOLOv2
+from train.stepping.config import DTYPES, StepConfig
 from train.stepping.ema import Ema
-from train.stepping.memory import Memory, step_memory
-from train.stepping.objective import Compression, Objective, exchanging, predict
+from train.stepping.objective import Objective, exchanging, predict
+from train.stepping.optimizer import build_optimizer
 from train.stepping.schedule import ScheduleConfig, learning_rate
-
-ROOM = 0.9  # of the memory that is free: allocators and libraries want some
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@dataclass(frozen=True, kw_only=True)
-class StepConfig:
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"  #: of the network; fp32 on CUDA: TF32, torch's default
-    compile: Literal["auto", "yes", "no"] = "auto"  #: auto: on CUDA; inductor on the CPU is no faster than eager
-    accumulate: int | str = 1  #: parts into which each process cuts its share of the batch; "auto": as few as fit
-    compress: Compression = "none"  #: what gradients travel in; bf16 only between GPUs
-    bucket_mb: int = 25  #: of gradients that travel together, while backward goes on
-    recompute: bool = False  #: activations again in backward: half the memory, 1.3 times as long
-    momentum: float = 0.9
-    decay: float = 5e-4  #: L2, on convolution weights only (darknet update_convolutional_layer)
-    ema_images: int = 0  #: weights averaged over about so many images are evaluated and detect; 0: the newest are
-
-    def __post_init__(self) -> None:
-        if self.bucket_mb < 1:
-            raise ValueError(f"step.bucket_mb={self.bucket_mb}: expected at least 1")
-        if self.ema_images < 0:
-            raise ValueError(f"step.ema_images={self.ema_images}: expected a number of images, or 0 for no average")
-        if self.accumulate != "auto" and (isinstance(self.accumulate, str) or self.accumulate < 1):
-            raise ValueError(f"step.accumulate={self.accumulate}: expected at least 1, or auto")
 
 
 class Norms(NamedTuple):
@@ -70,8 +44,8 @@ class Step:
         for module in model.modules():
             if isinstance(module, Stack):
                 module.recompute = config.recompute
-        self._warm = False  # after the warm-up nothing should be compiled
-        self.parts = None if config.accumulate == "auto" else int(config.accumulate)
+        self.warm = False  # after the warm-up nothing should be compiled
+        self.parts = 1 if config.accumulate == "auto" else int(config.accumulate)  # auto: as the warm-up finds
         self.images_at_once: int | None = None  # what batch norm sees: of this start, or of the one before it
         self.ema = Ema(self.model, config.ema_images) if config.ema_images else None
         objective = Objective(self.model, self.loss, self.dtype)
@@ -81,18 +55,7 @@ class Step:
             objective.compile(fullgraph=True, dynamic=False)
         self._place = torch.compile(place_packed, dynamic=True) if self.compiled else place_packed
         self.objective = exchanging(objective, env, config.compress, config.bucket_mb)
-        self.optimizer = torch.optim.SGD(
-            [
-                {"params": [p for p in model.parameters() if p.ndim == 4], "weight_decay": config.decay},
-                {"params": [p for p in model.parameters() if p.ndim != 4], "weight_decay": 0.0},
-            ],
-            lr=0.0,
-            momentum=config.momentum,
-            fused=True,
-        )
-        for parameter in model.parameters():
-            # torch leaves the buffers of a fused SGD unwritten when fp16 scaling skips the very first step
-            self.optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        self.optimizer = build_optimizer(config, model)
         self.scaler = torch.amp.GradScaler(env.device.type, enabled=config.precision == "fp16")
         self._one = torch.ones((), device=env.device)
         self.statistics = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
@@ -103,10 +66,9 @@ class Step:
         seen = images_seen + local * self.env.world_size
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(seen, self.schedule)
-        self.parts = self.parts or 1  # "auto" without a warm-up
         graphs = num_graphs()
-        summed = self._accumulate(batch, images_seen, self.parts)
-        if self._warm and num_graphs() > graphs:
+        summed = self.accumulate(batch, images_seen, self.parts)
+        if self.warm and num_graphs() > graphs:
             self.env.say(
                 f"WARNING: the step was compiled again, for {local} images of {batch.side} px: the warm-up should have "
                 "done it; TORCH_LOGS=recompiles tells why, step.compile=no does without"
@@ -126,7 +88,7 @@ class Step:
         """To be asked after a step."""
         return Norms(self._gradient_norm, _norm(p.detach() for p in self.model.parameters()))
 
-    def _accumulate(self, batch: Batch, images_seen: int, parts: int, *, exchange: bool = True) -> torch.Tensor:
+    def accumulate(self, batch: Batch, images_seen: int, parts: int, *, exchange: bool = True) -> torch.Tensor:
         """Gradients of the mean over the local batch, exchanged between processes with the last part."""
         device = self.env.device
         local = batch.truths.shape[0]
@@ -180,83 +142,6 @@ class Step:
         raw = predict(model, images_BSS3.to(self.env.device, non_blocking=True), self.dtype)
         self.model.train()
         return raw
-
-    def warm_up(self, batches: Iterator[Batch], stop: Stop) -> None:
-        """Throw-away passes before the first step of a fresh or resumed run alike, over a batch of every side.
-
-        Finds out now into how many parts a batch must be cut (the largest side comes first), compiles every side, and
-        makes DDP settle its buckets: they are rebuilt after the first backward, which changes the order of summation,
-        so that without it a resumed run of three or more processes would not repeat bit for bit. Leaves weights,
-        statistics and random state as they were. Ends early where processes agree to stop.
-        """
-        kept = {name: buffer.clone() for name, buffer in self.model.named_buffers()}
-        for batch in batches if self.compiled else islice(batches, 1):
-            if stop.agreed():
-                break
-            self._settle_parts(batch)
-            assert self.parts is not None
-            try:
-                for _ in range(2):
-                    self._accumulate(batch, 0, self.parts)
-                    self.optimizer.zero_grad(set_to_none=True)
-            except torch.OutOfMemoryError as error:
-                raise ValueError(
-                    f"expected memory for {self.images_at_once} images of {batch.side} px at once, found too little "
-                    f"({str(error).partition('. ')[0]}); set step.accumulate=auto, or step.recompute=true"
-                ) from error
-        for name, buffer in self.model.named_buffers():
-            buffer.copy_(kept[name])
-        self._warm = True
-
-    def _settle_parts(self, batch: Batch) -> None:
-        """The fewest parts that fit, on all processes; a run that goes on keeps its number of images at once."""
-        local, before = batch.truths.shape[0], self.images_at_once
-        if self.parts is None:
-            most = before or local
-            limit = ROOM * self.env.memory()
-            for parts in (n for n in range(1, local + 1) if local % n == 0 and local // n <= most):
-                if self.memory(batch, parts).total <= limit and not self.env.any(self._runs_out(batch, parts)):
-                    self.parts = parts
-                    break
-            else:
-                raise ValueError(
-                    f"step.accumulate=auto: expected room for one image of {batch.side} px at once, found "
-                    f"{limit / 1e9:.1f} GB; lower data.sides or model.width, or set step.recompute=true"
-                )
-            self.env.say(f"step.accumulate=auto: {local // self.parts} of {local} images at once in each process")
-        self.images_at_once = local // self.parts
-        if before and before != self.images_at_once:
-            self.env.say(
-                f"WARNING: {self.images_at_once} images at once, {before} before this start: batch norm sees another "
-                "number of images, so the run goes on well but not with the bits of one that was not stopped"
-            )
-
-    def _runs_out(self, batch: Batch, parts: int) -> bool:
-        """Whether a pass finds no memory. Without exchange: the other processes need not get as far."""
-        try:
-            self._accumulate(batch, 0, parts, exchange=False)
-        except torch.OutOfMemoryError:
-            return True
-        finally:
-            self.optimizer.zero_grad(set_to_none=True)
-            if self.env.device.type == "cuda":
-                torch.cuda.empty_cache()
-        return False
-
-    def memory(self, batch: Batch, parts: int) -> Memory:
-        """What a step on such a batch takes at its peak, as predicted."""
-        return step_memory(
-            self.model,
-            side=batch.side,
-            local=batch.truths.shape[0],
-            parts=parts,
-            dtype=self.dtype,
-            averaged=self.ema is not None,
-            recompute=self.config.recompute,
-            distributed=self.env.world_size > 1,
-            truth_slots=batch.truths.shape[1],
-            prefetched=self.env.device.type == "cuda",
-        )
 
     def state_dict(self) -> dict[str, Any]:
         return {

@@ -40,7 +40,8 @@ from train.evaluation.evaluator import EvaluateConfig, Evaluator
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
 from train.stepping.schedule import ScheduleConfig
-from train.stepping.step import Step, StepConfig
+from train.stepping.config import StepConfig
+from train.stepping.step import Step
 
 torch.manual_seed(0)
 with connect() as env:

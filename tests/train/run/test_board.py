@@ -28,7 +28,7 @@ SETTINGS = {"run": "runs/x", "data.batch": 8, "schedule.rate": 1e-3, "anchors": 
 
 def board(folder: Path, start: int = 0, *, every: int = 2, rank: int = 0, stop: int = 800) -> Board:
     config = BoardConfig(every_batches=every)
-    return Board(folder, config, Environment(rank), start=start, stop=stop, settings=SETTINGS)
+    return Board(folder, config, Environment(rank), start=start, end=stop, settings=SETTINGS)
 
 
 def wait_for_the_next_second() -> None:

@@ -7,9 +7,10 @@ from launch.environment import Environment
 from tests.train.stepping.test_step import ANCHORS, batch_of
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
+from train.stepping.config import StepConfig
 from train.stepping.memory import step_memory
 from train.stepping.schedule import ScheduleConfig
-from train.stepping.step import Step, StepConfig
+from train.stepping.step import Step
 
 
 def measured(step: Step, images: int, side: int, parts: int) -> int:
@@ -17,7 +18,7 @@ def measured(step: Step, images: int, side: int, parts: int) -> int:
     batch = batch_of(images, side)
     activities = [torch.profiler.ProfilerActivity.CPU]
     with torch.profiler.profile(activities=activities, profile_memory=True, acc_events=True) as profile:
-        step._accumulate(batch, 0, parts)
+        step.accumulate(batch, 0, parts)
     step.optimizer.zero_grad(set_to_none=True)
     assert profile.profiler is not None and profile.profiler.kineto_results is not None
     events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]

@@ -31,7 +31,7 @@ with connect() as env:
     config = StepConfig(precision="fp32", bucket_mb=2, compile="{compile}")
     step = Step(config, small.schedule, model, small.loss, env)
     step.objective.register_comm_hook(None, note)
-    step.warm_up(iter([batch_of(2, 160)]), no_stop(step))
+    warm_up(step, iter([batch_of(2, 160)]), no_stop(step))
     shares = []
     for number in range(3):
         ready.clear()

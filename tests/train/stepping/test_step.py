@@ -20,8 +20,10 @@ from launch.stop import Stop
 from tests.conftest import ROOT
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
+from train.stepping.config import StepConfig
 from train.stepping.schedule import ScheduleConfig
-from train.stepping.step import Step, StepConfig, num_graphs
+from train.stepping.step import Step, num_graphs
+from train.stepping.warm_up import warm_up
 
 ANCHORS = [(1.0, 1.0), (2.0, 2.0)]
 
@@ -52,13 +54,6 @@ def set_scale(step: Step, scale: float) -> None:
         step.scaler.load_state_dict({**step.scaler.state_dict(), "scale": scale})
 
 
-def test_only_convolution_weights_decay() -> None:
-    decayed, others = small_step().optimizer.param_groups
-    assert decayed["weight_decay"] == 5e-4 and all(p.ndim == 4 for p in decayed["params"])
-    assert others["weight_decay"] == 0 and all(p.ndim == 1 for p in others["params"])
-    assert len(decayed["params"]) == 23 and len(others["params"]) == 22 * 2 + 1
-
-
 def test_an_accumulated_step_is_the_mean_of_its_parts() -> None:
     whole = small_step(accumulate=2, decay=0.0, momentum=0.0)
     start = parameters(whole)
@@ -70,18 +65,6 @@ def test_an_accumulated_step_is_the_mean_of_its_parts() -> None:
         single(Batch(batch.images[part], batch.truths[part], batch.samples[part], [], batch.side), 20_000)
         moved.append(parameters(single) - start)
     torch.testing.assert_close(parameters(whole) - start, (moved[0] + moved[1]) / 2, rtol=1e-3, atol=1e-7)
-
-
-def test_warm_up_leaves_everything_as_it_was() -> None:
-    step, fresh = small_step(), small_step()
-    random_before = torch.get_rng_state()
-    step.warm_up(iter([batch_of(2, 96), batch_of(2, 64)]), Stop(ROOT / "no-run", step.env))
-    assert torch.equal(torch.get_rng_state(), random_before)
-    for (name, ours), theirs in zip(step.model.state_dict().items(), fresh.model.state_dict().values(), strict=True):
-        assert torch.equal(ours, theirs), name
-    step(batch_of(2), 0)
-    fresh(batch_of(2), 0)
-    assert torch.equal(parameters(step), parameters(fresh))
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -154,7 +137,7 @@ def test_a_graph_for_each_side_and_none_in_a_thousand_steps_after(
 ) -> None:
     sides = [32 * cells for cells in (range(10, 0, -1) if not options else range(3, 0, -1))]
     step = compiled_step(monkeypatch, **options)
-    step.warm_up(iter([batch_of(4, side) for side in sides]), no_stop(step))
+    warm_up(step, iter([batch_of(4, side) for side in sides]), no_stop(step))
     assert num_graphs() == len(sides)
     generator = torch.Generator().manual_seed(0)
     batches = {side: batch_of(4, side) for side in sides}
@@ -202,12 +185,6 @@ def test_colours_may_be_left_to_the_step() -> None:
     assert not torch.equal(losses.total, small_step()(batch, 20_000).total)
 
 
-@pytest.mark.parametrize(("option", "message"), [({"bucket_mb": 0}, "bucket_mb=0"), ({"ema_images": -1}, "=-1")])
-def test_wrong_options_are_refused(option: dict[str, int], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        StepConfig(**option)  # type: ignore[arg-type]
-
-
 @pytest.mark.slow
 def test_two_processes_are_another_way_to_accumulate(tmp_path: Path) -> None:
     """Equal gradients, so equal weights; and equal batch-norm statistics on both processes."""
@@ -221,7 +198,7 @@ def test_two_processes_are_another_way_to_accumulate(tmp_path: Path) -> None:
             with connect() as env:
                 alone, step = small_step(accumulate=2), small_step()
                 step = Step(step.config, step.schedule, step.model, step.loss, env)
-                step.warm_up(iter([batch_of(2, 160)]), Stop(ROOT / "no-run", env))
+                warm_up(step, iter([batch_of(2, 160)]), Stop(ROOT / "no-run", env))
                 for number in range(3):
                     batch = batch_of(4, 160, seed=number)
                     if number == 1:
@@ -258,49 +235,6 @@ def test_two_processes_are_another_way_to_accumulate(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
 
 
-RESUMED = """
-import copy
-from launch.environment import connect, leave
-from tests.train.stepping.test_step import *
-
-with connect() as env:
-
-    def step_of():
-        small = small_step(accumulate=2)
-        model = YOLOv2(3, 2, width=1 / 4)  # large enough for several buckets
-        step = Step(small.config, small.schedule, model, small.loss, env)
-        step.warm_up(iter([batch_of(2)]), Stop(ROOT / "no-run", env))
-        return step
-
-    def train(step, numbers):
-        for number in numbers:
-            step(batch_of(2, seed=10 * number + env.rank), 20_000 + 8 * number)
-
-    torch.manual_seed(0)
-    whole = step_of()
-    train(whole, range(2))
-    kept = copy.deepcopy(whole.state_dict())
-    train(whole, range(2, 4))
-    resumed = step_of()
-    resumed.load_state_dict(kept)
-    train(resumed, range(2, 4))
-    same = torch.equal(parameters(whole), parameters(resumed))
-    if env.rank == 0:
-        print("same bits" if same else "other bits")
-leave()
-"""
-
-
-@pytest.mark.slow
-def test_a_resumed_run_of_four_processes_sums_in_the_order_of_the_first(tmp_path: Path) -> None:
-    """DDP orders its buckets anew after the first backward pass. Without the warm-up this fails (torch 2.13)."""
-    (tmp_path / "four.py").write_text(RESUMED)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4"]
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, str(tmp_path / "four.py")], cwd=ROOT, env=environ, capture_output=True, text=True)
-    assert done.returncode == 0 and done.stdout == "same bits\n", done.stderr[-3000:]
-
-
 def no_stop(step: Step) -> Stop:
     return Stop(ROOT / "no-run", step.env)
 
@@ -316,70 +250,3 @@ def test_recomputing_changes_nothing(precision: str) -> None:
     for name, tensor in plain.model.state_dict().items():  # statistics and their number of batches too
         assert torch.equal(ours[name], tensor), name
     assert torch.equal(recomputing.predict(batch_of(2).images), plain.predict(batch_of(2).images))
-
-
-class Small:
-    """An objective that finds no memory for more than so many images at once."""
-
-    def __init__(self, step: Step, most: int) -> None:
-        self.objective, self.most, self.tried = step.objective, most, list[int]()
-
-    def __call__(self, images: torch.Tensor, *others: torch.Tensor) -> object:
-        self.tried.append(len(images))
-        if len(images) > self.most:
-            raise torch.OutOfMemoryError("no memory left")
-        return self.objective(images, *others)
-
-
-def test_parts_are_the_fewest_that_fit() -> None:
-    step, fresh = small_step(accumulate="auto"), small_step(accumulate=4)
-    step.objective = small = Small(step, 3)  # type: ignore[assignment]
-    step.warm_up(iter([batch_of(8, 96)]), no_stop(step))
-    assert (step.parts, step.images_at_once) == (4, 2) and small.tried[:3] == [8, 4, 2]
-    step(batch_of(8), 0)
-    fresh(batch_of(8), 0)
-    assert torch.equal(parameters(step), parameters(fresh))
-
-
-def test_parts_that_do_not_fit_end_the_warm_up_with_what_to_do() -> None:
-    step = small_step(accumulate=2)
-    step.objective = Small(step, 3)  # type: ignore[assignment]
-    message = r"memory for 4 images of 96 px at once, found too little \(no memory left\); set step\.accumulate=auto"
-    with pytest.raises(ValueError, match=message):
-        step.warm_up(iter([batch_of(8, 96)]), no_stop(step))
-
-
-def test_parts_are_cut_before_memory_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    step = small_step(accumulate="auto")
-    room = step.memory(batch_of(8, 96), 4).total / 0.9
-    monkeypatch.setattr(Environment, "memory", lambda self: room)
-    step.objective = small = Small(step, 8)  # type: ignore[assignment]
-    step.warm_up(iter([batch_of(8, 96)]), no_stop(step))
-    assert step.parts == 4 and set(small.tried) == {2}
-    monkeypatch.setattr(Environment, "memory", lambda self: 1000)
-    with pytest.raises(ValueError, match=r"room for one image of 96 px at once, found 0\.0 GB"):
-        small_step(accumulate="auto").warm_up(iter([batch_of(8, 96)]), no_stop(step))
-
-
-def test_a_resumed_run_keeps_its_parts_or_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    first = small_step(accumulate="auto")
-    first.objective = Small(first, 2)  # type: ignore[assignment]
-    first.warm_up(iter([batch_of(8)]), no_stop(first))
-    first(batch_of(8), 0)
-    state = first.state_dict()
-    capsys.readouterr()
-    larger = small_step(accumulate="auto")
-    larger.load_state_dict(state)
-    larger.warm_up(iter([batch_of(8)]), no_stop(larger))
-    assert larger.parts == 4 and "WARNING" not in capsys.readouterr().err
-    smaller = small_step(accumulate="auto")
-    smaller.objective = Small(smaller, 1)  # type: ignore[assignment]
-    smaller.load_state_dict(state)
-    smaller.warm_up(iter([batch_of(8)]), no_stop(smaller))
-    assert smaller.parts == 8 and "WARNING: 1 images at once, 2 before this start" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("value", [0, -1, "some"])
-def test_a_wrong_number_of_parts_is_refused(value: object) -> None:
-    with pytest.raises(ValueError, match="expected at least 1, or auto"):
-        StepConfig(accumulate=value)  # type: ignore[arg-type]

@@ -23,8 +23,10 @@ from tests.train.stepping.test_step import ANCHORS, batch_of
 from tests.train.test_loss import darknet_loss
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
+from train.stepping.config import StepConfig
 from train.stepping.schedule import ScheduleConfig
-from train.stepping.step import Step, StepConfig, num_graphs
+from train.stepping.step import Step, num_graphs
+from train.stepping.warm_up import predicted_memory, warm_up
 
 pytestmark = pytest.mark.gpu
 DEVICE = torch.device("cuda")
@@ -74,7 +76,7 @@ def test_compiled_is_eager_and_compiles_each_side_once(exact: None, capsys: pyte
     torch._dynamo.reset()
     before = num_graphs()
     eager, compiled = (step_on_device(precision="fp32", compile=how) for how in ("no", "yes"))
-    compiled.warm_up((batch_of(4, side) for side in SIDES), no_stop(compiled))
+    warm_up(compiled, (batch_of(4, side) for side in SIDES), no_stop(compiled))
     assert num_graphs() - before == len(SIDES)
     for number in range(40):
         batch = on_device(batch_of(4, SIDES[number // 10 % 2], seed=number % 3))
@@ -130,7 +132,8 @@ def test_memory_at_608_px_is_as_predicted(recompute: bool) -> None:
     torch.cuda.reset_peak_memory_stats()
     step(batch, 8)
     peak = torch.cuda.max_memory_allocated() - before
-    assert peak == pytest.approx(step.memory(batch, 1).total, rel=0.15)  # workspaces of cuDNN are not predicted
+    # workspaces of cuDNN are not predicted
+    assert peak == pytest.approx(predicted_memory(step, batch, 1).total, rel=0.15)
 
 
 def test_a_run_finds_its_parts_before_memory_ends() -> None:
@@ -139,12 +142,12 @@ def test_a_run_finds_its_parts_before_memory_ends() -> None:
     step = step_on_device(1.0, 20, precision="bf16", compile="no", accumulate="auto")
     batch = batch_of(8, 608)
     free, total = torch.cuda.mem_get_info()
-    limit = step.memory(batch, 2).total + 2e9
+    limit = predicted_memory(step, batch, 2).total + 2e9
     if limit >= free:
         pytest.skip(f"expected {limit / 1e9:.0f} GB free")
     torch.cuda.set_per_process_memory_fraction(min(1.0, limit / total))
     try:
-        step.warm_up(iter([batch]), no_stop(step))
+        warm_up(step, iter([batch]), no_stop(step))
         assert step.parts is not None
         assert step(on_device(batch), 0).total.isfinite()
     finally:
@@ -157,7 +160,7 @@ def test_a_run_finds_its_parts_before_memory_ends() -> None:
 def test_no_step_waits_for_the_device(precision: str, how: str) -> None:
     step = step_on_device(precision=precision, compile=how, accumulate=2, ema_images=64)
     batch = on_device(batch_of(4, 64))
-    step.warm_up(iter([batch_of(4, 64)]), no_stop(step))
+    warm_up(step, iter([batch_of(4, 64)]), no_stop(step))
     step(batch, 0)
     torch.cuda.set_sync_debug_mode("error")
     try:

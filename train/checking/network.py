@@ -1,0 +1,71 @@
+"""What a process builds before its first step, built over torch's fake process group."""
+
+import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from data.loading.loader import Loader
+from data.remote.fetch import is_remote
+from data.shards.index import ShardIndex
+from data.sources.shapes import CLASSES
+from launch.environment import Environment
+from train.checking.report import Report, amount
+from train.config import Config
+from train.evaluation.evaluator import Evaluator
+from train.loss import build_loss
+from train.model import build_model
+from train.run.checkpoint import Checkpoint
+from train.run.progress import Progress
+from train.stepping.step import Step
+from train.weights.start import start_from
+
+
+@contextmanager
+def stand_in(processes: int) -> Iterator[Environment]:
+    """Rank 0 of so many processes: what it sends goes nowhere, and nothing ever comes."""
+    from torch.testing._internal.distributed.fake_pg import FakeStore
+
+    if processes > 1:
+        dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=processes)
+    try:
+        yield Environment(0, processes, launcher="stand-in")
+    finally:
+        if processes > 1:
+            dist.destroy_process_group()
+
+
+def build(config: Config, train: ShardIndex | None, val: ShardIndex | None, env: Environment, report: Report) -> int:
+    """Builds what a process builds, and goes on from the newest checkpoint. The images seen."""
+    index = train or val
+    classes = index.classes if index else tuple(config.data.classes or CLASSES)
+    model = build_model(config.model, len(classes), len(config.anchor_pairs))
+    report.say("network", f"{config.model.variant}, {sum(each.numel() for each in model.parameters()):,} parameters")
+    folder, progress = Path(config.run) / "checkpoints", Progress()
+    if config.weights and is_remote(config.weights):
+        report.say("weights", "will be fetched at the start")
+    elif config.weights:
+        start_from(config.weights, model, config.network(classes), folder, env)
+    loss = build_loss(config.loss, config.anchor_pairs, len(classes))
+    step = Step(dataclasses.replace(config.step, compile="no"), config.schedule, model, loss, env)
+    if val:
+        Evaluator(config.evaluate, Loader(val, config.data, seed=0, rank=0, world_size=1, device=env.device), env)
+    size = _num_bytes(step.state_dict())
+    there = sum(path.stat().st_size for path in folder.glob("*.pt"))
+    with report.part("disk"):  # the newest, the best, and the one that is being written
+        report.need(folder, (config.checkpoint.keep + 2) * size - there, f"of checkpoints of {amount(size)}")
+    Checkpoint(folder, config.checkpoint, env, config.network(classes), step=step, progress=progress).restore()
+    if progress.images:
+        report.say("position", f"{progress.images:,} images seen, {progress.epochs_evaluated} epochs evaluated")
+    return progress.images
+
+
+def _num_bytes(state: object) -> int:
+    """Of all tensors in a nested state."""
+    if isinstance(state, torch.Tensor):
+        return state.numel() * state.element_size()
+    inner = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
+    return sum(_num_bytes(item) for item in inner)

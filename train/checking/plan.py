@@ -1,0 +1,68 @@
+"""The batches of every rank, planned in one process, and how long they will take."""
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from data.loading.loader import Loader
+from data.shards.index import ShardIndex
+from launch.environment import CPU
+from train.config import Config
+
+SPEED = "speed/images_per_s"  # in a run's TensorBoard log
+
+
+def require_whole_shares(config: Config, processes: int) -> None:
+    batch, parts = config.data.batch, config.step.accumulate
+    parts = 1 if parts == "auto" else int(parts)
+    if batch % (processes * parts):
+        raise ValueError(
+            f"data.batch={batch} over {processes} processes and step.accumulate={parts} leaves a remainder; use a "
+            f"multiple of {processes * parts} or change the number of processes"
+        )
+
+
+def of_all_ranks(index: ShardIndex, config: Config, processes: int) -> list[Loader]:
+    one = partial(Loader, index, config.data, seed=config.seed, world_size=processes, device=CPU)
+    loaders = [one(rank=rank) for rank in range(processes)]
+    for loader in loaders:
+        loader.order = loaders[0].order  # computed once
+    return loaders
+
+
+def planned(loaders: list[Loader], images: int, config: Config) -> str:
+    """Of the epoch in which the run stands, and of its last batch, as every rank computes it by itself."""
+    order, batch, ranks = loaders[0].order, config.data.batch, len(loaders)
+    last = config.epochs * order.num_samples
+    epoch = min(images // order.num_samples, config.epochs - 1)
+    start = epoch * order.num_samples
+    times = np.zeros(order.num_samples, np.int64)
+    sides = []
+    for loader in loaders:
+        plans = list(loader.plans(start, start + order.num_samples))
+        sides.append([plan.side for plan in plans])
+        for plan in plans:
+            np.add.at(times, plan.samples[plan.epochs == epoch], 1)
+    last_steps = [list(loader.plans((last - 1) // batch * batch, last)) for loader in loaders]  # an order of its own
+    assert (times == 1).all(), f"epoch {epoch}: an image comes twice or not at all"
+    assert all(each == sides[0] for each in sides), "ranks differ in the number of their batches, or in a side"
+    assert len({(len(plans), plans[0].side) for plans in last_steps}) == 1, "ranks differ in their last step"
+    return (
+        f"{ranks} ranks of {batch // ranks} images, {-(-order.num_samples // batch):,} steps an epoch; planned for "
+        f"every rank, epoch {epoch + 1} of {config.epochs} has each image once; its last step too"
+    )
+
+
+def expected_time(board: Path, left: int) -> str:
+    """From the speed that the run has logged; nothing else is known of the machines it will have."""
+    events = EventAccumulator(str(board), size_guidance={"scalars": 100, "images": 1})
+    if board.is_dir():
+        events.Reload()
+    if SPEED not in events.Tags()["scalars"]:
+        return "not known: this run has logged no speed yet"
+    speed = float(np.median([point.value for point in events.Scalars(SPEED)]))
+    minutes = left / speed / 60
+    time = f"{minutes:.1f} min" if minutes < 60 else f"{minutes / 60:.1f} h"
+    return f"{time} without evaluations, at the {speed:,.1f} images/s that this run has logged"

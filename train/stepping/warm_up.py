@@ -1,0 +1,97 @@
+"""Throw-away passes before the first step: finds the number of parts that fits, compiles every side, settles DDP.
+
+DDP rebuilds its buckets after the first backward pass, which changes the order of summation, so that without a warm-up
+a resumed run of three or more processes would not repeat bit for bit.
+"""
+
+from collections.abc import Iterator
+from itertools import islice
+
+import torch
+
+from data.loading.batch import Batch
+from launch.stop import Stop
+from train.stepping.memory import Memory, step_memory
+from train.stepping.step import Step
+
+ROOM = 0.9  # of the memory that is free: allocators and libraries take some
+
+
+def warm_up(step: Step, batches: Iterator[Batch], stop: Stop) -> None:
+    """Runs for a fresh and a resumed run alike, over a batch of every side, the largest first.
+
+    Leaves weights, statistics and random state as they were. Ends early where processes agree to stop.
+    """
+    kept = {name: buffer.clone() for name, buffer in step.model.named_buffers()}
+    for number, batch in enumerate(batches if step.compiled else islice(batches, 1)):
+        if stop.agreed():
+            break
+        if number == 0:
+            _settle_parts(step, batch)
+        try:
+            for _ in range(2):
+                step.accumulate(batch, 0, step.parts)
+                step.optimizer.zero_grad(set_to_none=True)
+        except torch.OutOfMemoryError as error:
+            raise ValueError(
+                f"expected memory for {step.images_at_once} images of {batch.side} px at once, found too little "
+                f"({str(error).partition('. ')[0]}); set step.accumulate=auto, or step.recompute=true"
+            ) from error
+    for name, buffer in step.model.named_buffers():
+        buffer.copy_(kept[name])
+    step.warm = True
+
+
+def predicted_memory(step: Step, batch: Batch, parts: int) -> Memory:
+    """At the peak of a step on such a batch."""
+    return step_memory(
+        step.model,
+        side=batch.side,
+        local=batch.truths.shape[0],
+        parts=parts,
+        dtype=step.dtype,
+        averaged=step.ema is not None,
+        recompute=step.config.recompute,
+        distributed=step.env.world_size > 1,
+        truth_slots=batch.truths.shape[1],
+        prefetched=step.env.device.type == "cuda",
+    )
+
+
+def _settle_parts(step: Step, batch: Batch) -> None:
+    """A resumed run keeps its number of images at once where they fit, because batch norm sees it."""
+    local, before = batch.truths.shape[0], step.images_at_once
+    if step.config.accumulate == "auto":
+        step.parts = _fewest_parts(step, batch, before or local)
+        step.env.say(f"step.accumulate=auto: {local // step.parts} of {local} images at once in each process")
+    step.images_at_once = local // step.parts
+    if before and before != step.images_at_once:
+        step.env.say(
+            f"WARNING: {step.images_at_once} images at once, {before} before this start: batch norm sees another "
+            "number of images, so the run continues well but not with the bits of one that was not stopped"
+        )
+
+
+def _fewest_parts(step: Step, batch: Batch, most: int) -> int:
+    """The fewest that fit on all processes, of at most so many images each."""
+    local, limit = batch.truths.shape[0], ROOM * step.env.memory()
+    for parts in (n for n in range(1, local + 1) if local % n == 0 and local // n <= most):
+        if predicted_memory(step, batch, parts).total <= limit and not step.env.any(_runs_out(step, batch, parts)):
+            return parts
+    raise ValueError(
+        f"step.accumulate=auto: expected room for one image of {batch.side} px at once, found "
+        f"{limit / 1e9:.1f} GB; lower data.sides or model.width, or set step.recompute=true"
+    )
+
+
+def _runs_out(step: Step, batch: Batch, parts: int) -> bool:
+    """Whether a pass finds no memory. Without exchange: the other processes need not get as far."""
+    try:
+        step.accumulate(batch, 0, parts, exchange=False)
+    except torch.OutOfMemoryError:
+        return True
+    finally:
+        step.optimizer.zero_grad(set_to_none=True)
+        if step.env.device.type == "cuda":
+            torch.cuda.empty_cache()
+    return False
