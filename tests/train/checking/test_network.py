@@ -29,4 +29,4 @@ def test_the_network_is_built_and_its_checkpoints_measured(
     with stand_in(processes) as env:
         assert build(config, index, None, env, report) == 0
     lines = capsys.readouterr().out
-    assert not report.problems and "202,209 parameters" in lines and "checkpoints of 2.5 MB" in lines
+    assert not report.problems and "202,209 parameters" in lines and "checkpoints of 2.4 MB" in lines

@@ -111,7 +111,7 @@ def test_parts_are_cut_before_memory_is_asked_for(monkeypatch: pytest.MonkeyPatc
     assert step.parts == 4 and set(small.tried) == {2}
     monkeypatch.setattr(Environment, "memory", lambda self: 1000)
     with pytest.raises(ValueError, match=r"room for one image of 96 px at once, found 0\.0 GB"):
-        small_step(accumulate="auto").warm_up(iter([batch_of(8, 96)]), no_stop(step))
+        warm_up(small_step(accumulate="auto"), iter([batch_of(8, 96)]), no_stop(step))
 
 
 def test_a_resumed_run_keeps_its_parts_or_says_so(capsys: pytest.CaptureFixture[str]) -> None:
