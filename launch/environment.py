@@ -1,24 +1,23 @@
 """The process environment as one value: who am I among how many, on which device. The only reader of os.environ."""
 
 import atexit
-import ctypes
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from typing import TypeVar, cast
+from typing import NoReturn, TypeVar, cast
 
 import torch
 import torch.distributed as dist
 
-from launch.heartbeat import Roll
-from launch.rendezvous import meet, meeting_place
+from launch.heartbeat import Heartbeat
+from launch.machine import keep_freed_memory, memory_left, signal_when_the_parent_dies
+from launch.rendezvous import ALONE, first_host, meet, step_name
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -98,7 +97,7 @@ class Environment:
             mine = free + torch.cuda.memory_reserved(self.device)
         else:
             hosts = self.broadcast(self.gather(socket.gethostname()))
-            mine = _memory_left() // hosts.count(socket.gethostname())
+            mine = memory_left() // hosts.count(socket.gethostname())
         return self.broadcast(min(self.gather(mine), default=0))
 
     def barrier(self) -> None:
@@ -112,17 +111,29 @@ def _over(work: Future[T]) -> bool:
 
 
 def detect(environ: Mapping[str, str], gpus: int) -> Environment:
-    """What the launcher says; `gpus`: how many this process can see. Pure."""
-    if "RANK" in environ and "WORLD_SIZE" in environ:
-        rank, world_size, local_rank = (int(environ.get(name, "0")) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
-        return Environment(rank, world_size, local_rank, _device(local_rank, gpus), "torchrun")
-    if int(environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
-        rank, world_size, local_rank = (
-            int(environ[f"SLURM_{name}"]) for name in ("PROCID", "STEP_NUM_TASKS", "LOCALID")
+    """What the launcher says; `gpus`: how many this process can see. A variable that is empty is not set. Pure."""
+    if environ.get("RANK") or environ.get("WORLD_SIZE"):
+        rank, world_size = _numbers(environ, "RANK", "WORLD_SIZE")
+        (local_rank,) = _numbers({"LOCAL_RANK": "0", **environ}, "LOCAL_RANK")
+        launcher, bound = "torchrun", False
+    elif environ.get("SLURM_STEP_NUM_TASKS", "1") not in ("", "1"):
+        rank, world_size, local_rank = _numbers(
+            environ, "SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID", remedy=ALONE
         )
-        bound = gpus == 1  # srun --gpus-per-task=1: each task sees its own as the first
-        return Environment(rank, world_size, local_rank, _device(0 if bound else local_rank, gpus), "srun")
-    return Environment(device=_device(0, gpus))
+        launcher, bound = "srun", gpus == 1  # srun --gpus-per-task=1: each task sees its own as the first
+    else:
+        return Environment(device=_device(0, gpus))
+    if rank >= world_size:
+        raise ValueError(f"process {rank} of {world_size}: expected a rank below the number of processes")
+    return Environment(rank, world_size, local_rank, _device(0 if bound else local_rank, gpus), launcher)
+
+
+def _numbers(environ: Mapping[str, str], *names: str, remedy: str = "start with torchrun, or unset them") -> list[int]:
+    for name in names:
+        if not environ.get(name, "").isdecimal():
+            given = ", ".join(f"{each}={environ.get(each, '(not set)')}" for each in names)
+            raise ValueError(f"{name}: expected a number, beside the others of its launcher, found {given}; {remedy}")
+    return [int(environ[name]) for name in names]
 
 
 def _device(number: int, gpus: int) -> torch.device:
@@ -141,71 +152,47 @@ def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]
     if env.device.type == "cuda":
         torch.cuda.set_device(env.device)
     else:
-        _keep_freed_memory()
+        keep_freed_memory()
     if env.world_size == 1:
         yield env
         return
-    _warn_when_the_launcher_dies()
+    signal_when_the_parent_dies(signal.SIGTERM)
     backend = "cpu:gloo,cuda:nccl" if env.device.type == "cuda" else "gloo"  # host data never waits for the device
-    if env.launcher == "srun":
-        store = meet(*meeting_place(os.environ), env.rank, env.world_size, timeout)
-    else:
-        store, _, _ = next(dist.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
+    store = _store(env, timeout)
     dist.init_process_group(backend, store=store, rank=env.rank, world_size=env.world_size, timeout=timeout)
-    with Roll(store, env.rank, env.world_size) as roll:
+    with Heartbeat(store, env.rank, env.world_size) as heartbeat:
         try:
             yield env
             env.barrier()  # nobody closes while another still talks
         except RuntimeError:  # torch's, for a process that has gone or does not answer
             print(
-                f"{env}, ends with an error. Where the processes of this run were last:\n{roll.report()}",
+                f"{env}, ends with an error. Where the processes of this run were last:\n{heartbeat.report()}",
                 file=sys.stderr,
             )
             raise  # without closing: the others may sit in a collective, and closing waits for them
     dist.destroy_process_group()
 
 
-def _warn_when_the_launcher_dies() -> None:
-    """A killed torchrun leaves its processes behind: they then get SIGTERM, save and leave. Linux."""
-    pr_set_pdeathsig = 1
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL("libc.so.6").prctl(pr_set_pdeathsig, signal.SIGTERM)
+def _store(env: Environment, timeout: timedelta) -> dist.Store:  # type: ignore[name-defined]
+    """Where processes leave each other their addresses."""
+    if env.launcher == "srun":
+        variables = ("SLURM_STEP_NODELIST", "SLURM_JOB_ID", "SLURM_STEP_ID")
+        if missing := [name for name in variables if not os.environ.get(name)]:
+            raise ValueError(f"expected {', '.join(missing)} beside SLURM_STEP_NUM_TASKS, as srun sets them; {ALONE}")
+        host, name = first_host(os.environ["SLURM_STEP_NODELIST"]), step_name(os.environ)
+        return meet(host, name, env.rank, env.world_size, timeout)
+    store, _, _ = next(dist.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
+    return store
 
 
-def leave() -> None:
-    """Ends this process well, without taking the interpreter down.
+def leave(status: int = 0) -> NoReturn:
+    """Ends this process, without taking the interpreter down.
 
     gloo's threads may still hold tensors then; one that wants the interpreter while it goes aborts the process:
     one of twenty runs of two processes ended that way (pytorch/pytorch PR 179291 describes it).
     """
     atexit._run_exitfuncs()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(0)
-
-
-def _memory_left() -> int:
-    """Bytes of the machine that nobody uses, or of the control group that the process lives in. Linux."""
-    lines = Path("/proc/meminfo").read_text().splitlines()
-    sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    groups = [line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::/")]
-    for group in groups:
-        place = Path("/sys/fs/cgroup", group.removeprefix("0::/"))
-        limits = [path / "memory.max" for path in (place, *place.parents) if (path / "memory.max").exists()]
-        sizes += [int(text) for limit in limits if (text := limit.read_text().strip()) != "max"]
-    return min(sizes)
-
-
-def _keep_freed_memory() -> None:
-    """Tell glibc to reuse big freed blocks instead of returning them to the kernel.
-
-    A training step on the CPU frees and asks for the same activations again; by default each time a page fault for
-    every 4 KiB (docs/log has the gain). Elsewhere than on glibc nothing happens.
-    """
-    m_trim_threshold, m_mmap_max = -1, -4
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(m_mmap_max, 0)
-        libc.mallopt(m_trim_threshold, 2**31 - 1)
-    except (OSError, AttributeError):
-        return
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    os._exit(status)

@@ -1,8 +1,8 @@
-"""Who was last seen where: what a process can say of the others when they no longer answer.
+"""Heartbeats: what a process can tell of the others when they no longer answer.
 
-Every process notes in the store of the group, from a thread and every few seconds, where in this program its main
-thread is. A process that was killed or stopped, or whose node is cut off, notes nothing more; one that hangs stands
-where no other does.
+Every process writes into the store of the group, from a thread and every few seconds, where in this program its main
+thread is. One that was killed or stopped, or whose node is cut off, writes no more; one that hangs stands where no
+other does.
 """
 
 import json
@@ -25,68 +25,68 @@ ANSWER_S = 10.0  # of the store, which may be on the node that is gone
 MOST = 8  # lines
 
 
-class Note(NamedTuple):
+class Beat(NamedTuple):
     host: str
     time: float  # by the clock of its host
-    place: str
+    location: str
 
 
-class Roll:
-    """While entered, this process notes where it is."""
+class Heartbeat:
+    """Beats while entered."""
 
     def __init__(self, store: Store, rank: int, world_size: int) -> None:
         self._store, self._rank, self._world_size = store, rank, world_size
         self._main = threading.get_ident()
         self._over = threading.Event()
 
-    def __enter__(self) -> "Roll":
-        threading.Thread(target=self._note_again_and_again, daemon=True, name="roll").start()
+    def __enter__(self) -> "Heartbeat":
+        threading.Thread(target=self._beat, daemon=True, name="heartbeat").start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
 
-    def _note_again_and_again(self) -> None:
+    def _beat(self) -> None:
         store = self._store.clone()  # type: ignore[attr-defined]  # a connection of its own: nobody waits for others
         with suppress(RuntimeError):  # the store is gone, and soon so is the run
             while True:
-                note = Note(socket.gethostname(), time.time(), place(sys._current_frames().get(self._main)))
-                store.set(f"roll/{self._rank}", json.dumps(note))
+                beat = Beat(socket.gethostname(), time.time(), location(sys._current_frames().get(self._main)))
+                store.set(f"heartbeat/{self._rank}", json.dumps(beat))
                 if self._over.wait(EVERY_S):
                     return
 
     def report(self) -> str:
         """A few lines on all processes. Takes at most `ANSWER_S`."""
-        found: list[Note | None] = []
-        reader = threading.Thread(target=self._read, args=(found,), daemon=True)
+        beats: list[Beat | None] = []
+        reader = threading.Thread(target=self._read, args=(beats,), daemon=True)
         reader.start()
         reader.join(ANSWER_S)
-        if len(found) < self._world_size:
-            return "  nothing is known of the others: the store of their notes, on the node of rank 0, does not answer"
+        if len(beats) < self._world_size:
+            return "  nothing is known of the others: the store of heartbeats, on the node of rank 0, does not answer"
         now, silent, others = time.time(), [], defaultdict(list)
-        for rank, note in enumerate(found):
-            if note is None or now - note.time > SILENT_S:
-                silent.append(f"  rank {rank} {_last_seen(note, now)}")
+        for rank, beat in enumerate(beats):
+            if beat is None or now - beat.time > SILENT_S:
+                silent.append(f"  rank {rank} {_last_seen(beat, now)}")
             else:
-                others[note.place].append(f"{rank} on {note.host}")
+                others[beat.location].append(f"{rank} on {beat.host}")
         lines = silent[: MOST - 1] + [f"  and {len(silent) - MOST + 1} more that are silent"] * (len(silent) >= MOST)
         for where, ranks in list(others.items())[:MOST]:
             lines.append(f"  rank {', '.join(ranks[:3])}{f' and {len(ranks) - 3} more' * (len(ranks) > 3)}: in {where}")
         return "\n".join(lines)
 
-    def _read(self, found: list[Note | None]) -> None:
+    def _read(self, beats: list[Beat | None]) -> None:
         with suppress(RuntimeError):  # what torch raises where nobody answers
             store = self._store.clone()  # type: ignore[attr-defined]
             for rank in range(self._world_size):
-                key = f"roll/{rank}"
-                found.append(Note(*json.loads(store.get(key))) if store.check([key]) else None)
+                key = f"heartbeat/{rank}"
+                beats.append(Beat(*json.loads(store.get(key))) if store.check([key]) else None)
 
 
-def _last_seen(note: Note | None, now: float) -> str:
-    return f"on {note.host}: silent for {now - note.time:.0f} s, then in {note.place}" if note else "was never there"
+def _last_seen(beat: Beat | None, now: float) -> str:
+    return f"on {beat.host}: silent for {now - beat.time:.0f} s, then in {beat.location}" if beat else "was never there"
 
 
-def place(frame: FrameType | None) -> str:
+def location(frame: FrameType | None) -> str:
     """The calls inside this program that lead to a frame: train/loop.py:66 > launch/stop.py:83."""
     calls = []
     while frame is not None:

@@ -74,9 +74,8 @@ class Stop:
     def _raise_flag(self, _number: int, _frame: FrameType | None) -> None:
         self._warned = True
 
-    @property
-    def requested(self) -> bool:
-        """Of this process."""
+    def look(self) -> bool:
+        """Whether this process was asked to stop: by a signal, or on rank 0 by the file, which is looked for."""
         if not self._warned and self.env.rank == 0 and time.monotonic() - self._looked > LOOK_EVERY_S:
             self._looked = time.monotonic()
             self._warned = (self.run / "stop").exists()
@@ -88,7 +87,7 @@ class Stop:
         Goes on asking while a process is `waiting`.
         """
         while not self._over:
-            said = self.env.max(STOPS if self.requested else READY)
+            said = self.env.max(STOPS if self.look() else READY)
             if said == READY:
                 return False
             self._over = said == STOPS
@@ -99,7 +98,7 @@ class Stop:
 
         The others are there already. They would take one that says nothing for dead after a while.
         """
-        self._over = self.env.max(STOPS if self.requested else WAITS) == STOPS
+        self._over = self.env.max(STOPS if self.look() else WAITS) == STOPS
         return self._over
 
     def mark(self, *, finished: bool) -> None:

@@ -65,6 +65,8 @@ with connect() as env:
         ({**SRUN, **TORCHRUN, "SLURM_PROCID": "2"}, 4, Environment(5, 8, 1, CUDA_1, "torchrun")),
         ({**SRUN, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, 1, Environment(0, 1, 0, CUDA_0, "single")),
         ({"SLURM_NTASKS": "4"}, 0, Environment(0, 1, 0, CPU, "single")),  # in a batch script, outside srun
+        ({"RANK": "", "WORLD_SIZE": "", "LOCAL_RANK": ""}, 0, Environment(0, 1, 0, CPU, "single")),
+        ({"SLURM_STEP_NUM_TASKS": "", "SLURM_PROCID": ""}, 0, Environment(0, 1, 0, CPU, "single")),
     ],
 )
 def test_the_variables_say_who_a_process_is(environ: dict[str, str], gpus: int, expected: Environment) -> None:
@@ -75,6 +77,35 @@ def test_the_variables_say_who_a_process_is(environ: dict[str, str], gpus: int, 
 def test_more_processes_than_gpus_are_refused_with_the_remedy(environ: dict[str, str], gpus: int) -> None:
     with pytest.raises(ValueError, match=rf"sees {gpus} GPU.*start {gpus} \(torchrun --nproc-per-node {gpus}, srun"):
         detect(environ, gpus)
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        (
+            {"RANK": "0"},
+            r"WORLD_SIZE: expected a number, .*, found RANK=0, WORLD_SIZE=\(not set\); start with torchrun",
+        ),
+        ({"WORLD_SIZE": "2", "RANK": ""}, r"RANK: expected a number, .* found RANK=, WORLD_SIZE=2"),
+        ({"RANK": "x", "WORLD_SIZE": "2"}, r"RANK: expected a number, .* found RANK=x"),
+        ({"RANK": "-1", "WORLD_SIZE": "2"}, r"RANK: expected a number, .* found RANK=-1"),
+        ({"RANK": "2", "WORLD_SIZE": "2"}, r"process 2 of 2: expected a rank below the number of processes"),
+        ({"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": ""}, r"LOCAL_RANK: expected a number"),
+        ({"SLURM_STEP_NUM_TASKS": "4"}, r"SLURM_PROCID: expected .* found SLURM_PROCID=\(not set\), .* to train alone"),
+        ({**SRUN, "SLURM_LOCALID": ""}, r"SLURM_LOCALID: expected a number, .* to train alone"),
+        ({**SRUN, "SLURM_STEP_NUM_TASKS": "many"}, r"SLURM_STEP_NUM_TASKS: expected a number"),
+    ],
+)
+def test_variables_that_say_half_are_refused(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        detect(environ, 0)
+
+
+def test_a_step_without_its_nodes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SRUN.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="expected SLURM_STEP_NODELIST, SLURM_JOB_ID, SLURM_STEP_ID beside"), connect():
+        pass
 
 
 def test_one_process_alone_gets_back_what_it_gives() -> None:

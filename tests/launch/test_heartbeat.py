@@ -1,4 +1,4 @@
-"""What a process says of the others when they no longer answer."""
+"""What a process tells of the others when they no longer answer."""
 
 import json
 import os
@@ -14,24 +14,24 @@ from torch.distributed import HashStore, Store
 
 import launch.heartbeat
 from launch.environment import Environment
-from launch.heartbeat import Note, Roll, place
+from launch.heartbeat import Beat, Heartbeat, location
 from tests.conftest import ROOT
 from tests.servers import free_port
 
 
-def noted(notes: list[Note | None]) -> Store:
+def store_of(beats: list[Beat | None]) -> Store:
     store = HashStore()
-    for rank, note in enumerate(notes):
-        if note:
-            store.set(f"roll/{rank}", json.dumps(note))
+    for rank, beat in enumerate(beats):
+        if beat:
+            store.set(f"heartbeat/{rank}", json.dumps(beat))
     return store
 
 
 def test_a_silent_process_is_named_before_those_that_wait_for_it() -> None:
     now = time.time()
-    waits = Note("n1", now, "train/loop.py:66 > launch/stop.py:83")
-    store = noted([waits, waits._replace(host="n2"), Note("n3", now - 100, "train/loop.py:68"), None])
-    assert Roll(store, 0, 4).report().splitlines() == [
+    waits = Beat("n1", now, "train/loop.py:66 > launch/stop.py:83")
+    store = store_of([waits, waits._replace(host="n2"), Beat("n3", now - 100, "train/loop.py:68"), None])
+    assert Heartbeat(store, 0, 4).report().splitlines() == [
         "  rank 2 on n3: silent for 100 s, then in train/loop.py:68",
         "  rank 3 was never there",
         "  rank 0 on n1, 1 on n2: in train/loop.py:66 > launch/stop.py:83",
@@ -40,23 +40,23 @@ def test_a_silent_process_is_named_before_those_that_wait_for_it() -> None:
 
 def test_many_processes_are_few_lines() -> None:
     now = time.time()
-    store = noted(
-        [Note("n", now - 100 * (rank < 100), f"data/loading/loader.py:{rank % 200 // 100}") for rank in range(256)]
+    store = store_of(
+        [Beat("n", now - 100 * (rank < 100), f"data/loading/loader.py:{rank % 200 // 100}") for rank in range(256)]
     )
-    lines = Roll(store, 0, 256).report().splitlines()
+    lines = Heartbeat(store, 0, 256).report().splitlines()
     assert len(lines) == 10 and lines[7] == "  and 93 more that are silent"
     assert lines[8].endswith("100 on n, 101 on n, 102 on n and 97 more: in data/loading/loader.py:1")
 
 
 def test_a_store_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch.heartbeat, "ANSWER_S", 0.2)
-    monkeypatch.setattr(Roll, "_read", lambda self, found: time.sleep(30))
-    assert "does not answer" in Roll(HashStore(), 0, 2).report()
+    monkeypatch.setattr(Heartbeat, "_read", lambda self, beats: time.sleep(30))
+    assert "does not answer" in Heartbeat(HashStore(), 0, 2).report()
 
 
-def test_a_place_is_the_calls_inside_this_program() -> None:
-    assert place(sys._getframe()) == place(None) == "other code"
-    assert re.fullmatch(r"launch/environment\.py:\d+", Environment().first(lambda: place(sys._getframe())))
+def test_a_location_is_the_calls_inside_this_program() -> None:
+    assert location(sys._getframe()) == location(None) == "other code"
+    assert re.fullmatch(r"launch/environment\.py:\d+", Environment().first(lambda: location(sys._getframe())))
 
 
 HANGS = """

@@ -1,14 +1,18 @@
-"""Tasks of one step find each other's store, whoever else has the ports, and say who did not come."""
+"""Tasks of one step find each other's store, say for whom they wait, and name who did not come."""
 
+import os
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from datetime import timedelta
 
 import pytest
 
-from launch.rendezvous import doors, meet, meeting_place
+import launch.rendezvous
+from launch.rendezvous import first_host, meet, port_of, step_name
+from tests.conftest import ROOT
 
 SOON = timedelta(seconds=20)
 
@@ -26,13 +30,13 @@ SOON = timedelta(seconds=20)
     ],
 )
 def test_rank_0_is_on_the_first_node(nodes: str, first: str) -> None:
-    environ = {"SLURM_STEP_NODELIST": nodes, "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "1"}
-    assert meeting_place(environ) == (first, "7.1.0")
+    assert first_host(nodes) == first
 
 
 def test_a_requeued_job_has_another_name() -> None:
-    environ = {"SLURM_STEP_NODELIST": "n1", "SLURM_JOB_ID": "7", "SLURM_STEP_ID": "1", "SLURM_RESTART_COUNT": "2"}
-    assert meeting_place(environ)[1] == "7.1.2"
+    environ = {"SLURM_JOB_ID": "7", "SLURM_STEP_ID": "1"}
+    assert step_name(environ) == "7.1.0" and step_name({**environ, "SLURM_RESTART_COUNT": "2"}) == "7.1.2"
+    assert port_of("7.1.0") != port_of("7.1.2")
 
 
 def join(pool: ThreadPoolExecutor, name: str, world_size: int) -> list["Future[str | None]"]:
@@ -50,70 +54,72 @@ def join(pool: ThreadPoolExecutor, name: str, world_size: int) -> list["Future[s
     return [pool.submit(task, rank) for rank in reversed(range(world_size))]
 
 
-def test_tasks_of_two_steps_on_one_machine_keep_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    same = doors("one")
-    monkeypatch.setattr("launch.rendezvous.doors", lambda _: same)  # as if their names led to the same ports
+def test_tasks_of_two_steps_on_one_machine_keep_apart() -> None:
     with ThreadPoolExecutor() as pool:
         found = {name: join(pool, name, 4) for name in ("one", "two")}
         for name, tasks in found.items():
             assert [task.result(20) for task in tasks] == [f"{name} {rank}" for rank in (0, 3, 2, 1)]
 
 
-def test_servers_of_others_on_the_ports_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One accepts and says nothing, one says something else, one hangs up."""
-    monkeypatch.setattr("launch.rendezvous.ANSWER_S", 0.5)
-    mute, friendly, short = (socket.create_server(("", port)) for port in doors("step")[:3])
-    with mute, friendly, short, ThreadPoolExecutor() as pool:
-
-        def greet() -> None:
-            for server, words in ((friendly, b"220 mail.example.org ready\n"), (short, b"")):
-                connection, _ = server.accept()
-                with connection:
-                    connection.sendall(words)
-
-        pool.submit(greet)
-        assert [task.result(20) for task in join(pool, "step", 2)] == ["step 0", "step 1"]
-
-
-def test_callers_that_are_no_tasks_are_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("launch.rendezvous.ANSWER_S", 0.5)
-
-    def call() -> socket.socket:
-        while True:
-            with suppress(ConnectionRefusedError):
-                return socket.create_connection(("localhost", doors("step")[0]), 5)
-            time.sleep(0.02)
-
+def test_a_stranger_at_the_port_of_the_store_is_no_task() -> None:
     with ThreadPoolExecutor() as pool:
         zero = pool.submit(meet, "localhost", "step", 0, 2, SOON)
-        for words in (b"GET / HTTP/1.1\n", b"step-of-another 1\n", b"step", b""):
-            with call() as caller:
+        for words in (b"GET / HTTP/1.1\r\n\r\n", b"step 1\n", b"\xff" * 100, b""):
+            while True:
+                try:
+                    caller = socket.create_connection(("localhost", port_of("step")), 5)
+                    break
+                except ConnectionRefusedError:
+                    time.sleep(0.02)
+            with caller:
                 caller.sendall(words)
-        time.sleep(0.1)
+        time.sleep(0.3)
         assert not zero.done()
-        with call():  # and says nothing
-            one = meet("localhost", "step", 1, 2, SOON)
+        one = meet("localhost", "step", 1, 2, SOON)
         zero.result(20).set("key", "value")
         assert one.get("key") == b"value"
 
 
-def test_who_does_not_come_is_named() -> None:
-    with pytest.raises(TimeoutError, match=r"expected 4 tasks of the step 7\.1\.0 .* rank 1, 2, 3; see .* port \d+"):
-        meet("localhost", "7.1.0", 0, 4, timedelta(seconds=0.2))
+def test_who_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(launch.rendezvous, "NOTICE_S", 0.1)
+    message = r"expected 4 tasks of step 7\.1\.0 .*, port \d+, without a word from rank 1, 2, 3; see .* train alone"
+    with pytest.raises(ConnectionError, match=message):
+        meet("localhost", "7.1.0", 0, 4, timedelta(seconds=0.5))
+    assert "waiting for rank 1, 2, 3 of the 4 tasks of step 7.1.0; to train alone" in capsys.readouterr().err
 
 
-def test_a_rank_0_that_does_not_answer_is_named() -> None:
-    with pytest.raises(
-        TimeoutError, match=r"rank 3 on .*: expected an answer from rank 0 at localhost, ports .*refused"
-    ):
-        meet("localhost", "7.1.0", 3, 4, timedelta(seconds=0.2))
+def test_a_rank_0_that_does_not_answer_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch.rendezvous, "NOTICE_S", 0.1)
+    with pytest.raises(ConnectionError, match=r"rank 3 on .*: expected rank 0 at localhost, port \d+, found none .*re"):
+        meet("localhost", "step", 3, 4, timedelta(seconds=0.5))
+    assert "rank 3 waits for rank 0 of step step at localhost" in capsys.readouterr().err
 
 
-def test_no_free_door() -> None:
-    taken = [socket.create_server(("", port)) for port in doors("step")]
-    try:
-        with pytest.raises(OSError, match="expected a free port among"):
+def test_another_program_at_the_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Mute, so that only time tells."""
+    monkeypatch.setattr(launch.rendezvous, "ANSWER_S", 0.5)
+    with socket.create_server(("", port_of("step"))):
+        with pytest.raises(ConnectionError, match=rf"expected port {port_of('step')} to be free, .* start the step"):
             meet("localhost", "step", 0, 2, SOON)
-    finally:
-        for server in taken:
-            server.close()
+        with pytest.raises(ConnectionError, match="whether another program has the port"):
+            meet("localhost", "step", 1, 2, timedelta(seconds=0.2))
+
+
+def test_a_host_without_an_address_is_named() -> None:
+    with pytest.raises(ConnectionError, match="whose name has no address on this node"):
+        meet("no.such.host.invalid", "step", 1, 2, SOON)
+
+
+def test_ctrl_c_ends_the_wait_at_once() -> None:
+    code = "from datetime import timedelta; from launch.rendezvous import meet; import launch.rendezvous as r\n"
+    code += "r.NOTICE_S = 0.1; meet('localhost', f'{__import__(\"os\").getpid()}', 0, 2, timedelta(minutes=10))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None and process.stderr.readline().startswith("waiting for rank 1 of the 2 tasks")
+    began = time.monotonic()
+    process.send_signal(2)
+    process.communicate(timeout=20)
+    assert time.monotonic() - began < 2

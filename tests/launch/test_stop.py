@@ -24,17 +24,17 @@ def stop(tmp_path: Path) -> Stop:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 def test_each_warning_sets_the_flag(stop: Stop, number: signal.Signals) -> None:
     with stop:
-        assert not stop.requested and not stop.agreed()
+        assert not stop.look() and not stop.agreed()
         signal.raise_signal(number)
-        assert stop.requested and stop.agreed()
-    assert stop.requested
+        assert stop.look() and stop.agreed()
+    assert stop.look()
 
 
 def test_several_warnings_in_a_burst_are_survived(stop: Stop) -> None:
     with stop:
         for number in WARNINGS * 20:
             signal.raise_signal(number)
-        assert stop.requested
+        assert stop.look()
 
 
 def test_a_warning_interrupts_no_wait(stop: Stop) -> None:
@@ -44,7 +44,7 @@ def test_a_warning_interrupts_no_wait(stop: Stop) -> None:
         began = time.monotonic()
         time.sleep(0.2)
         assert time.monotonic() - began >= 0.2
-        assert stop.requested
+        assert stop.look()
 
 
 def test_the_handlers_of_before_come_back(stop: Stop) -> None:
@@ -73,10 +73,10 @@ def test_a_file_asks_for_a_stop_too(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     first, second = Stop(tmp_path, Environment()), Stop(tmp_path, Environment(rank=1))
     (tmp_path / "stop").touch()  # left over: taken away when a run starts
     with first, second:
-        assert not first.requested
+        assert not first.look()
         (tmp_path / "stop").touch()
         time.sleep(0.03)
-        assert first.requested and not second.requested  # one process looks, all agree
+        assert first.look() and not second.look()  # one process looks, all agree
 
 
 class Pair:

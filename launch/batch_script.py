@@ -1,0 +1,95 @@
+"""The batch script of a run: slurm/train.sbatch with its values."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from launch.config_file import parse_overrides, read_yaml
+from launch.job import SITE, Job
+
+PLAIN = re.compile(r"[\w./+=][\w./+=-]*", re.ASCII)  # what needs no quotes, and means nothing to Slurm
+
+
+def read_config(config: str, overrides: Sequence[str]) -> DictConfig:
+    """The file and the overrides as they stand, without the defaults, which are not known here."""
+    tree = OmegaConf.merge(read_yaml(Path(config)), parse_overrides(overrides))
+    assert isinstance(tree, DictConfig)
+    return tree
+
+
+def render(job: Job, template: str, config: str, overrides: Sequence[str], *, here: str, python: str, main: str) -> str:
+    """The batch script; it runs in the folder `here`."""
+    tree = read_config(config, overrides)
+    run = _run_folder(tree, config)
+    _require_whole_shares(tree, job)
+    arguments = " ".join(shlex.quote(argument) for argument in [config, *overrides])
+    if OmegaConf.select(tree, "data.staging") is None:
+        arguments += ' "data.staging=$scratch/shards"'
+    variables = {
+        "run": run,
+        "arguments": f"({arguments})",
+        "main": shlex.quote(main),
+        "python": shlex.quote(python),
+        "processes": str(job.processes),
+        "warning": str(job.warning),
+        "export OMP_NUM_THREADS": "1" if job.gpus_per_node else str(job.cpus_per_process),
+        **({"scratch": shlex.quote(job.scratch)} if job.scratch else {}),
+    }
+    text = template
+    for name, value in _options(job, run, here).items():
+        text = _replaced(text, f"#SBATCH --{name}=", value)
+    for name, value in variables.items():
+        text = _replaced(text, f"{name}=", value)
+    if not job.gpus_per_node:
+        text = re.sub(r"^#SBATCH --gpus-per-node=0.*\n", "", text, flags=re.MULTILINE)
+    added = "#SBATCH --kill-on-invalid-dep=yes\n" if job.after else ""  # else it waits for ever
+    added += "".join(f"#SBATCH --{name}={value}\n" for name in SITE if (value := getattr(job, name)))
+    return text.replace("#SBATCH --requeue", f"{added}#SBATCH --requeue", 1)
+
+
+def _run_folder(tree: DictConfig, config: str) -> str:
+    run = OmegaConf.select(tree, "run")
+    if not isinstance(run, str) or not PLAIN.fullmatch(run):
+        raise ValueError(
+            f"{config}: expected `run`, the folder of the run, of letters, digits and _ . / + = -, not beginning with "
+            f"-, found {run!r}"
+        )
+    return run
+
+
+def _require_whole_shares(tree: DictConfig, job: Job) -> None:
+    batch, world_size = OmegaConf.select(tree, "data.batch"), job.nodes * job.processes
+    if isinstance(batch, int) and batch % world_size:
+        raise ValueError(
+            f"data.batch={batch} over {world_size} processes leaves a remainder; use a multiple of {world_size} or "
+            "change nodes or gpus_per_node"
+        )
+
+
+def _options(job: Job, run: str, here: str) -> dict[str, str]:
+    """Of sbatch."""
+    return {
+        "job-name": shlex.quote("{0.name}@{0.parent}".format(Path(here, run))),  # no other run has it
+        "dependency": f"singleton,afterok:{job.after}" if job.after else "singleton",
+        "nodes": str(job.nodes),
+        "gpus-per-node": str(job.gpus_per_node),
+        "cpus-per-task": str(job.processes * job.cpus_per_process),
+        "time": job.time,
+        "signal": f"B:USR1@{job.warning}",
+        "output": f"{run}/logs/job-%j.log",
+    }
+
+
+def _replaced(text: str, start: str, value: str) -> str:
+    """The line that starts so with another value; its comment stays where it is, if there is room."""
+
+    def line(found: re.Match[str]) -> str:
+        return f"{start}{value} ".ljust(len(found[1])) + found[2] if found[2] else f"{start}{value}"
+
+    pattern = rf"^({re.escape(start)}.*?)(?:(?<= )(# .*))?$"
+    text, count = re.subn(pattern, line, text, flags=re.MULTILINE)
+    assert count == 1, f"{start}: {count} lines of the template"
+    return text

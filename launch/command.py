@@ -1,0 +1,106 @@
+"""How every command ends: with its result, or with one `error:` line for what a person or a machine caused.
+
+    if __name__ == "__main__":
+        sys.exit(run(main))
+
+Exit status 1 after an error, 130 after Ctrl-C; `--traceback` anywhere on the command line shows where it came from.
+Mistakes of this program keep their traceback. Printing never ends a command: letters that the console does not have
+are replaced, and a console that is gone (a closed pipe, a full disk) is told about once, at the end.
+"""
+
+import io
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+INTERRUPTED = 130  # as a shell counts: 128 + SIGINT
+TRACEBACK = "--traceback"
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
+OUT_OF_MEMORY = re.compile(r"out of memory|(can't|cannot) allocate memory|insufficient memory", re.IGNORECASE)
+
+
+def run(main: Callable[[Sequence[str]], object]) -> int:
+    """Calls main with the words of the command line; the exit status."""
+    words = [word for word in sys.argv[1:] if word != TRACEBACK]
+    failures = [_make_unbreakable("stdout"), _make_unbreakable("stderr")]
+    status = _status(main, words, TRACEBACK in sys.argv)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    lost = [failure for each in failures for failure in each if not isinstance(failure, BrokenPipeError)]
+    if lost:  # a reader that closes its pipe (`| head`) has seen enough
+        _tell(f"not all of the output could be written ({lost[0]}); make room and start the command again")
+    return status or bool(lost)
+
+
+def _status(main: Callable[[Sequence[str]], object], words: Sequence[str], with_traceback: bool) -> int:
+    try:
+        main(words)
+    except KeyboardInterrupt:
+        reason, status = "interrupted", INTERRUPTED
+    except Exception as error:
+        found = reason_of(error)
+        if found is None:
+            raise
+        reason, status = found, 1
+        if with_traceback:
+            traceback.print_exc()
+    else:
+        return 0
+    _tell(reason)
+    return status
+
+
+def reason_of(error: Exception) -> str | None:
+    """What to tell a person; None: the error is a mistake of this program."""
+    text = str(error).strip() or type(error).__name__
+    is_cv2 = type(error).__module__ == "cv2"  # by name: importing OpenCV takes a second
+    if isinstance(error, MemoryError) or ((is_cv2 or isinstance(error, RuntimeError)) and OUT_OF_MEMORY.search(text)):
+        return f"out of memory ({text.splitlines()[0]}): take a smaller batch, fewer processes or a larger machine"
+    return text if isinstance(error, OSError | ValueError | FloatingPointError | EOFError) else None
+
+
+def _tell(reason: str) -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+    # control characters, in the name of a class for example, would move the terminal's cursor
+    shown = CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", reason)
+    print(f"error: {shown}", file=sys.stderr, flush=True)
+
+
+def _make_unbreakable(name: str) -> list[OSError]:
+    """Puts a stream that never raises in place of sys.stdout or sys.stderr. The list gets its first failure."""
+    stream = getattr(sys, name)
+    failures: list[OSError] = []
+    if stream is None or stream is not getattr(sys, f"__{name}__"):  # closed, or already somebody else's
+        return failures
+    stream.flush()
+    raw = io.BufferedWriter(_Unbreakable(stream.fileno(), failures))  # type: ignore[type-var]
+    lines = stream.isatty() or name == "stderr"
+    setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, errors="replace", line_buffering=lines))
+    return failures
+
+
+class _Unbreakable(io.RawIOBase):
+    """A descriptor that takes everything, even when nobody reads it any more."""
+
+    def __init__(self, descriptor: int, failures: list[OSError]) -> None:
+        self._descriptor, self._failures = descriptor, failures
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def write(self, data: memoryview) -> int:  # type: ignore[override]
+        try:
+            return os.write(self._descriptor, data)
+        except OSError as error:
+            self._failures[:] = self._failures or [error]
+            return data.nbytes
