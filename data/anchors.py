@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from data.images.geometry import whole_image
 from data.randomness import random_bits
 from data.shards.index import ShardIndex
+from launch.command import run
 
 STRIDE_PX = 32  # of the network: one grid cell
 BINS_PER_OCTAVE = 32  # sizes are pooled with those at most 2.2 % larger or smaller: changes average IoU by under 0.001
@@ -120,13 +121,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="a YAML file for the anchors, to copy into a config")
     options = parser.parse_args(arguments)
-    try:
-        _run(options)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
-
-
-def _run(options: argparse.Namespace) -> None:
     if options.side < STRIDE_PX or options.side % STRIDE_PX:
         raise ValueError(f"--side {options.side}: expected a multiple of {STRIDE_PX} px, the stride of the network")
     index = ShardIndex.load(options.shards)
@@ -148,4 +142,4 @@ def _run(options: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
+from launch.command import run
 from launch.environment import Environment
 from train.config import Config, load
 from train.model import YOLOv2, build_model
@@ -81,18 +82,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--gb", type=float, help="memory of a device; default: of the one at hand")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)
-    try:
-        config = load(options.config, options.overrides)
-        if options.processes < 1 or config.data.batch % options.processes:
-            raise ValueError(
-                f"data.batch={config.data.batch} over --processes {options.processes} leaves a remainder; use a divisor"
-            )
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        room = ROOM * (options.gb * 1e9 if options.gb else Environment(device=device).memory())
-        print(table(config, room, options.processes))
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    config = load(options.config, options.overrides)
+    if options.processes < 1 or config.data.batch % options.processes:
+        raise ValueError(
+            f"data.batch={config.data.batch} over --processes {options.processes} leaves a remainder; use a divisor"
+        )
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    room = ROOM * (options.gb * 1e9 if options.gb else Environment(device=device).memory())
+    print(table(config, room, options.processes))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

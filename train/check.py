@@ -18,6 +18,7 @@ from data.loading.loader import Loader
 from data.loading.opening import open_shards
 from data.remote.fetch import is_remote
 from data.shards.index import ShardIndex
+from launch.command import run
 from train.capacity import memory_of
 from train.checking.network import build, stand_in
 from train.checking.plan import expected_time, of_all_ranks, planned, require_whole_shares
@@ -104,15 +105,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)
     if options.processes < 1:
-        sys.exit(f"error: --processes {options.processes}: expected at least 1")
+        raise ValueError(f"--processes {options.processes}: expected at least 1")
     report = Report()
     config = read(options.config, options.overrides, report)
     if config:
         check(config, options.processes, report)
     if report.problems:
-        sys.exit("\n".join(f"error: {problem}" for problem in report.problems))
+        raise ValueError("\nerror: ".join(report.problems))
     report.say("", f"{options.config} can be started")
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

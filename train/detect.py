@@ -30,6 +30,7 @@ from data.images.boxes import clip
 from data.images.decode import decode
 from data.images.geometry import Placement, place_image, unplace_boxes, whole_image
 from data.view.drawing import draw_boxes
+from launch.command import run
 from train.config import Config
 from train.detection.head import Found, detections
 from train.model import YOLOv2
@@ -202,25 +203,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_intermixed_args(arguments)
     overrides = [each for each in options.inputs if re.match(r"[a-z_.]+=", each) and not Path(each).exists()]
     out = options.out or (options.target if options.target.is_dir() else Path()) / "detections"
-    try:
-        paths = list_images([each for each in options.inputs if each not in overrides])
-        detector = load_detector(options.target, overrides, "cuda" if torch.cuda.is_available() else "cpu")
-        out.mkdir(parents=True, exist_ok=True)
-        records, problems = {}, []
-        for path, record in detect(detector, paths, out, options.threshold):
-            if isinstance(record, ValueError):
-                problems.append(str(record))
-                continue
-            records[str(path)] = record
-            counts = Counter(each["class"] for each in record["detections"])
-            print(f"{path}: {', '.join(f'{count} {name}' for name, count in counts.items()) or 'nothing'}")
-        (out / "detections.json").write_text(json.dumps(records, indent=1) + "\n")
-        print(f"{out}: {len(records)} pictures, detections.json")
-        if problems:
-            raise ValueError("\n".join(problems))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    paths = list_images([each for each in options.inputs if each not in overrides])
+    detector = load_detector(options.target, overrides, "cuda" if torch.cuda.is_available() else "cpu")
+    out.mkdir(parents=True, exist_ok=True)
+    records, problems = {}, []
+    for path, record in detect(detector, paths, out, options.threshold):
+        if isinstance(record, ValueError):
+            problems.append(str(record))
+            continue
+        records[str(path)] = record
+        counts = Counter(each["class"] for each in record["detections"])
+        print(f"{path}: {', '.join(f'{count} {name}' for name, count in counts.items()) or 'nothing'}")
+    (out / "detections.json").write_text(json.dumps(records, indent=1) + "\n")
+    print(f"{out}: {len(records)} pictures, detections.json")
+    if problems:
+        raise ValueError("\n".join(problems))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

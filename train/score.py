@@ -13,7 +13,6 @@ recall.
 import argparse
 import dataclasses
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from data.loading.loader import Loader
 from data.loading.opening import open_shards
 from data.remote.staging import Staging, Wanted
 from data.shards.index import ShardIndex
+from launch.command import run
 from launch.environment import Environment, connect, leave
 from train.config import Config
 from train.evaluation.coco import coco_ap
@@ -87,31 +87,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", action="store_true", help="also result files for VOC's or COCO's server, in --out")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)
-    try:
-        if options.results and options.out is None:
-            raise ValueError("--results: expected --out FOLDER to write the files to")
-        config, weights = find_trained(options.target, options.overrides)
-        sides = [int(side) for side in options.sides.split(",")] if options.sides else [config.evaluate.side]
-        with connect() as env:
-            index, found = score(config, weights, sides, env)
-            if env.rank == 0:
-                neutral = truths_of(index).ignored
-                objects = f"{(~neutral).sum():,} objects" + f", {neutral.sum():,} difficult or crowds" * bool(
-                    neutral.any()
-                )
-                print(f"{weights} on {config.data.val}: {index.num_samples:,} images, {objects}\n")
-                print(tables(index, found))
-                if options.out:
-                    options.out.mkdir(parents=True, exist_ok=True)
-                    about = {"weights": str(weights), "set": config.data.val, "sides": as_json(index, found)}
-                    (options.out / "scores.json").write_text(json.dumps(about, indent=1) + "\n")
-                    write_curves(options.out / "curves.png", index, found)
-                    for side in found if options.results else ():
-                        write_results(options.out, side, found[side].evaluation.found, index)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    if options.results and options.out is None:
+        raise ValueError("--results: expected --out FOLDER to write the files to")
+    config, weights = find_trained(options.target, options.overrides)
+    sides = [int(side) for side in options.sides.split(",")] if options.sides else [config.evaluate.side]
+    with connect() as env:
+        index, found = score(config, weights, sides, env)
+        if env.rank == 0:
+            neutral = truths_of(index).ignored
+            objects = f"{(~neutral).sum():,} objects" + f", {neutral.sum():,} difficult or crowds" * bool(neutral.any())
+            print(f"{weights} on {config.data.val}: {index.num_samples:,} images, {objects}\n")
+            print(tables(index, found))
+            if options.out:
+                options.out.mkdir(parents=True, exist_ok=True)
+                about = {"weights": str(weights), "set": config.data.val, "sides": as_json(index, found)}
+                (options.out / "scores.json").write_text(json.dumps(about, indent=1) + "\n")
+                write_curves(options.out / "curves.png", index, found)
+                for side in found if options.results else ():
+                    write_results(options.out, side, found[side].evaluation.found, index)
 
 
 if __name__ == "__main__":
-    main()
-    leave()
+    leave(run(main))

@@ -1,23 +1,23 @@
 """python -m data.remote ADDRESS STAGING: brings a whole set of shards, without training."""
 
 import sys
+from collections.abc import Sequence
 
 from data.remote.remote_set import open_remote
 from data.remote.staging import Staging, Wanted, wait_for
+from launch.command import run
 
 
-def main(address: str, staging: str) -> None:
-    try:
-        index = open_remote(address, staging)
-        with Staging([Wanted(address, index, range(len(index.shards)))]):
-            for shard in index.shards:
-                wait_for(index.folder / shard.name)
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+def main(words: Sequence[str]) -> None:
+    if len(words) != 2:
+        raise ValueError("expected python -m data.remote ADDRESS STAGING")
+    address, staging = words
+    index = open_remote(address, staging)
+    with Staging([Wanted(address, index, range(len(index.shards)))]):
+        for shard in index.shards:
+            wait_for(index.folder / shard.name)
     print(index.folder)
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3:
-        sys.exit("error: expected python -m data.remote ADDRESS STAGING")
-    main(*sys.argv[1:])
+    sys.exit(run(main))

@@ -27,6 +27,7 @@ from data.view.contact_sheet import read_data_config, sheet
 from data.view.statistics import measure, read_anchors
 from data.view.statistics_charts import picture
 from data.view.statistics_text import table
+from launch.command import run
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -76,10 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for command in (voc, coco, index, check):
         command.add_argument("--workers", type=int, default=0, help="processes; default: one for each core")
     options = parser.parse_args(arguments)
-    try:
-        print(_run(options))
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    print(_run(options))
 
 
 def _run(options: argparse.Namespace) -> str:
@@ -133,4 +131,4 @@ def summary(index: ShardIndex) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -7,6 +7,7 @@ They stand in for photographs wherever a run has to be quick and to need no down
 import argparse
 import math
 import multiprocessing
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.parallel import cores
+from launch.command import run
 
 cv2.setNumThreads(0)  # one picture per process at a time; the processes are the parallelism
 
@@ -202,15 +204,15 @@ def draw_voc(
         (sets / f"{name}.txt").write_text("".join(f"{number:06d}\n" for number in part), encoding="utf-8")
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m data.shapes", description="Draw a VOC set of simple shapes.")
     parser.add_argument("root", type=Path, help="folder to hold VOC2007")
     parser.add_argument("--train", type=int, default=1000, help="pictures in the image set train")
     parser.add_argument("--val", type=int, default=200, help="pictures in the image set val")
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    draw_voc(arguments.root, train=arguments.train, val=arguments.val, seed=arguments.seed)
+    options = parser.parse_args(arguments)
+    draw_voc(options.root, train=options.train, val=options.val, seed=options.seed)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main))

@@ -28,5 +28,5 @@ def test_a_row_for_each_side(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_remainder_is_refused() -> None:
-    with pytest.raises(SystemExit, match=r"data\.batch=64 over --processes 3 leaves a remainder"):
+    with pytest.raises(ValueError, match=r"data\.batch=64 over --processes 3 leaves a remainder"):
         main([str(ROOT / "configs/voc.yaml"), "--processes", "3"])

@@ -43,8 +43,8 @@ def checked(config: Path, capsys: pytest.CaptureFixture[str]) -> Checked:
         try:
             main([str(config), *arguments])
             problems = []
-        except SystemExit as error:
-            problems = str(error.code).splitlines()
+        except ValueError as error:
+            problems = f"error: {error}".splitlines()
         found = capsys.readouterr().out.splitlines()
         return Said({line[:12].strip(): line[12:] for line in found}, problems)
 

@@ -173,16 +173,16 @@ def test_pictures_of_other_colours_are_seen_in_rgb(
 def test_wrong_files_end_with_a_clear_line(run: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.jpg"
     text.write_text("not a picture")
-    with pytest.raises(SystemExit, match=r"text\.jpg does not decode: neither JPEG nor another known image format"):
+    with pytest.raises(ValueError, match=r"text\.jpg does not decode: neither JPEG nor another known image format"):
         main([str(run), str(text)])
     cv2.imwrite(str(tmp_path / "grey.png"), np.full((20, 20, 3), 128, np.uint8))
-    with pytest.raises(SystemExit, match=r"text\.jpg does not decode"):  # the others are done all the same
+    with pytest.raises(ValueError, match=r"text\.jpg does not decode"):  # the others are done all the same
         main([str(run), str(text), str(tmp_path / "grey.png"), "--out", str(tmp_path / "out")])
     assert list(json.loads((tmp_path / "out/detections.json").read_text())) == [f"{tmp_path}/grey.png"]
     assert (tmp_path / "out/grey.jpg").exists()
-    with pytest.raises(SystemExit, match="no config at"):
+    with pytest.raises(ValueError, match="no config at"):
         main([str(tmp_path / "elsewhere"), str(text)])
     for path in (run / "checkpoints").iterdir():
         path.unlink()
-    with pytest.raises(SystemExit, match="no checkpoint under"):
+    with pytest.raises(ValueError, match="no checkpoint under"):
         main([str(run), str(text)])

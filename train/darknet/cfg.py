@@ -6,11 +6,13 @@ is left out: it holds no weights and does nothing to a trained network.
 
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import yaml
 
+from launch.command import run
 from train.model import POOL, POOL_SAME, VARIANTS, Layers, ModelConfig
 
 Section = dict[str, str]
@@ -115,14 +117,12 @@ def as_config(network: Network, name: str) -> str:
     return text
 
 
-def main(path: str) -> None:
-    try:
-        print(as_config(read_cfg(Path(path)), Path(path).stem), end="")
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+def main(words: Sequence[str]) -> None:
+    if len(words) != 1:
+        raise ValueError("expected python -m train.darknet.cfg NET.cfg")
+    path = Path(words[0])
+    print(as_config(read_cfg(path), path.stem), end="")
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 2:
-        sys.exit("error: expected python -m train.darknet.cfg NET.cfg")
-    main(sys.argv[1])
+    sys.exit(run(main))

@@ -16,11 +16,11 @@ from tests.servers import Liar
 def test_a_whole_set_by_command(
     liar: Liar, index: ShardIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    main(liar.address, str(tmp_path))
+    main([liar.address, str(tmp_path)])
     assert_whole(Path(capsys.readouterr().out.strip()), index)
     liar.behaviour["index.json"].append("404")
-    with pytest.raises(SystemExit, match=r"^error: http.*/nowhere/index.json: the server answers 404"):
-        main(liar.address.replace("/set", "/nowhere"), str(tmp_path))
+    with pytest.raises(ValueError, match=r"^http.*/nowhere/index.json: the server answers 404"):
+        main([liar.address.replace("/set", "/nowhere"), str(tmp_path)])
 
 
 def test_the_command_without_a_folder_says_what_it_takes() -> None:

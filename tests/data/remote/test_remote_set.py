@@ -230,13 +230,13 @@ def test_every_kind_of_address_brings_the_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if kind == "pipe":
-        main(f"pipe:cat {shards}/train/{{}}", str(tmp_path))
+        main([f"pipe:cat {shards}/train/{{}}", str(tmp_path)])
     elif kind == "s3":
         with s3_bucket(monkeypatch) as client:
             for path in (shards / "train").iterdir():
                 client.put_object(Bucket="bucket", Key=f"a/set/{path.name}", Body=path.read_bytes())
-            main("s3://bucket/a/set", str(tmp_path))
+            main(["s3://bucket/a/set", str(tmp_path)])
     else:
         with nginx(shards, tmp_path / "nginx") as address:
-            main(f"{address}/train", str(tmp_path / "staging"))
+            main([f"{address}/train", str(tmp_path / "staging")])
     assert_whole(Path(capsys.readouterr().out.strip()), index)

@@ -385,5 +385,5 @@ def test_subset_by_class_and_count(coco188: Path, tmp_path: Path, capsys: pytest
 
 
 def test_errors_end_the_command(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"error: .*instances_val\.json: expected instances in JSON"):
+    with pytest.raises(ValueError, match=r".*instances_val\.json: expected instances in JSON"):
         main(["coco", str(write_set(tmp_path)), "--split", "val", str(tmp_path / "out")])

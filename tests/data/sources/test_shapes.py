@@ -144,7 +144,6 @@ def test_a_finished_set_is_not_drawn_over_and_an_unfinished_one_is(drawn: Path, 
     assert len(read_voc(tmp_path, ["2007:train"]).records) == 1
 
 
-def test_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["shapes", os.fspath(tmp_path), "--train", "2", "--val", "1", "--seed", "9"])
-    main()
+def test_command(tmp_path: Path) -> None:
+    main([os.fspath(tmp_path), "--train", "2", "--val", "1", "--seed", "9"])
     assert len(read_voc(tmp_path, ["2007:train", "2007:val"]).records) == 3

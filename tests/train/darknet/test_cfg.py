@@ -69,7 +69,7 @@ def test_a_plain_network(tmp_path: Path) -> None:
 
 
 def test_its_config_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(str(cfg(tmp_path)))
+    main([str(cfg(tmp_path))])
     (tmp_path / "config.yaml").write_text(capsys.readouterr().out)
     config = load(tmp_path / "config.yaml", [])
     assert config.model.layers == "16 pool 32 pool pool pool pool -8" and config.anchor_pairs == [(1, 2), (3, 4.5)]
