@@ -24,8 +24,9 @@ from data.shards.write import SHARD_MB, write_shards
 from data.sources.coco import read_coco
 from data.sources.voc import read_voc
 from data.view.contact_sheet import read_data_config, sheet
+from data.view.figures import write
 from data.view.statistics import measure, read_anchors
-from data.view.statistics_charts import picture
+from data.view.statistics_charts import draw
 from data.view.statistics_text import table
 from launch.command import run
 
@@ -108,7 +109,7 @@ def _stats(options: argparse.Namespace) -> str:
     anchors = read_anchors(options.anchors) if options.anchors else None
     stats = measure(ShardIndex.load(options.out), options.side, options.resize, anchors)
     if options.png:
-        picture(stats).save(options.png)
+        write(draw(stats), options.png)
     return table(stats)
 
 

@@ -1,74 +1,73 @@
-"""The statistics of a set as charts."""
-
-from collections.abc import Sequence
-from itertools import pairwise
-from typing import Any
+"""The statistics of a set as one figure."""
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from data.anchors import STRIDE_PX, average_iou, shape_iou
-from data.view.charts import bars, columns, heat, page
-from data.view.statistics import Stats, class_counts, coco_sizes, image_sizes
+from data.view.figures import BAR_IN, BLUE, DPI, PANEL_IN, bars, heat, histogram
+from data.view.statistics import Floats, Stats, class_counts, coco_sizes, image_sizes
 
-HEAT_TILES = 52
-
-
-def picture(stats: Stats) -> Image.Image:
-    index, sizes_px = stats.index, stats.sizes_cells * STRIDE_PX
-    side_px, ratio = np.sqrt(sizes_px.prod(1)), sizes_px[:, 0] / sizes_px[:, 1]
-    size_names, size_counts = image_sizes(index)
-    input_name = f"{stats.side} px {stats.resize}"
-    counts = class_counts(index)
-    kinds = ("trained on", "difficult", "crowd")[: 1 + int(np.flatnonzero(counts.sum(0)).max(initial=0))]
-    tiles = np.linspace(0, 1, HEAT_TILES + 1)
-    centres = (stats.boxes_xyxy[:, :2] + stats.boxes_xyxy[:, 2:]) / 2
-    fractions = stats.sizes_cells * STRIDE_PX / stats.side
-    anchors = stats.anchors_cells
-    charts = [
-        bars("objects of each class", index.classes, counts[:, : len(kinds)], kinds),
-        heat(
-            "box sizes" + (" and anchors" if anchors is not None else "") + f", {input_name}",
-            np.histogram2d(fractions[:, 1], fractions[:, 0], (tiles, tiles))[0].astype(np.int64),
-            f"width, 0 .. {stats.side} px",
-            f"height, {stats.side} .. 0 px",
-            [] if anchors is None else [(w * STRIDE_PX / stats.side, h * STRIDE_PX / stats.side) for w, h in anchors],
-        ),
-        heat(
-            f"box centres, {input_name}",
-            np.histogram2d(centres[:, 1], centres[:, 0], (tiles, tiles))[0].astype(np.int64),
-            "left to right",
-            "bottom to top",
-        ),
-        columns("trained objects on an image", *_whole(stats.per_image, [1, 2, 3, 5, 9, 17, 33])),
-        columns(f"box size (root of the area), px of {stats.side}", *_between(side_px, [8, 16, 32, 64, 128, 256, 512])),
-        columns("box width / height", *_between(ratio, [1 / 4, 1 / 2, 2 / 3, 1, 3 / 2, 2, 4])),
-        bars("image sizes", size_names, size_counts[:, None]),
-        bars("objects by size (COCO)", list(coco_sizes(stats)), np.array(list(coco_sizes(stats).values()))[:, None]),
-    ]
-    if anchors is not None and len(sizes_px):
-        ious = shape_iou(stats.sizes_cells, anchors)
-        names = [f"{width:.2f} x {height:.2f}" for width, height in anchors.tolist()]
-        nearest = np.bincount(ious.argmax(1), minlength=len(anchors))
-        title = f"IoU with the nearest anchor, average {average_iou(stats.sizes_cells, anchors):.1%}"
-        charts += [
-            columns(title, *_between(ious.max(1), [0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])),
-            bars("objects nearest to each anchor (cells)", names, nearest[:, None]),
-        ]
-    return page(f"{index.source}: {index.num_samples:,} images, {len(stats.trained):,} objects", charts)
+KINDS = ("trained on", "difficult", "crowd")
+SIZES_PX = 2.0 ** np.arange(1, 10.5, 0.5)
+RATIOS = 2.0 ** np.arange(-4, 4.25, 0.25)
+ROWS, COLUMNS = 3, 3  # of charts, to the right of the classes
 
 
-def _between(values: NDArray[Any], limits: Sequence[float]) -> tuple[list[str], NDArray[np.int64]]:
-    """Names and counts of: below the first limit, from each limit to the next one, from the last on."""
-    steps = [f"{limit:.3g}" for limit in limits]
-    names = [f"< {steps[0]}", *(f"{low}-{high}" for low, high in pairwise(steps)), f"{steps[-1]}+"]
-    counts = np.bincount(np.digitize(values, limits), minlength=len(names))
-    return names, counts.astype(np.int64)
+def draw(stats: Stats) -> Figure:
+    """Classes on the left, the most frequent on top; sizes, places and anchors beside them."""
+    index = stats.index
+    height = max(PANEL_IN[1] * ROWS, BAR_IN * len(index.classes)) + 0.6
+    figure = Figure((PANEL_IN[0] * (COLUMNS + 1), height), DPI, layout="constrained")
+    figure.suptitle(f"{index.source}: {index.num_samples:,} images, {len(stats.samples):,} objects that are trained on")
+    grid = figure.add_gridspec(ROWS, COLUMNS + 1)
+    _classes(figure.add_subplot(grid[:, 0]), stats)
+    places = [figure.add_subplot(grid[row, 1 + column]) for row in range(ROWS) for column in range(COLUMNS)]
+    _boxes(places[:6], stats)
+    names, counts = image_sizes(index)
+    bars(places[6], "image sizes, px", names, counts, unit="images")
+    if stats.anchors_cells is None:
+        sizes = coco_sizes(stats)
+        bars(places[7], "objects by size (COCO)", list(sizes), np.array(list(sizes.values())), unit="objects")
+        places[8].remove()
+    else:
+        _anchors(places[7:], stats, stats.anchors_cells)
+    return figure
 
 
-def _whole(values: NDArray[np.int64], limits: Sequence[int]) -> tuple[list[str], NDArray[np.int64]]:
-    """The same of whole numbers: 1-2 is 1 and 2."""
-    names, counts = _between(values, limits)
-    ranges = [f"{low}" if low == high - 1 else f"{low}-{high - 1}" for low, high in pairwise([0, *limits])]
-    return [*ranges, names[-1]], counts
+def _classes(axes: Axes, stats: Stats) -> None:
+    counts, classes = class_counts(stats.index), stats.index.classes
+    order = np.argsort(-counts.sum(1), kind="stable")
+    kinds = KINDS[: 1 + int(np.flatnonzero(counts.sum(0)).max(initial=0))]
+    title = f"objects of each of {len(classes)} classes"
+    bars(axes, title, [classes[label] for label in order], counts[order, : len(kinds)], kinds, unit="objects")
+
+
+def _boxes(places: list[Axes], stats: Stats) -> None:
+    sizes_px, side = stats.sizes_cells * STRIDE_PX, stats.side
+    centres_px = (stats.boxes_xyxy[:, :2] + stats.boxes_xyxy[:, 2:]) / 2 * side
+    into = f"{side} px {stats.resize}"
+    heat(places[0], f"box sizes, {into}", sizes_px, side, "width, px", "height, px")
+    if stats.anchors_cells is not None:
+        places[0].scatter(*(stats.anchors_cells.T * STRIDE_PX), marker="x", color=BLUE, label="anchors")
+        places[0].legend(fontsize=8)
+    heat(places[1], f"box centres, {into}", centres_px, side, "from the left, px", "from the top, px")
+    places[1].invert_yaxis()
+    most = int(stats.per_image.max(initial=0))
+    edges = np.arange(-0.5, most + 1.5, max(1, most // 40))
+    histogram(places[2], "objects of an image", stats.per_image, edges, "objects that are trained on", "images")
+    size = np.clip(np.sqrt(sizes_px.prod(1)), SIZES_PX[0], SIZES_PX[-1])
+    histogram(places[3], f"box size, {into}", size, SIZES_PX, "square root of the area, px", "objects")
+    ratio = np.clip(sizes_px[:, 0] / sizes_px[:, 1], RATIOS[0], RATIOS[-1])
+    histogram(places[4], "box shape", ratio, RATIOS, "width / height", "objects")
+    short = np.clip(sizes_px.min(1, initial=side), SIZES_PX[0], SIZES_PX[-1])
+    histogram(places[5], f"shorter side of a box, {into}", short, SIZES_PX, "px", "objects")
+
+
+def _anchors(places: list[Axes], stats: Stats, anchors_cells: Floats) -> None:
+    ious = shape_iou(stats.sizes_cells, anchors_cells)
+    nearest = np.bincount(ious.argmax(1), minlength=len(anchors_cells))
+    names = [f"{width:.2f} x {height:.2f}" for width, height in anchors_cells.tolist()]
+    bars(places[0], "objects nearest to each anchor (cells)", names, nearest, unit="objects")
+    fit = f", average {average_iou(stats.sizes_cells, anchors_cells):.1%}" if len(ious) else ""
+    histogram(places[1], f"IoU with the nearest anchor{fit}", ious.max(1), np.linspace(0, 1, 21), "IoU", "objects")

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
 from numpy.typing import NDArray
-from PIL import Image
 
 from data.shards.index import ShardIndex
-from data.view.charts import curves, page
+from data.view.figures import curves, panels, write
 from train.evaluation.coco import NAMES, SIZES
 from train.evaluation.errors import KINDS, Errors
 from train.evaluation.evaluator import Evaluation
@@ -124,14 +124,17 @@ def _percent(share: float) -> str:
 def write_curves(path: Path, index: ShardIndex, scored: Mapping[int, Scored]) -> None:
     """Precision over recall at IoU .5: the mean of all classes, then each that has objects; a line for each side."""
     present = np.flatnonzero(next(iter(scored.values())).evaluation.voc.num_truths)
-    charts = [_curves("all classes", scored, present)]
-    charts += [_curves(index.classes[label], scored, present[present == label]) for label in present]
-    page(f"Precision over recall at IoU .5: {index.source}, {index.num_samples:,} images", charts).save(path)
+    title = f"Precision over recall at IoU .5: {index.source}, {index.num_samples:,} images"
+    figure, (first, *others) = panels(title, 1 + len(present))
+    _curves(first, "all classes", scored, present)
+    for axes, label in zip(others, present, strict=True):
+        _curves(axes, index.classes[label], scored, present[present == label])
+    write(figure, path)
 
 
-def _curves(title: str, scored: Mapping[int, Scored], labels: NDArray[np.int64]) -> Image.Image:
+def _curves(axes: Axes, title: str, scored: Mapping[int, Scored], labels: NDArray[np.int64]) -> None:
     lines = {}
     for side, each in scored.items():
         voc = each.evaluation.voc
         lines[f"{side} px: AP {_percent(voc.ap_area[labels].mean())}"] = voc.envelope_RC[:, labels].mean(1)
-    return curves(title, CURVE_RECALLS, lines, across="recall", down="precision")
+    curves(axes, title, CURVE_RECALLS, lines, across="recall", down="precision")

@@ -1,0 +1,104 @@
+"""Figures in the style of this project. Matplotlib without pyplot: no display, no state outside the figure."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+BLUE, ORANGE, RED = "#3b6ea5", "#f0a13a", "#c44e52"
+COLOURS = (BLUE, ORANGE, RED, "#4f9d69", "#7b5ea7", "#777777")
+PALE = "#8a8a8a"
+PANEL_IN = (5.0, 3.7)  # width, height
+BAR_IN = 0.19  # height of a bar with its name
+DPI = 110
+TILES = 52  # of a heat map, each way
+
+
+def panels(title: str, count: int, across: int = 3) -> tuple[Figure, list[Axes]]:
+    """A figure with room for so many charts, row by row."""
+    across = min(across, count)
+    down = -(-count // across)
+    figure = Figure((PANEL_IN[0] * across, PANEL_IN[1] * down + 0.5), DPI, layout="constrained")
+    figure.suptitle(title)
+    return figure, [figure.add_subplot(down, across, place + 1) for place in range(count)]
+
+
+def write(figure: Figure, path: Path) -> None:
+    """PNG, or what the suffix says."""
+    figure.savefig(path)
+
+
+def pixels(figure: Figure) -> NDArray[np.uint8]:
+    """[H, W, 3] RGB."""
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()  # type: ignore[no-untyped-call]
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
+
+
+def bars(
+    axes: Axes, title: str, names: Sequence[str], parts: NDArray[Any], part_names: Sequence[str] = (), unit: str = ""
+) -> None:
+    """Lying bars, in the order of the names from the top. parts: [N] or [N, P], laid end to end in P colours."""
+    parts = parts.reshape(len(names), -1)
+    ends = parts.cumsum(1)
+    for place, colour in zip(range(parts.shape[1]), COLOURS, strict=False):
+        label = part_names[place] if place < len(part_names) else None
+        axes.barh(range(len(names)), parts[:, place], 0.75, ends[:, place] - parts[:, place], color=colour, label=label)
+    for row, total in enumerate(parts.sum(1).tolist()):
+        axes.annotate(_number(total), (total, row), (3, 0), textcoords="offset points", va="center", color=PALE, size=7)
+    axes.set_yticks(range(len(names)), names, size=8)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.margins(x=0.12)
+    _finish(axes, title, unit)
+    axes.grid(axis="x", alpha=0.3)
+    if len(part_names) > 1:
+        axes.legend(fontsize=8, loc="lower right")
+
+
+def histogram(axes: Axes, title: str, values: NDArray[Any], edges: NDArray[Any], across: str, down: str) -> None:
+    """Counts between edges; on a logarithmic axis where these grow by a factor."""
+    axes.hist(values, bins=edges.tolist(), color=BLUE, edgecolor="white", linewidth=0.5)
+    steps = np.diff(edges)
+    if steps.max() > 2 * steps.min():
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    _finish(axes, title, across, down)
+    axes.grid(axis="y", alpha=0.3)
+
+
+def heat(axes: Axes, title: str, points: NDArray[Any], side: float, across: str, down: str) -> None:
+    """[N, 2] x, y: how many points each tile of a square 0..side holds; the darker the more, in logarithms."""
+    edges = np.linspace(0, side, TILES + 1)
+    counts = np.histogram2d(points[:, 1], points[:, 0], (edges, edges))[0]
+    norm = LogNorm(1, max(2, counts.max()))
+    extent = 0, side, 0, side
+    image = axes.imshow(np.ma.masked_less(counts, 1), cmap="magma_r", norm=norm, origin="lower", extent=extent)
+    axes.figure.colorbar(image, ax=axes, shrink=0.85).set_label(f"objects in a tile of {side / TILES:.0f} px", size=8)
+    _finish(axes, title, across, down)
+
+
+def curves(axes: Axes, title: str, x: NDArray[Any], lines: Mapping[str, NDArray[Any]], across: str, down: str) -> None:
+    """Lines over common x, 0..1 both ways, with their names."""
+    for (name, y), colour in zip(lines.items(), COLOURS * (1 + len(lines) // len(COLOURS)), strict=False):
+        axes.plot(x, y, color=colour, label=name)
+    axes.set(xlim=(0, 1), ylim=(0, 1.02))
+    axes.legend(fontsize=8)
+    _finish(axes, title, across, down)
+    axes.grid(alpha=0.3)
+
+
+def _finish(axes: Axes, title: str, across: str, down: str = "") -> None:
+    axes.set_title(title, size=10)
+    axes.set_xlabel(across, size=8)
+    axes.set_ylabel(down, size=8)
+    axes.tick_params(labelsize=8)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if float(value).is_integer() else f"{value:.3f}"
