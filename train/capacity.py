@@ -17,6 +17,7 @@ from train.config import Config, load
 from train.model import YOLOv2, build_model
 from train.stepping.config import DTYPES
 from train.stepping.memory import Memory, step_memory
+from train.stepping.optimizer import num_moments
 from train.stepping.warm_up import ROOM
 
 
@@ -31,7 +32,8 @@ def memory_of(
         local=local or config.data.batch // processes,
         parts=parts or (1 if step.accumulate == "auto" else int(step.accumulate)),
         dtype=DTYPES[step.precision],
-        averaged=bool(step.ema_images),
+        averaged=bool(step.ema or step.ema_images),
+        moments=num_moments(step),
         recompute=step.recompute,
         distributed=processes > 1,
         truth_slots=config.data.truth_slots,

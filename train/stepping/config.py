@@ -1,10 +1,11 @@
 """What a user may choose about a step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 
+from train.stepping.duration import RunLength, given_images, parse_duration, require_one
 from train.stepping.objective import Compression
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -18,14 +19,34 @@ class StepConfig:
     compress: Compression = "none"  #: what gradients travel in; bf16 only between GPUs
     bucket_mb: int = 25  #: of gradients that travel together, while backward goes on
     recompute: bool = False  #: activations again in backward: half the memory, 1.3 times as long
-    momentum: float = 0.9
-    decay: float = 5e-4  #: L2, on convolution weights only (darknet update_convolutional_layer)
-    ema_images: int = 0  #: weights averaged over about so many images are evaluated and detect; 0: the newest are
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = 0.9  #: of sgd
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  #: of adamw
+    eps: float = 1e-8  #: of adamw
+    decay: float = 5e-4  #: on convolution weights only (darknet's L2); adamw: decoupled, times the rate
+    clip_norm: float | None = None  #: largest Euclidean norm of the whole gradient; null: any
+    ema: str | None = None  #: weights averaged over about this long ("1500 images", "2 epochs", "5 %") are evaluated
+    ema_images: int | None = None  #: the same in images; neither, or 0: the newest weights are evaluated
 
     def __post_init__(self) -> None:
         if self.bucket_mb < 1:
             raise ValueError(f"step.bucket_mb={self.bucket_mb}: expected at least 1")
-        if self.ema_images < 0:
+        if (self.ema_images or 0) < 0:
             raise ValueError(f"step.ema_images={self.ema_images}: expected a number of images, or 0 for no average")
+        require_one(self.ema, self.ema_images, "step.ema", "ema_images")
+        if self.ema is not None:
+            parse_duration(self.ema, "step.ema")
         if self.accumulate != "auto" and (isinstance(self.accumulate, str) or self.accumulate < 1):
             raise ValueError(f"step.accumulate={self.accumulate}: expected at least 1, or auto")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"step.clip_norm={self.clip_norm}: expected a norm above 0, or null for no clipping")
+        if len(self.betas) != 2 or not all(0 <= beta < 1 for beta in (*self.betas, self.momentum)):
+            raise ValueError(
+                f"step.betas={self.betas}, momentum={self.momentum}: expected two betas, all in 0 <= value < 1"
+            )
+        if not self.eps > 0 or not self.decay >= 0:
+            raise ValueError(f"step.eps={self.eps}, decay={self.decay}: expected eps > 0 and decay >= 0")
+
+    def in_images(self, run: RunLength) -> "StepConfig":
+        """The same for a run of this length, every duration in images."""
+        return replace(self, ema=None, ema_images=given_images(self.ema, self.ema_images, 0, "step.ema", run))

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from train.model import YOLOv2
 
@@ -25,13 +24,9 @@ class Ema:
         self._averages, self._values = _tensors(self.model), _tensors(model)
 
     @torch.no_grad()
-    def update(self, images_seen: int, batch: int, applied: torch.Tensor | None = None) -> None:
-        """After a step of `batch` images. applied: on the device, whether fp16 scaling let it change the weights."""
-        decay = math.exp(-batch / min(self.images, images_seen))
-        if applied is None:
-            get_ema_multi_avg_fn(decay)(self._averages, self._values, 0)  # type: ignore[no-untyped-call]
-            return
-        weight = (1 - decay) * applied
+    def update(self, images_seen: int, batch: int, applied: torch.Tensor) -> None:
+        """After a step of `batch` images. applied: a flag on the device, whether it changed the weights."""
+        weight = (1 - math.exp(-batch / min(self.images, images_seen))) * applied
         for average, value in zip(self._averages, self._values, strict=True):
             average.lerp_(value, weight)
 

@@ -21,7 +21,7 @@ LOSS_NUMBERS = 8  # at once for each box and truth slot, in `train.loss`
 class Memory(NamedTuple):
     """Bytes of one process at the peak of a step."""
 
-    weights: int  #: parameters, statistics, momentum, and the average where there is one
+    weights: int  #: parameters, statistics, moments of the optimizer, and the average where there is one
     gradients: int
     batch: int  #: images and truths, twice where the next ones arrive meanwhile
     activations: int  #: all that lies between forward and backward, copies of weights in low precision too
@@ -47,6 +47,7 @@ def step_memory(
     parts: int = 1,
     dtype: torch.dtype = torch.bfloat16,
     averaged: bool = False,
+    moments: int = 1,
     recompute: bool = False,
     distributed: bool = False,
     truth_slots: int = 50,
@@ -54,8 +55,8 @@ def step_memory(
 ) -> Memory:
     """Of a process that has `local` images of each batch and cuts them into `parts`.
 
-    distributed: DDP holds all gradients from the start. prefetched: the next batch is copied meanwhile, as on CUDA.
-    The model may be anywhere, on the meta device too.
+    moments: numbers that the optimizer keeps for each weight. distributed: DDP holds all gradients from the start.
+    prefetched: the next batch is copied meanwhile, as on CUDA. The model may be anywhere, on the meta device too.
     """
     images, number = local // parts, dtype.itemsize
     layers = list(_layers(model, side, number))
@@ -84,7 +85,7 @@ def step_memory(
     gradients, activations = max(peaks, key=sum)
     state = FLOAT * (num_weights + sum(buffer.numel() for buffer in model.buffers()))
     batch = local * (3 * side**2 + FLOAT * 5 * truth_slots)
-    weights = state + FLOAT * num_weights + averaged * state
+    weights = state + FLOAT * num_weights * moments + averaged * state
     return Memory(weights, gradients, batch * (1 + prefetched), activations)
 
 

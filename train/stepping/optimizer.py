@@ -1,23 +1,73 @@
-"""The optimizer of a step, with state that is whole from the start."""
+"""The optimizer of a step: groups of parameters with their rates and decay, and state that is whole from the start."""
+
+from typing import Any
 
 import torch
-from torch import nn
 
+from train.model import YOLOv2
 from train.stepping.config import StepConfig
 
+FACTOR = "rate_factor"  # key of a group: its rate as a multiple of the schedule's
 
-def build_optimizer(config: StepConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Fused SGD as darknet's. The rate is 0 until a schedule sets it."""
-    optimizer = torch.optim.SGD(_groups(model, config.decay), lr=0.0, momentum=config.momentum, fused=True)
+
+def build_optimizer(config: StepConfig, model: YOLOv2, backbone_rate: float = 1.0) -> torch.optim.Optimizer:
+    """Fused: SGD as darknet's, or AdamW. The rate is 0 until a schedule sets it."""
+    groups = _groups(model, config.decay, backbone_rate)
+    optimizer: torch.optim.Optimizer
+    if config.optimizer == "adamw":
+        first, second = config.betas
+        optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(first, second), eps=config.eps, fused=True)
+    else:
+        optimizer = torch.optim.SGD(groups, lr=0.0, momentum=config.momentum, fused=True)
     for parameter in model.parameters():
-        # torch leaves the buffers of a fused SGD unwritten when fp16 scaling skips the very first step
-        optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        optimizer.state[parameter] = _first_state(config, parameter)
     return optimizer
 
 
-def _groups(model: nn.Module, decay: float) -> list[dict[str, object]]:
-    """Decay acts on convolution weights alone (darknet update_convolutional_layer)."""
+def num_moments(config: StepConfig) -> int:
+    """Numbers that the optimizer keeps for each weight."""
+    return 2 if config.optimizer == "adamw" else 1
+
+
+def _first_state(config: StepConfig, parameter: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Zeros. torch leaves the buffers of a fused SGD unwritten when the very first step is left out."""
+    if config.optimizer == "sgd":
+        return {"momentum_buffer": torch.zeros_like(parameter)}
+    moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+    return {"step": torch.zeros((), device=parameter.device), **moments}
+
+
+def _groups(model: YOLOv2, decay: float, backbone_rate: float) -> list[dict[str, Any]]:
+    """Decay acts on convolution weights alone (darknet update_convolutional_layer).
+
+    The order of the parameters does not depend on the rates, because saved state is found by it.
+    """
+    backbone = set(model.backbone.parameters())
     return [
-        {"params": [p for p in model.parameters() if p.ndim == 4], "weight_decay": decay},
-        {"params": [p for p in model.parameters() if p.ndim != 4], "weight_decay": 0.0},
+        {
+            "params": [p for p in model.parameters() if (p.ndim == 4) == decayed and (p in backbone) == in_backbone],
+            "weight_decay": decay if decayed else 0.0,
+            FACTOR: backbone_rate if in_backbone else 1.0,
+        }
+        for decayed in (True, False)
+        for in_backbone in (True, False)
     ]
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group[FACTOR]
+
+
+def load_state(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Moments come from a checkpoint; rates, momentum and decay from the config of this start."""
+    kinds = {name for state in saved["state"].values() for name in state}
+    expected = {name for state in optimizer.state.values() for name in state}
+    if kinds and kinds != expected:
+        names = {"momentum_buffer": "sgd", "exp_avg": "adamw"}
+        was = next((names[kind] for kind in kinds if kind in names), "another")
+        raise ValueError(
+            f"the checkpoint was trained with step.optimizer={was}, the config says another; set it to {was} (recipe="
+            f"{'darknet' if was == 'sgd' else 'scratch'}), or choose another `run`"
+        )
+    optimizer.load_state_dict({**saved, "param_groups": optimizer.state_dict()["param_groups"]})

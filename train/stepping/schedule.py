@@ -1,30 +1,92 @@
 """Learning rate as a function of images seen: nothing to save, nothing to restore."""
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from train.stepping.duration import RunLength, given_images, parse_duration, require_one
+
+BURN_IN_IMAGES, DROP_IMAGES = 64_000, [2_560_000, 3_840_000]  # darknet burn_in=1000, steps=40000,60000 at batch 64
+TRIAL_STEPS = 100  # a shorter run is a trial: nobody expects it to learn
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleConfig:
-    """Defaults: yolov2-voc.cfg at batch 64. Durations are images, so that they mean the same at every batch size."""
+    """Defaults: yolov2-voc.cfg at batch 64. Durations are "1600 images", "3 epochs" or "5 %" of the run."""
 
     rate: float = 1e-3
-    burn_in_images: int = 64_000  #: rate * (images / burn_in)^4 until then; darknet burn_in=1000
-    drop_images: list[int] = field(default_factory=lambda: [2_560_000, 3_840_000])  #: darknet steps=40000,60000
+    shape: Literal["steps", "cosine", "constant"] = "steps"  #: after the burn-in
+    burn_in: str | None = None  #: rate * (images / burn_in)^power until then
+    burn_in_images: int | None = None  #: the same in images; neither: 64,000
+    power: float = 4.0
+    drops: list[str] | None = None  #: of shape steps: when the rate drops
+    drop_images: list[int] | None = None  #: the same in images; neither: 2,560,000 and 3,840,000
     drop: float = 0.1  #: factor at each of them
+    final: float = 0.02  #: of shape cosine: the share of the rate that is left at the end
+    end_images: int | None = None  #: of shape cosine: where it ends; null: with the run
+    backbone_rate: float = 1.0  #: rate of the backbone as a multiple of that of the other layers
 
     def __post_init__(self) -> None:
-        for name in ("rate", "drop"):
+        for name in ("rate", "drop", "power", "backbone_rate"):
             if not getattr(self, name) > 0:  # nan neither
                 raise ValueError(f"schedule.{name}={getattr(self, name)}: expected a number above 0")
-        if min(self.burn_in_images, *self.drop_images, 0) < 0:
+        if not 0 <= self.final <= 1:
+            raise ValueError(f"schedule.final={self.final}: expected a share of the rate, 0 to 1")
+        require_one(self.burn_in, self.burn_in_images, "schedule.burn_in", "burn_in_images")
+        require_one(self.drops, self.drop_images, "schedule.drops", "drop_images")
+        for text in (self.burn_in or "0", *(self.drops or [])):
+            parse_duration(text, "schedule.burn_in" if text == self.burn_in else "schedule.drops")
+        if min(self.burn_in_images or 0, *(self.drop_images or []), self.end_images or 0, 0) < 0:
             raise ValueError(
-                f"schedule.burn_in_images={self.burn_in_images}, drop_images={self.drop_images}: expected numbers of "
-                "images, 0 or more"
+                f"schedule.burn_in_images={self.burn_in_images}, drop_images={self.drop_images}, "
+                f"end_images={self.end_images}: expected numbers of images, 0 or more"
             )
+
+    def in_images(self, run: RunLength) -> "ScheduleConfig":
+        """The same for a run of this length, every duration in images."""
+        drop_images = self.drop_images
+        if self.drops is not None:
+            drop_images = [parse_duration(text, "schedule.drops").images(run) for text in self.drops]
+        return replace(
+            self,
+            burn_in=None,
+            burn_in_images=given_images(self.burn_in, self.burn_in_images, BURN_IN_IMAGES, "schedule.burn_in", run),
+            drops=None,
+            drop_images=DROP_IMAGES if drop_images is None else drop_images,
+            end_images=run.images if self.end_images is None else self.end_images,
+        )
 
 
 def learning_rate(images_seen: int, config: ScheduleConfig) -> float:
-    """For the step that brings the run to `images_seen`."""
-    if images_seen < config.burn_in_images:
-        return float(config.rate * (images_seen / config.burn_in_images) ** 4)
-    return float(config.rate * config.drop ** sum(images_seen >= drop for drop in config.drop_images))
+    """For the step that brings the run to `images_seen`. config: with durations in images."""
+    assert config.burn_in is None and config.drops is None, "durations are not in images yet"
+    burn_in = BURN_IN_IMAGES if config.burn_in_images is None else config.burn_in_images
+    if images_seen < burn_in:
+        return float(config.rate * (images_seen / burn_in) ** config.power)
+    if config.shape == "constant":
+        return config.rate
+    if config.shape == "cosine":
+        assert config.end_images is not None, "a cosine ends somewhere"
+        passed = min((images_seen - burn_in) / max(config.end_images - burn_in, 1), 1.0)
+        return config.rate * (config.final + (1 - config.final) * (1 + math.cos(math.pi * passed)) / 2)
+    drops = DROP_IMAGES if config.drop_images is None else config.drop_images
+    return float(config.rate * config.drop ** sum(images_seen >= drop for drop in drops))
+
+
+def misfit(config: ScheduleConfig, run: RunLength) -> str | None:
+    """What of a schedule in images lies beyond the end of the run, and what would fit; None where all fits."""
+    assert config.burn_in_images is not None and config.drop_images is not None
+    total, drops = run.images, config.drop_images if config.shape == "steps" else []
+    beyond = [f"the burn-in of {config.burn_in_images:,} images"] * (config.burn_in_images >= total)
+    beyond += [f"the drop of the rate at {drop:,} images" for drop in drops if drop >= total]
+    if not beyond:
+        return None
+    fitting = f"schedule.burn_in_images={total // 20}"
+    if drops:
+        fractions = [0.5 + 0.5 * number / (len(drops) + 1) for number in range(1, len(drops) + 1)]
+        fitting += f" schedule.drop_images=[{','.join(str(round(fraction * total)) for fraction in fractions)}]"
+    return (
+        f"{' and '.join(beyond)} lie beyond the end of the run, which sees {total:,} images ({run.epochs:,} epochs of "
+        f"{run.images_per_epoch:,}), so that the rate would never do what the schedule says. Set {fitting}; or "
+        "recipe=scratch, whose schedule fits a run of any length; or more epochs"
+    )

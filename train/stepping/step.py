@@ -4,11 +4,10 @@ Nothing here waits for the device.
 """
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from data.images.on_device import place_packed
@@ -20,19 +19,23 @@ from train.model import YOLOv2
 from train.stepping.config import DTYPES, StepConfig
 from train.stepping.ema import Ema
 from train.stepping.objective import Objective, exchanging, predict
-from train.stepping.optimizer import build_optimizer
+from train.stepping.optimizer import build_optimizer, load_state, set_rate
 from train.stepping.schedule import ScheduleConfig, learning_rate
+from train.stepping.update import Update, total_norm
 
 
 class Norms(NamedTuple):
     """Euclidean, on the device, equal on all processes."""
 
-    gradient: torch.Tensor  #: of the last step's gradient; not finite where fp16 scaling left that step out
+    gradient: torch.Tensor  #: of the last step's gradient, before clipping; not finite where that step was left out
     weights: torch.Tensor  #: of all parameters now
 
 
 class Step:
-    """`step(batch, images_seen)` trains on one batch and returns its `Losses`, on the device."""
+    """`step(batch, images_seen)` trains on one batch and returns its `Losses`, on the device.
+
+    Durations of its configs are in images.
+    """
 
     def __init__(
         self, config: StepConfig, schedule: ScheduleConfig, model: YOLOv2, loss: YOLOv2Loss, env: Environment
@@ -55,38 +58,32 @@ class Step:
             objective.compile(fullgraph=True, dynamic=False)
         self._place = torch.compile(place_packed, dynamic=True) if self.compiled else place_packed
         self.objective = exchanging(objective, env, config.compress, config.bucket_mb)
-        self.optimizer = build_optimizer(config, model)
+        self.optimizer = build_optimizer(config, model, schedule.backbone_rate)
         self.scaler = torch.amp.GradScaler(env.device.type, enabled=config.precision == "fp16")
-        self._one = torch.ones((), device=env.device)
+        self.update = Update(self.optimizer, self.scaler, config.clip_norm, env.device)
         self.statistics = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
 
     def __call__(self, batch: Batch, images_seen: int) -> Losses:
         """`images_seen`: before this batch."""
         local = batch.truths.shape[0]
         seen = images_seen + local * self.env.world_size
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(seen, self.schedule)
-        graphs = num_graphs()
+        set_rate(self.optimizer, learning_rate(seen, self.schedule))
+        graphs, statistics = num_graphs(), torch.cat(self.statistics)
         summed = self.accumulate(batch, images_seen, self.parts)
         if self.warm and num_graphs() > graphs:
             self.env.say(
                 f"WARNING: the step was compiled again, for {local} images of {batch.side} px: the warm-up should have "
                 "done it; TORCH_LOGS=recompiles tells why, step.compile=no does without"
             )
-        scale = self.scaler.scale(self._one)
-        self._gradient_norm = _norm(p.grad for p in self.model.parameters() if p.grad is not None) / scale
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self._average_statistics()
-        if self.ema is not None:  # a step that is left out lowers the scale
-            applied = self.scaler.scale(self._one) >= scale if self.scaler.is_enabled() else None
+        applied = self.update()
+        self._settle_statistics(statistics, applied)
+        if self.ema is not None:
             self.ema.update(seen, seen - images_seen, applied)
         return Losses(*summed.unbind())
 
     def norms(self) -> Norms:
         """To be asked after a step."""
-        return Norms(self._gradient_norm, _norm(p.detach() for p in self.model.parameters()))
+        return Norms(self.update.gradient_norm, total_norm(p.detach() for p in self.model.parameters()))
 
     def accumulate(self, batch: Batch, images_seen: int, parts: int, *, exchange: bool = True) -> torch.Tensor:
         """Gradients of the mean over the local batch, exchanged between processes with the last part."""
@@ -120,19 +117,18 @@ class Step:
         return contextlib.nullcontext()
 
     @torch.no_grad()
-    def _average_statistics(self) -> None:
-        """Batch-norm statistics: the mean over processes, after every step.
+    def _settle_statistics(self, before: torch.Tensor, applied: torch.Tensor) -> None:
+        """Batch-norm statistics: the mean over processes, after every step; those before it where it was left out.
 
         They are linear in what each process saw, so this is their exact mean; and with the same numbers everywhere a
         checkpoint of one process is the state of all.
         """
-        if self.env.world_size == 1:
-            return
         flat = self.env.mean(torch.cat(self.statistics))
-        for statistic, mean in zip(
+        flat = torch.where(applied & flat.isfinite().all(), flat, before)
+        for statistic, settled in zip(
             self.statistics, torch.split(flat, [s.numel() for s in self.statistics]), strict=True
         ):
-            statistic.copy_(mean)
+            statistic.copy_(settled)
 
     @torch.inference_mode()
     def predict(self, images_BSS3: torch.Tensor) -> torch.Tensor:
@@ -154,8 +150,9 @@ class Step:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.scaler.load_state_dict(state["scaler"])
+        load_state(self.optimizer, state["optimizer"])
+        if state["scaler"]:  # empty where the run was not fp16 before this start
+            self.scaler.load_state_dict(state["scaler"])
         self.images_at_once = state.get("images_at_once")
         if self.ema is not None:
             self.ema.load_state_dict(evaluated_weights(state))
@@ -170,7 +167,3 @@ def evaluated_weights(state: Mapping[str, Any]) -> Mapping[str, Any]:
     """Of the state of a `Step`: the weights that it predicts with, averaged where it had such."""
     weights: Mapping[str, Any] = state.get("ema", state["model"])
     return weights
-
-
-def _norm(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
-    return nn.utils.get_total_norm(tensors)

@@ -12,6 +12,7 @@ import torch
 from data.loading.batch import Batch
 from launch.stop import Stop
 from train.stepping.memory import Memory, step_memory
+from train.stepping.optimizer import num_moments
 from train.stepping.step import Step
 
 ROOM = 0.9  # of the memory that is free: allocators and libraries take some
@@ -51,6 +52,7 @@ def predicted_memory(step: Step, batch: Batch, parts: int) -> Memory:
         parts=parts,
         dtype=step.dtype,
         averaged=step.ema is not None,
+        moments=num_moments(step.config),
         recompute=step.config.recompute,
         distributed=step.env.world_size > 1,
         truth_slots=batch.truths.shape[1],

@@ -27,7 +27,7 @@ def test_the_average_is_that_of_its_definition() -> None:
         decay = math.exp(-batch / min(images, 100))
         for name, value in model.state_dict().items():
             expected[name] = decay * expected[name] + (1 - decay) * value
-        ema.update(images, batch)
+        ema.update(images, batch, torch.tensor(True))
     for name, value in ema.model.state_dict().items():
         if value.is_floating_point():
             torch.testing.assert_close(value.double(), expected[name], rtol=1e-5, atol=1e-6)
@@ -43,7 +43,7 @@ def test_the_weight_of_an_image_fades_by_e_at_any_batch_size(batch: int) -> None
     for parameter in model.parameters():
         parameter.data.zero_()
     for step in range(100 // batch):
-        ema.update(1000 + batch * (step + 1), batch)
+        ema.update(1000 + batch * (step + 1), batch, torch.tensor(True))
     left = torch.cat([p.flatten() for p in ema.model.parameters()])
     torch.testing.assert_close(left, torch.full_like(left, math.exp(-1)), rtol=1e-4, atol=0)
 

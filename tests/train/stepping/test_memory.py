@@ -59,6 +59,8 @@ def test_weights_are_counted_as_they_are() -> None:
     state = sum(tensor.numel() * 4 for tensor in model.state_dict().values())
     momentum = sum(parameter.numel() * 4 for parameter in model.parameters())
     assert step_memory(model, side=64, local=4).weights == pytest.approx(state + momentum, rel=1e-3)
+    adamw = step_memory(model, side=64, local=4, moments=2).weights
+    assert adamw == pytest.approx(state + 2 * momentum, rel=1e-3)
     averaged = step_memory(model, side=64, local=4, averaged=True).weights
     assert averaged == pytest.approx(2 * state + momentum, rel=1e-3)
 

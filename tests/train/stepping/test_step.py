@@ -31,7 +31,8 @@ ANCHORS = [(1.0, 1.0), (2.0, 2.0)]
 def small_step(layers: str | None = None, **options: object) -> Step:
     torch.manual_seed(0)
     model = YOLOv2(3, 2, width=1 / 16) if layers is None else YOLOv2(3, 2, layers=layers)
-    schedule = ScheduleConfig(rate=1e-3, burn_in_images=0, drop_images=[])
+    backbone_rate = options.pop("backbone_rate", 1.0)
+    schedule = ScheduleConfig(rate=1e-3, burn_in_images=0, drop_images=[], backbone_rate=backbone_rate)  # type: ignore[arg-type]
     config = StepConfig(**{"precision": "fp32", **options})  # type: ignore[arg-type]
     return Step(config, schedule, model, build_loss(LossConfig(), ANCHORS, 3), Environment())
 
