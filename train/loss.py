@@ -38,6 +38,9 @@ class LossConfig:
     noobject: float = 1.0
     classes: float = 1.0
     ignore_iou: float = 0.6  #: a box that overlaps a truth more than this is not pushed to "no object" (thresh)
+    anchor_iou: float = (
+        1.0  #: anchors whose shape overlaps a truth more than this answer for it too; 1: the nearest alone
+    )
     prior: float = 0.01  #: pull of all boxes towards their anchors at the start
     prior_images: int = 12_800  #: how long, in images seen
 
@@ -101,6 +104,7 @@ class YOLOv2Loss(nn.Module):
         lambda_obj: float = 1,
         lambda_class: float = 1,
         ignore_iou: float = 0.6,
+        anchor_iou: float = 1.0,
         lambda_prior: float = 0,
         prior_images: int = 12_800,
     ) -> None:
@@ -109,7 +113,8 @@ class YOLOv2Loss(nn.Module):
         self.register_buffer("anchors_cells", check_anchors(anchors, img_size) / CELL_PX, persistent=False)
         self.num_classes = num_classes
         self.coord, self.noobject, self.object, self.classes = lambda_coord, lambda_noobj, lambda_obj, lambda_class
-        self.ignore_iou, self.prior, self.prior_images = ignore_iou, lambda_prior, prior_images
+        self.ignore_iou, self.anchor_iou = ignore_iou, anchor_iou
+        self.prior, self.prior_images = lambda_prior, prior_images
 
     def forward(
         self, predictions: torch.Tensor, target: torch.Tensor, images_seen: torch.Tensor | None = None
@@ -128,7 +133,8 @@ class YOLOv2Loss(nn.Module):
         head = read_head(predictions, self.anchors_cells)
         height, width = predictions.shape[2:]
         if target.ndim == 3:
-            truths, targets = target.float(), assign(target.float(), self.anchors_cells, height, width)
+            truths = target.float()
+            targets = assign(truths, self.anchors_cells, height, width, anchor_iou=self.anchor_iou)
         else:
             targets = from_dense(target.float())
             truths = truths_of(targets)
@@ -180,6 +186,7 @@ def build_loss(config: LossConfig, anchors_cells: list[tuple[float, float]], num
         lambda_obj=config.object,
         lambda_class=config.classes,
         ignore_iou=config.ignore_iou,
+        anchor_iou=config.anchor_iou,
         lambda_prior=config.prior,
         prior_images=config.prior_images,
     )

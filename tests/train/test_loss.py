@@ -231,3 +231,12 @@ def test_dense_targets_that_cannot_be_meant_are_refused(entry: int, value: float
     target[0, 6, 6, 0, entry] = value
     with pytest.raises(ValueError, match=r"target\[0, 6, 6, 0\]=.*expected zeros, or cx cy w h as fractions"):
         loss(raw, target)
+
+
+def test_further_anchors_reach_the_loss_from_the_config() -> None:
+    raw, truths = torch.randn(4, 5 * 8, 7, 7, generator=torch.Generator().manual_seed(3)), random_truths(4, 6, 3, 3)
+    loss = build_loss(LossConfig(anchor_iou=0.2), ANCHORS, 3)
+    dense = dense_target(assign(truths, loss.anchors_cells, 7, 7, anchor_iou=0.2), 3)
+    several, one = loss.terms(raw, truths), darknet_loss(ANCHORS, 3).terms(raw, truths)
+    torch.testing.assert_close(several.classes, loss.terms(raw, dense).classes)
+    assert several.classes > one.classes and torch.equal(several.iou, one.iou)  # statistics are of the nearest ones

@@ -1,6 +1,7 @@
 """Which prediction answers for which truth (darknet src/region_layer.c, forward_region_layer).
 
     B images  T truth slots  A anchors  H W grid cells  C classes  N = A*H*W predictions
+    K claims of truths to predictions
 
 A truth belongs to the cell that holds its centre and to the anchor whose shape alone overlaps it most (the first one
 on a tie): that prediction is responsible for it. Of two truths with the same prediction the later one wins entirely,
@@ -24,30 +25,61 @@ class Targets(NamedTuple):
 
 def responsible_index(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """[B, T] index among the N of the prediction that a truth belongs to, N itself for free slots."""
-    size_BT2 = truths_BT5[..., 2:4] * grid_size(truths_BT5, height, width)
-    anchor_BT = shape_iou(size_BT2, anchors_cells).argmax(-1)
-    column_BT = (truths_BT5[..., 0] * width).floor().long().clamp(0, width - 1)
-    row_BT = (truths_BT5[..., 1] * height).floor().long().clamp(0, height - 1)
-    index_BT = (anchor_BT * height + row_BT) * width + column_BT
+    anchor_BT = _shape_iou(truths_BT5, anchors_cells, height, width).argmax(-1)
+    index_BT = anchor_BT * (height * width) + _cell_index(truths_BT5, height, width)
     return torch.where(truths_BT5[..., 4] >= 0, index_BT, anchors_cells.shape[0] * height * width)
 
 
-def assign(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int) -> Targets:
-    """No loop over objects, no shape that depends on how many there are, no wait for the device."""
+def _cell_index(truths_BT5: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    """[B, T] of the cell that holds the centre; a centre on the far border belongs to the last cell."""
+    column_BT = (truths_BT5[..., 0] * width).floor().long().clamp(0, width - 1)
+    row_BT = (truths_BT5[..., 1] * height).floor().long().clamp(0, height - 1)
+    return row_BT * width + column_BT
+
+
+def _shape_iou(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int) -> torch.Tensor:
+    return shape_iou(truths_BT5[..., 2:4] * grid_size(truths_BT5, height, width), anchors_cells)
+
+
+def assign(
+    truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int, *, anchor_iou: float = 1.0
+) -> Targets:
+    """No loop over objects, no shape that depends on how many there are, no wait for the device.
+
+    anchor_iou: other anchors of the same cell are responsible too where their shape overlaps the truth more than this.
+    A truth's nearest anchor goes before those of all others; 1 leaves the nearest alone.
+    """
     batch, num_slots, _ = truths_BT5.shape
     num_anchors = anchors_cells.shape[0]
     num_predictions = num_anchors * height * width
-    index_BT = responsible_index(truths_BT5, anchors_cells, height, width)
-    slot_BT = torch.arange(num_slots, device=truths_BT5.device).expand(batch, num_slots)
+    index_BK = responsible_index(truths_BT5, anchors_cells, height, width)
+    rank_BK = torch.arange(num_slots, device=truths_BT5.device).expand(batch, num_slots)  # the highest claim wins
+    if anchor_iou < 1:
+        further_BK = _further_index(truths_BT5, anchors_cells, height, width, anchor_iou)
+        index_BK = torch.cat([further_BK, index_BK], 1)
+        rank_BK = torch.cat([rank_BK.repeat(1, num_anchors), rank_BK + num_slots], 1)
     winner_BN = torch.full((batch, num_predictions + 1), -1, device=truths_BT5.device)
-    winner_BN = winner_BN.scatter_reduce(1, index_BT, slot_BT, "amax")[:, :num_predictions]
-    won_BN5 = truths_BT5.gather(1, winner_BN.clamp(min=0)[..., None].expand(-1, -1, 5))
+    winner_BN = winner_BN.scatter_reduce(1, index_BK, rank_BK, "amax")[:, :num_predictions]
+    slot_BN = winner_BN.clamp(min=0) % num_slots
+    won_BN5 = truths_BT5.gather(1, slot_BN[..., None].expand(-1, -1, 5))
     shape = (batch, num_anchors, height, width)
     return Targets(
         (winner_BN >= 0).view(shape),
         won_BN5[..., :4].view(*shape, 4),
         won_BN5[..., 4].long().clamp(min=0).view(shape),
     )
+
+
+def _further_index(
+    truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int, anchor_iou: float
+) -> torch.Tensor:
+    """[B, A*T] anchor by anchor: index of the prediction of a truth's cell if its shape is near enough, else N."""
+    num_anchors, cells = anchors_cells.shape[0], height * width
+    near_BAT = (_shape_iou(truths_BT5, anchors_cells, height, width) > anchor_iou).transpose(1, 2)
+    near_BAT = near_BAT & (truths_BT5[:, None, :, 4] >= 0)
+    anchor_A1 = torch.arange(num_anchors, device=truths_BT5.device)[:, None]
+    index_BAT = anchor_A1 * cells + _cell_index(truths_BT5, height, width)[:, None]
+    return torch.where(near_BAT, index_BAT, num_anchors * cells).flatten(1)
 
 
 def goals(targets: Targets, anchors_cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,7 +1,9 @@
 """Assignment of truths to anchors, case by case; the loss's tests compare it with darknet as a whole."""
 
+import pytest
 import torch
 
+from tests.oracle import overlap
 from train.detection.targets import Targets, assign, dense_target, from_dense
 
 ANCHORS = torch.tensor([[1.0, 1.0], [2.0, 4.0], [4.0, 2.0]])
@@ -56,3 +58,41 @@ def test_dense_targets_go_there_and_back() -> None:
     assert torch.equal(again.responsible_BAHW, mine)
     assert torch.equal(again.boxes_cxcywh_BAHW4[mine], targets.boxes_cxcywh_BAHW4[mine])
     assert torch.equal(again.labels_BAHW[mine], targets.labels_BAHW[mine])
+
+
+def test_further_anchors_of_a_near_shape_answer_too_but_never_against_a_nearest_one() -> None:
+    """Shapes 1x1, 2x4, 4x2 in cells. A 2x2 truth overlaps them by 1/4, 1/2 and 1/2."""
+    square, tall = (0.5, 0.5, 2 / 7, 2 / 5, 0.0), (0.51, 0.51, 2 / 7, 4 / 5, 1.0)
+
+    def found(*truths: tuple[float, ...], anchor_iou: float) -> dict[int, int]:
+        targets = assign(torch.tensor([truths]), ANCHORS, 5, 7, anchor_iou=anchor_iou)
+        return {row[1]: int(targets.labels_BAHW[tuple(row)]) for row in targets.responsible_BAHW.nonzero().tolist()}
+
+    assert found(square, anchor_iou=1.0) == {1: 0}
+    assert found(square, anchor_iou=0.45) == {1: 0, 2: 0}
+    assert found(square, anchor_iou=0.2) == {0: 0, 1: 0, 2: 0}
+    assert found(tall, square, anchor_iou=0.45) == {1: 0, 2: 0}  # of two nearest ones the later
+    wide = (0.51, 0.51, 4 / 7, 2 / 5, 1.0)
+    assert found(wide, square, anchor_iou=0.45) == {1: 0, 2: 1}  # square is nearest to 1, wide to 2
+    assert found((0.0, 0.0, 0.0, 0.0, -1.0), anchor_iou=0.0) == {}
+
+
+@pytest.mark.parametrize("anchor_iou", [1.0, 0.6, 0.3, 0.0])
+def test_assignment_is_that_of_plain_loops(anchor_iou: float) -> None:
+    generator = torch.Generator().manual_seed(0)
+    truths = torch.rand(5, 12, 5, generator=generator)
+    truths[..., 2:4] = truths[..., 2:4] * 0.7 + 0.02
+    truths[..., 4] = (truths[..., 4] * 4).floor() - 1  # classes 0 to 2, a quarter of the slots free
+    targets = assign(truths, ANCHORS, 3, 4, anchor_iou=anchor_iou)
+    for image, rows in enumerate(truths.tolist()):
+        won = {}
+        for nearest in (False, True):
+            for cx, cy, w, h, label in rows:
+                shapes = [overlap((0, 0, w * 4, h * 3), (0, 0, *anchor)) for anchor in ANCHORS.tolist()]
+                for anchor, shape in enumerate(shapes):
+                    if label >= 0 and (anchor == shapes.index(max(shapes)) if nearest else shape > anchor_iou):
+                        won[anchor, int(cy * 3), int(cx * 4)] = (cx, cy, w, h, label)
+        found = {tuple(where) for where in targets.responsible_BAHW[image].nonzero().tolist()}
+        assert found == set(won)
+        for where, truth in won.items():
+            assert (*targets.boxes_cxcywh_BAHW4[image][where].tolist(), targets.labels_BAHW[image][where]) == truth
