@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.images.geometry import whole_image
-from data.randomness import random_bits
+from data.randomness import Purpose, random_bits
 from data.shards.index import ShardIndex
 from launch.command import run
 
@@ -65,7 +65,8 @@ def cluster(sizes_cells: Sizes, count: int, seed: int = 0) -> Sizes:
             f"expected at least {max(count, 1)} different sizes of boxes for {count} anchors, found {len(pooled)}; ask"
             " for another --count, or take more images"
         )
-    starts = [_seeds(pooled, weights, count, random_bits(count, seed, start)) for start in range(RESTARTS)]
+    bits = [random_bits(count, Purpose.ANCHORS, seed, start) for start in range(RESTARTS)]
+    starts = [_seeds(pooled, weights, count, each) for each in bits]
     found = [_settle(pooled, weights, centres) for centres in starts]
     best = max(found, key=lambda centres: float(weights @ shape_iou(pooled, centres).max(1)))
     return best[np.argsort(best.prod(1), kind="stable")]

@@ -1,10 +1,69 @@
-"""Random numbers by counter: each is a pure function of what it is for, and nobody holds a state."""
+"""Random numbers by counter: each is a pure function of what it is for, and nobody holds a state.
+
+Philox has a key of two words and a counter of four: key (seed, epoch), counter (0, 0, purpose, sample). The first two
+words of the counter run on while numbers are drawn. Who draws, when, and what else is drawn, makes no difference.
+"""
+
+from enum import IntEnum
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 
-def random_bits(count: int, *key: int) -> NDArray[np.uint64]:
-    """`count` random 64-bit words, a pure function of up to three key numbers (Philox: raw words never change)."""
-    seed, major, minor = (*key, 0, 0)[:3]
-    return np.random.Philox(key=[seed, major], counter=[0, 0, minor, 0]).random_raw(count)
+class Purpose(IntEnum):
+    """Every use of random numbers, each with draws of its own: one more shifts none of the others.
+
+    Numbers are for good: another one is another run from the same seed. The third column is what stands in the place
+    of (seed, epoch, sample).
+    """
+
+    SHARD_ORDER = 0  #         seed, epoch           of an epoch: which shards come first
+    SAMPLE_ORDER = 1  #        seed, epoch           inside a window of shards
+    SIDE = 2  #                seed, block of images input size, redrawn every few batches
+    PLACEMENT = 3  #           seed, epoch, sample   jitter, scale, place and mirroring of an image
+    COLOUR = 4  #              seed, epoch, sample   hue, saturation, exposure
+    OBJECT_ORDER = 5  #        seed, epoch, sample   which of two objects wins a cell and anchor, or the last slot
+    ANCHORS = 6  #             seed, start           seeds of k-means
+    CONTACT_SHEET = 7  #       seed                  which images are shown
+
+    # Before the first epoch, and as old as number 0: the bytes of shards and pictures hang on it.
+    WRITING = 0  #             0                     shuffle of a set when it is written; images of --count
+    PICTURE = 0  #             seed, picture         shapes of the demo
+
+
+def random_bits(count: int, purpose: Purpose, seed: int, epoch: int = 0) -> NDArray[np.uint64]:
+    """`count` random 64-bit words; raw words of Philox never change between versions of numpy."""
+    return _philox(purpose, seed, epoch, 0).random_raw(count)
+
+
+def generator(purpose: Purpose, seed: int, epoch: int = 0, sample: int = 0) -> np.random.Generator:
+    """For distributions: what it draws is the same for one version of numpy."""
+    return np.random.Generator(_philox(purpose, seed, epoch, sample))
+
+
+class Generators:
+    """`generators(purpose, epoch, sample)` is `generator(...)` of one seed at a quarter of its cost.
+
+    There is one generator, moved to each place in turn: it is good until the next call.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._philox = _philox(Purpose(0), seed, 0, 0)
+        self._rng = np.random.Generator(self._philox)
+        self._start: Any = self._philox.state
+        self._key, self._counter = self._start["state"]["key"], self._start["state"]["counter"]
+
+    def __call__(self, purpose: Purpose, epoch: int, sample: int) -> np.random.Generator:
+        self._key[1] = epoch
+        self._counter[2] = purpose
+        self._counter[3] = sample
+        self._philox.state = self._start
+        return self._rng
+
+    def __reduce__(self) -> tuple[Any, tuple[int]]:
+        return Generators, (int(self._key[0]),)
+
+
+def _philox(purpose: Purpose, seed: int, epoch: int, sample: int) -> np.random.Philox:
+    return np.random.Philox(key=[seed, epoch], counter=[0, 0, purpose, sample])

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.randomness import random_bits
+from data.randomness import Purpose, random_bits
 
 Ids = NDArray[np.int64]
 
@@ -33,7 +33,7 @@ class BatchPlan(NamedTuple):
 
 
 def shard_order(num_shards: int, seed: int, epoch: int) -> Ids:
-    return np.argsort(random_bits(num_shards, seed, epoch, 0), kind="stable")
+    return np.argsort(random_bits(num_shards, Purpose.SHARD_ORDER, seed, epoch), kind="stable")
 
 
 def epoch_order(shard_sizes: Ids, seed: int, epoch: int, window: int) -> Ids:
@@ -45,13 +45,13 @@ def epoch_order(shard_sizes: Ids, seed: int, epoch: int, window: int) -> Ids:
     samples = np.repeat(shard_starts[shards] - np.concatenate([[0], np.cumsum(sizes)])[:-1], sizes)
     samples += np.arange(len(samples))
     windows = np.repeat(np.arange(len(shards)) // window, sizes)
-    return samples[np.lexsort((random_bits(len(samples), seed, epoch, 1), windows))]
+    return samples[np.lexsort((random_bits(len(samples), Purpose.SAMPLE_ORDER, seed, epoch), windows))]
 
 
 def batch_side(images_seen: int, seed: int, sides: tuple[int, ...], images_per_side: int) -> int:
     """Side in px of the batch that starts at this position: redrawn uniformly every `images_per_side` images."""
     block = images_seen // images_per_side
-    return sides[int(random_bits(1, seed, block, 2)[0] % len(sides))]
+    return sides[int(random_bits(1, Purpose.SIDE, seed, block)[0] % len(sides))]
 
 
 class Order:

@@ -6,7 +6,7 @@ What is on a batch is a function of plan, seed and shards: who makes it, and whe
 """
 
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from data.loading.batch import truth_slots
 from data.loading.decoded_cache import DecodedCache
 from data.loading.order import BatchPlan
 from data.loading.slots import Slot, Slots
+from data.randomness import Generators, Purpose
 from data.remote.staging import Arrivals
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
@@ -65,9 +66,7 @@ class BatchReader(Dataset[Filled]):
         self.packed, self.colour, self.cache_folder = packed, colour, cache
         self.shards, self.arrivals = ShardReader(index), Arrivals(index)
         self._trained = ~(index.arrays["difficult"] | index.arrays["crowd"])
-        self._philox = np.random.Philox(0)
-        self._start: Any = self._philox.state
-        self._rng = np.random.Generator(self._philox)
+        self._generators = Generators(seed)
         self._cache: DecodedCache | None = None
         self._scratch: Image | None = None
 
@@ -104,25 +103,16 @@ class BatchReader(Dataset[Filled]):
             placement = whole_image(width, height, side, self.resize)
             slot.colours[row], slot.truths[row] = Colour(), truth_slots(boxes[:0], labels[:0], num_slots)
             return placement
-        rng = self._generator(epoch, sample)
+        rng = self._generators(Purpose.PLACEMENT, epoch, sample)
         placement = random_placement(width, height, side, self.augment, rng)
-        slot.colours[row] = random_colour(self.augment, rng)
+        slot.colours[row] = random_colour(self.augment, self._generators(Purpose.COLOUR, epoch, sample))
         trained = self._trained[objects]
         boxes, kept = clip_boxes(place_boxes(boxes[trained], placement, side), self.augment.min_size)
         boxes, labels = boxes[kept], labels[trained][kept]
-        shuffled = rng.permutation(len(labels))  # as darknet: which of two objects wins a slot changes by epoch
+        # as darknet: which of two objects wins a slot changes by epoch
+        shuffled = self._generators(Purpose.OBJECT_ORDER, epoch, sample).permutation(len(labels))
         slot.truths[row] = truth_slots(boxes[shuffled], labels[shuffled], num_slots)
         return placement
-
-    def _generator(self, epoch: int, sample: int) -> np.random.Generator:
-        """Philox with key (seed, epoch) and counter (0, 0, 3, sample): who reads an image, and when, is no matter.
-
-        Moved there, not made anew, which would take four times as long.
-        """
-        self._start["state"]["key"][:] = self.seed, epoch
-        self._start["state"]["counter"][:] = 0, 0, 3, sample
-        self._philox.state = self._start
-        return self._rng
 
     def _image(self, sample: int, room: Image, augmented: bool, faults: list[str]) -> tuple[Image, int]:
         """The decoded image and its number: an unreadable one is replaced by the next in the shards."""

@@ -17,7 +17,7 @@ import numpy as np
 from data.files import replacing
 from data.images.decode import decode
 from data.parallel import in_parallel
-from data.randomness import random_bits
+from data.randomness import Purpose, random_bits
 from data.records import Annotations, Record, listed
 from data.shards.index import ShardIndex
 from data.shards.scan import check_classes, write_index
@@ -94,7 +94,7 @@ def _group(records: Sequence[Record], target_bytes: int) -> list[list[Record]]:
     by_key = sorted(records, key=lambda record: record.key)
     groups: list[list[Record]] = [[]]
     filled = 0
-    for place in np.argsort(random_bits(len(by_key), 0), kind="stable"):
+    for place in np.argsort(random_bits(len(by_key), Purpose.WRITING, 0), kind="stable"):
         record = by_key[place]
         size = record.image.stat().st_size
         if groups[-1] and filled + size > target_bytes:

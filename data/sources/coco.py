@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from data.randomness import random_bits
+from data.randomness import Purpose, random_bits
 from data.records import Annotations, Record
 from data.shards.sidecar import MAX_SIDE_PX
 from data.shards.tar import IMAGE_EXTENSIONS
@@ -103,7 +103,8 @@ def read_coco(
     if count is not None:
         if not 0 < count <= len(found):
             raise ValueError(f"{root}: expected --count from 1 to {len(found)}, the images there are; found {count}")
-        found = [found[place] for place in sorted(np.argsort(random_bits(len(found), 0), kind="stable")[:count])]
+        drawn = np.argsort(random_bits(len(found), Purpose.WRITING, 0), kind="stable")[:count]
+        found = [found[place] for place in sorted(drawn)]
     records = [record for record, _ in found]
     if missing := [str(record.image) for record in records if not record.image.is_file()]:
         raise ValueError(

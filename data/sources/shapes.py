@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.parallel import cores
+from data.randomness import Purpose, generator
 from launch.command import run
 
 cv2.setNumThreads(0)  # one picture per process at a time; the processes are the parallelism
@@ -158,7 +159,7 @@ def draw(rng: np.random.Generator, classes: Sequence[str] = CLASSES) -> tuple[ND
 
 
 def _write(number: int, folder: Path, seed: int, classes: Sequence[str]) -> None:
-    rng = np.random.Generator(np.random.Philox(key=np.array([seed, number], np.uint64)))
+    rng = generator(Purpose.PICTURE, seed, number)
     image, shapes = draw(rng, classes)
     encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 90])[1]
     (folder / "JPEGImages" / f"{number:06d}.jpg").write_bytes(encoded.tobytes())

@@ -18,7 +18,7 @@ from data.loading.config import DataConfig
 from data.loading.order import BatchPlan
 from data.loading.reader import BatchReader, Numbered
 from data.loading.slots import Slots
-from data.randomness import random_bits
+from data.randomness import Purpose, random_bits
 from data.shards.index import ShardIndex
 from data.view.drawing import draw_truths
 
@@ -48,7 +48,7 @@ def sheet(index: ShardIndex, config: DataConfig, *, side: int, count: int, augme
     """[H, W, 3] `count` images drawn by `seed`: as evaluation sees them, then as the first `augmented` epochs do."""
     if min(count, side) < 1 or augmented < 0:
         raise ValueError(f"count={count}, side={side}, augment={augmented}: expected at least 1, 1 and 0")
-    chosen = np.argsort(random_bits(index.num_samples, seed), kind="stable")[:count]
+    chosen = np.argsort(random_bits(index.num_samples, Purpose.CONTACT_SHEET, seed), kind="stable")[:count]
     reader = BatchReader(
         index, Slots(1, 1, config.truth_slots, side * side * 3), config.augment, seed=seed, resize=config.resize
     )

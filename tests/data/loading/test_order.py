@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 import data.loading.order
 from data.loading.order import BatchPlan, Order, batch_side, epoch_order, plan
-from data.randomness import random_bits
+from data.randomness import Purpose, random_bits
 
 GRID = [[1], [7], [1, 1, 1], [5, 9, 1, 12, 3], [40, 2, 2, 2, 2, 2, 2, 2, 2, 2], [13] * 17]
 SIDES = (320, 352, 384, 416, 448, 480, 512, 544, 576, 608)
@@ -128,7 +128,7 @@ def test_ranks_together_have_the_stream_of_one_process(shard_sizes: list[int], w
 @pytest.mark.parametrize("num_shards", [1, 2, 5, 13, 64])
 def test_on_a_grid_of_shards_and_ranks(num_shards: int, world_size: int) -> None:
     """Two epochs: equal batches, no sample twice in an epoch or left out, the same global batches for every world."""
-    order = Order(1 + random_bits(num_shards, 5).astype(np.int64) % 23, 9, 8)
+    order = Order(1 + random_bits(num_shards, Purpose.WRITING, 5).astype(np.int64) % 23, 9, 8)
     batch, total = 2 * world_size, 2 * order.num_samples
     ranks = [plans(order, 0, total, batch, rank, world_size) for rank in range(world_size)]
     assert {len(found) for found in ranks} == {-(-total // batch)}

@@ -61,13 +61,3 @@ def test_an_image_to_be_evaluated_has_no_truths_and_its_own_colours(index: Shard
     slot, _ = filled(index, [5, 9], augmented=False)
     assert (slot.truths[..., 4] == -1).all()
     np.testing.assert_array_equal(slot.colours, [[0, 1, 1]] * 2)
-
-
-def test_the_generator_of_a_sample_is_the_one_of_its_numbers(index: ShardIndex) -> None:
-    ours = BatchReader(index, Slots(1, 1, 1, 3), AugmentConfig(), seed=2**40 + 7, resize="letterbox")
-    for epoch, sample in ((0, 0), (3, 5), (10**6, 2**40), (3, 5)):
-        fresh = np.random.Generator(np.random.Philox(key=[2**40 + 7, epoch], counter=[0, 0, 3, sample]))
-        moved = ours._generator(epoch, sample)
-        assert moved.random(5).tolist() == fresh.random(5).tolist()
-        assert moved.permutation(9).tolist() == fresh.permutation(9).tolist()
-        moved.integers(0, 100, 3, np.uint32)  # leaves half a word behind
