@@ -31,7 +31,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from data.shards.write import write_shards
 from data.sources.shapes import draw_voc
 from data.sources.voc import read_voc
-from train.run.checkpoint import newest, read
+from train.run.checkpoint_files import newest, read
 
 MAIN = Path(__file__).resolve().parents[1] / "train/main.py"
 HANG_S = 180  # an attempt that takes longer has lost its way

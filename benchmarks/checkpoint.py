@@ -24,7 +24,8 @@ from launch.environment import Environment, connect
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss
 from train.model import ModelConfig, build_model
-from train.run.checkpoint import Checkpoint, CheckpointConfig, newest, read
+from train.run.checkpoint import Checkpoint, CheckpointConfig
+from train.run.checkpoint_files import newest, read
 from train.run.progress import Progress
 from train.stepping.config import StepConfig
 from train.stepping.schedule import ScheduleConfig
@@ -108,7 +109,7 @@ def kill_inside_saves(folder: Path, kills: int, chance: random.Random) -> None:
         assert last in {ended, begun}, f"the newest is of {last}; {ended} had been reported as written"
         inside, outside = inside + (begun > ended), outside + (begun <= ended)
         if begun > ended:
-            part = list(folder.glob("*.part")) or list(folder.glob("*.link"))
+            part = list(folder.glob("*.part"))
             stages["file half-written" if part else "file named" if last == begun else "before the file"] += 1
     print(f"{inside} kills inside a save ({outside} more fell between two): each left a whole checkpoint, none older")
     print("than the last that was reported; " + ", ".join(f"{stage}: {number}" for stage, number in stages.items()))
@@ -117,7 +118,7 @@ def kill_inside_saves(folder: Path, kills: int, chance: random.Random) -> None:
 def save_for_ever(step: Step, folder: Path, images: int, tell: int) -> None:
     progress = Progress(images)
     first = next(iter(step.model.state_dict().values()))
-    writer = Checkpoint(folder, CheckpointConfig(), Environment(), {}, step=step, progress=progress)
+    writer = Checkpoint(folder, CheckpointConfig(), Environment(), {}, step=step, progress=progress).__enter__()
     while True:
         progress.images += 1
         first.fill_(progress.images)

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from benchmarks.chaos import draw_sets
 from tests.slurm.cluster import Machine
-from train.run.checkpoint import newest
+from train.run.checkpoint_files import newest
 
 MAIN = Path(__file__).resolve().parents[1] / "train/main.py"
 ADDRESSES = {"m1": "10.78.0.1", "m2": "10.78.0.2"}

@@ -47,6 +47,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
         save(config, run / "config.yaml")
     end = config.epochs * per_epoch
     with (
+        checkpoint,
         staged(loader, evaluator.loader, progress.images),
         Board(run / "board", config.board, env, start=progress.images, end=end, settings=flat(config)) as board,
     ):

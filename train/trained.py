@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from train.config import Config, load
 from train.model import YOLOv2, build_model
-from train.run.checkpoint import best
+from train.run.checkpoint_files import best
 from train.weights.locate import local_file
 from train.weights.saved import is_darknets, read_saved
 from train.weights.transfer import transfer

@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import ROOT
 from tests.slurm.cluster import OVER, Cluster, missing, wait_until
-from train.run.checkpoint import newest
+from train.run.checkpoint_files import newest
 
 pytestmark = [pytest.mark.slow, pytest.mark.slurm]
 MAIN = str(ROOT / "train/main.py")

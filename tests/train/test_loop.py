@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.conftest import ROOT, launch
 from tests.servers import Liar, free_port, nginx
-from train.run.checkpoint import newest, read
+from train.run.checkpoint_files import newest, read
 
 
 @pytest.fixture

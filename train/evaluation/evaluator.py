@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Literal, NamedTuple
 
@@ -13,6 +14,7 @@ from data.images.boxes import clip
 from data.images.geometry import Placement, unplace_boxes, whole_image
 from data.loading.loader import Loader
 from data.shards.index import ShardIndex
+from data.view.attempts import Attempts
 from launch.environment import Environment
 from launch.stop import Stop
 from train.detection.head import Found, detections
@@ -51,7 +53,7 @@ class Evaluation(NamedTuple):
     voc: VocScores
     coco: CocoScores | None  # by COCO's protocol
     found: Detections  # images are samples of the index
-    pictures: list[NDArray[np.uint8]]  # [H, W, 3] the first ones of the set, with truths and detections
+    pictures: dict[str, NDArray[np.uint8]]  # by image id, [H, W, 3] the first of the set, truths and detections drawn
 
     @property
     def deciding_ap(self) -> float:
@@ -84,6 +86,7 @@ class Evaluator:
 
     def __init__(self, config: EvaluateConfig, loader: Loader, env: Environment) -> None:
         self.config, self.loader, self.env = config, loader, env
+        self._attempt = Attempts("the evaluation continues without it")
         index = loader.index
         self.coco = config.protocol == "coco" or (config.protocol == "auto" and index.source.startswith("coco "))
         self.max_detections = config.max_detections or (MOST if self.coco else None)
@@ -104,7 +107,8 @@ class Evaluator:
         drawn: dict[int, NDArray[np.uint8]] = {}
         for share in self.env.gather(pictures):
             drawn |= share
-        return Evaluation(*self._score(found), [drawn[sample] for sample in sorted(drawn)])
+        image_id = self.loader.index.image_id
+        return Evaluation(*self._score(found), {image_id(sample): drawn[sample] for sample in sorted(drawn)})
 
     def _score(self, found: Detections) -> tuple[VocScores, CocoScores | None, Detections]:
         """What the share of this process adds is matched here, and counted on rank 0."""
@@ -150,7 +154,8 @@ class Evaluator:
                 parts.append(to_pixels(of_image, sample, self._placement(sample), index, config.side))
                 evaluated.append(sample)
                 if sample < config.pictures:
-                    pictures[sample] = self._picture(image, sample, of_image)
+                    draw = partial(self._draw, image, sample, of_image, pictures)
+                    self._attempt("drawing a picture of the validation set", draw)
         self._assert_complete(evaluated)
         return Detections.concatenate(parts) if parts else Detections.empty(), pictures
 
@@ -169,10 +174,12 @@ class Evaluator:
             counts = np.bincount(np.concatenate(shares), minlength=self.loader.index.num_samples)
             assert (counts == 1).all(), "an image was evaluated twice or not at all"
 
-    def _picture(self, image: torch.Tensor, sample: int, found: Found) -> NDArray[np.uint8]:
+    def _draw(self, image: torch.Tensor, sample: int, found: Found, pictures: dict[int, NDArray[np.uint8]]) -> None:
         index, ignored = self.loader.index, self.truths.ignored[self.loader.index.objects(sample)]
         threshold = self.config.picture_threshold
-        return draw_validation(image.cpu().numpy(), index, sample, self._placement(sample), ignored, found, threshold)
+        pictures[sample] = draw_validation(
+            image.cpu().numpy(), index, sample, self._placement(sample), ignored, found, threshold
+        )
 
 
 def to_pixels(found: Found, sample: int, placement: Placement, index: ShardIndex, side: int) -> Detections:

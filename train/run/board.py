@@ -1,27 +1,28 @@
 """What a person sees of a run: one line on the console, TensorBoard under RUN/board. Rank 0 shows, others take part.
 
-The x axis is images seen, so that runs of different batch sizes lie over each other.
+The x axis is images seen, so that runs of different batch sizes lie over each other. Nothing that is shown ends a run.
 """
 
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from data.loading.batch import Batch
+from data.view.attempts import Attempts
 from launch.environment import Environment
 from train.evaluation.evaluator import Evaluation
 from train.loss import Losses
-from train.run.checkpoint import newest
-from train.run.event_file import GLANCE, Events
+from train.run.checkpoint_files import newest
+from train.run.console import Console
+from train.run.events import GLANCE, Events
 from train.stepping.step import Norms
+
+BOARD, CONSOLE = "the TensorBoard log", "the console"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,19 +47,27 @@ class Board:
         self._waited = 0.0
         self._since = time.perf_counter()
         self._start = start
+        self._attempt = Attempts("training continues")
+        self._events: Events | None = None
+        self._console: Console | None = None
 
     def __enter__(self) -> "Board":
-        self._events = self._console = None
         if self.env.rank == 0:
-            self._events = Events(self.folder, self._start, self.settings)
-            self._console = _Console(self._start, self.end)
+            self._attempt(BOARD, self._open_events)
+            self._attempt(CONSOLE, self._open_console)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._events is not None:
-            self._events.close()
+            self._attempt(BOARD, self._events.close)
         if self._console is not None:
-            self._console.close()
+            self._attempt(CONSOLE, self._console.close)
+
+    def _open_events(self) -> None:
+        self._events = Events(self.folder, self.images, self.settings)
+
+    def _open_console(self) -> None:
+        self._console = Console(self._start, self.end)
 
     def waiting(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The same batches; how long the training process waits for them is what the loader costs."""
@@ -94,7 +103,7 @@ class Board:
             raise FloatingPointError(
                 f"loss terms became nan or infinite between images {self._logged_images} and {self.images}: "
                 + "; ".join(f"{', '.join(names)} on rank {rank}" for rank, names in who)
-                + f"; nothing was saved since. Start again: the run goes on from {resumed}; a lower schedule.rate "
+                + f"; nothing was saved since. Start again: the run resumes from {resumed}; a lower schedule.rate "
                 "or a longer schedule.burn_in_images keeps it from happening again"
             )
         return Losses(*mean.unbind())
@@ -106,7 +115,7 @@ class Board:
         elapsed = time.perf_counter() - self._since
         speed = (self.images - self._logged_images) / elapsed
         share = self._waited / elapsed
-        if self._events is not None and self._console is not None:
+        if self.env.rank == 0:
             as_darknet = {name: float(value) for name, value in losses.as_darknet.items()}
             values = {f"loss/{name}": float(getattr(losses, name)) for name in Losses._fields[:6]}
             values[GLANCE + "loss"] = float(losses.total)
@@ -114,35 +123,51 @@ class Board:
             values |= {"train/rate": rate, "train/side": side}
             values |= {f"train/{name}_norm": float(norm) for name, norm in norms._asdict().items()}
             values |= {"speed/images_per_s": speed, "speed/data_wait_share": share}
-            self._events.scalars(values, self.images)
-            self._console.line(
-                self.images,
+            self._record(values)
+            self._say(
                 f"loss {float(losses.total):8.3f}  iou {as_darknet['Avg IOU']:.2f}  rate {rate:.1e}  side {side}  "
-                f"{speed:6.1f} images/s  waits {share:4.0%}",
+                f"{speed:6.1f} images/s  waits {share:4.0%}"
             )
         self._losses = []
         self._waited = 0.0
         self._since, self._logged_images = time.perf_counter(), self.images
 
     def log_evaluation(self, evaluation: Evaluation, classes: tuple[str, ...], epoch: int) -> None:
-        if self._events is None or self._console is None:
+        if self.env.rank != 0:
             return
         voc, coco = evaluation.voc, evaluation.coco
         of_classes = dict(zip(classes, evaluation.deciding_ap_C.tolist(), strict=True))
         values = {GLANCE + "mAP": evaluation.deciding_ap, **dict(evaluation.means())}
-        values |= {f"class AP/{name}": value for name, value in of_classes.items()}
-        self._events.scalars(values, self.images)
-        self._events.curves(voc, classes, self.images)
-        for number, picture in enumerate(evaluation.pictures):
-            self._events.picture(f"{GLANCE}picture {number}", picture, self.images)
-        self._events.flush()
-        self._console.line(
-            self.images,
+        if self._events is None:  # it failed; by now there may be room again
+            self._attempt(BOARD, self._open_events)
+        self._record(values | {f"class AP/{name}": value for name, value in of_classes.items()}, evaluation, classes)
+        self._say(
             f"epoch {epoch}: {f'AP@[.5:.95] {coco.ap:.4f}  ' if coco else ''}"
             f"mAP@.5 {voc.map_area:.4f} (11-point {voc.map_11point:.4f})  "
             + "  ".join(f"{name} {value:.2f}" for name, value in of_classes.items()),
             keep=True,
         )
+
+    def _record(
+        self, values: Mapping[str, float], evaluation: Evaluation | None = None, classes: tuple[str, ...] = ()
+    ) -> None:
+        events = self._events
+        if events is None:
+            return
+
+        def record() -> None:
+            events.scalars(values, self.images)
+            if evaluation is not None:
+                events.evaluation(evaluation, classes, self.images)
+
+        if not self._attempt(BOARD, record):
+            self._attempt(BOARD, events.close)
+            self._events = None
+
+    def _say(self, text: str, keep: bool = False) -> None:
+        console = self._console
+        if console is not None:
+            self._attempt(CONSOLE, lambda: console.line(self.images, text, keep))
 
     def resume_clock(self) -> None:
         """Call after a pause (warm-up, evaluation) that is not training time."""
@@ -150,31 +175,3 @@ class Board:
         self._losses = []
         if self._console is not None and self.images == self._start:
             self._console.began = self._since
-
-
-class _Console:
-    """A live bar on a terminal; elsewhere plain lines, as a batch job's log file wants them."""
-
-    def __init__(self, start: int, stop: int) -> None:
-        self.stop = stop
-        self.began, self.start = time.perf_counter(), start
-        self.bar: Progress | None = None
-        if sys.stdout.isatty():
-            columns = (BarColumn(), TextColumn("{task.percentage:3.0f} %"), TextColumn("{task.description}"))
-            self.bar = Progress(*columns, TimeRemainingColumn(), console=Console())
-            self.task: TaskID = self.bar.add_task("", total=stop, completed=start)
-            self.bar.start()
-
-    def line(self, images: int, text: str, keep: bool = False) -> None:
-        if self.bar is not None:
-            if keep:
-                self.bar.console.print(text)
-            else:
-                self.bar.update(self.task, completed=images, description=text)
-            return
-        left = (time.perf_counter() - self.began) / max(images - self.start, 1) * (self.stop - images)
-        print(f"{images:>9}/{self.stop} images  {text}  left {max(left, 0) / 60:.1f} min", flush=True)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.stop()

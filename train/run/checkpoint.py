@@ -1,28 +1,21 @@
 """Checkpoints that are whole or not there.
 
-    RUN/checkpoints/000012800-3f9ac1d2b4e5f607.pt     images seen, first 16 digits of the file's SHA-256
-    RUN/checkpoints/best-000012800-3f9a...pt          the one with the highest mAP
-
 A file is written under a temporary name, synced, and renamed to a name that holds the digest of what was to be written:
 a name that matches its bytes is a verified checkpoint. The newest verified one wins. Files are loaded with
 weights_only: they cannot run code.
 """
 
-import hashlib
-import os
-import shutil
-import sys
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import wait as wait_for
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import torch
 
 from launch.environment import Environment
-
-DIGITS = 16
+from train.run.checkpoint_files import listed, pass_over, read, remove_parts, whole, write
 
 
 class Part(Protocol):
@@ -46,7 +39,10 @@ class CheckpointConfig:
 
 
 class Checkpoint:
-    """Saves and restores named parts. Every process calls its methods; rank 0 alone writes."""
+    """Saves and restores named parts. Every process calls its methods; rank 0 alone writes.
+
+    As a context it belongs inside the run's lock: leaving it waits until the last byte is on disk.
+    """
 
     def __init__(
         self, folder: Path, config: CheckpointConfig, env: Environment, network: Mapping[str, Any], **parts: Part
@@ -56,6 +52,18 @@ class Checkpoint:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
         self.position: int | None = None  # images seen at the newest checkpoint
+
+    def __enter__(self) -> "Checkpoint":
+        if self.env.rank == 0:
+            remove_parts(self.folder)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        while self._writing is not None and not self._writing.done():
+            try:
+                wait_for([self._writing])
+            except KeyboardInterrupt:
+                self.env.say("the last checkpoint is still being written")
 
     def due(self, images: int) -> bool:
         return images - (self.position or 0) >= self.config.every_images
@@ -84,114 +92,60 @@ class Checkpoint:
                 reason = error if isinstance(error, OSError) else error.__context__ or error
                 raise OSError(
                     f"{self.folder}: the checkpoint could not be written ({reason}); earlier ones are untouched. Make "
-                    "room or correct the rights and start the run again: it goes on from the newest"
+                    "room or correct the rights and start the run again: it resumes from the newest"
                 ) from error
 
+    def _write(self, state: dict[str, Any], images: int, best: bool) -> None:
+        if bad := _non_finite(state):
+            raise FloatingPointError(
+                f"{bad} holds nan or infinite numbers after {images} images: not saved. The newest checkpoint in "
+                f"{self.folder} is from before; resume from it with a lower schedule.rate or a longer burn-in"
+            )
+        write(self.folder, state, images, best=best, keep=self.config.keep)
+
     def restore(self) -> int | None:
-        """Loads the newest verified checkpoint into the parts. The images seen, or None where there is none."""
-        path = self.env.first(lambda: newest(self.folder))
-        if path is None:
-            return None
-        state = read(path)
-        differing = {
-            name: (state["network"].get(name), value)
-            for name, value in self.network.items()
-            if state["network"].get(name) != value
-        }
+        """Loads the newest whole checkpoint into the parts. The images seen, or None where there is none.
+
+        ValueError where there are checkpoints and none is whole, or where they are of another network.
+        """
+        candidates = whole(self.folder)
+        while path := self.env.first(lambda: next(candidates, None)):
+            reason = self._load(path)
+            if not self.env.any(reason is not None):
+                self.position = int(path.name.removeprefix("best-").split("-")[0])
+                return self.position
+            if self.env.rank == 0:
+                pass_over(path, reason or "another process could not load it")
+        if found := self.env.first(lambda: listed(self.folder)):
+            raise ValueError(
+                f"{self.folder}: expected a whole checkpoint, found {len(found)} of which none is; put a copy of one "
+                "there, or choose another `run` to start from the beginning"
+            )
+        return None
+
+    def _load(self, path: Path) -> str | None:
+        """Why not. ValueError for another network."""
+        try:
+            state = read(path)
+        except (ValueError, OSError) as error:
+            return str(error)
+        self._require_network(path, state["network"])
+        for name, part in self.parts.items():
+            if not isinstance(state.get(name), Mapping):
+                return f"its part {name!r} is missing or not of this program"
+            try:
+                part.load_state_dict(state[name])
+            except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+                return f"its part {name!r} does not fit: {type(error).__name__} {str(error).splitlines()[:1]}"
+        return None
+
+    def _require_network(self, path: Path, found: Mapping[str, Any]) -> None:
+        differing = {name: (found.get(name), here) for name, here in self.network.items() if found.get(name) != here}
         if differing:
             listing = "; ".join(
                 f"{name} was {was!r}, the config says {now!r}" for name, (was, now) in differing.items()
             )
             raise ValueError(f"{path} holds another network: {listing}; choose another `run` or correct the config")
-        for name, part in self.parts.items():
-            part.load_state_dict(state[name])
-        self.position = _images(path)
-        return self.position
-
-    def _write(self, state: dict[str, Any], images: int, best: bool) -> None:
-        bad = _non_finite(state)
-        if bad:
-            raise FloatingPointError(
-                f"{bad} holds nan or infinite numbers after {images} images: not saved. The newest checkpoint in "
-                f"{self.folder} is from before; go on from it with a lower schedule.rate or a longer burn-in"
-            )
-        self.folder.mkdir(parents=True, exist_ok=True)
-        _remove(self.folder.glob("*.part"))  # what a killed process or a full disk left
-        part = self.folder / f"{images:09d}.part"
-        with part.open("wb") as file:
-            hashed = _Hashed(file)
-            torch.save(state, hashed)  # type: ignore[arg-type]  # it writes and flushes, nothing else
-            file.flush()
-            os.fsync(file.fileno())
-        path = self.folder / f"{images:09d}-{hashed.digest}.pt"
-        if best:
-            marked = self.folder / f"best-{path.name}"
-            link = part.with_suffix(".link")
-            link.unlink(missing_ok=True)
-            try:
-                os.link(part, link)
-            except OSError:  # a file system without hard links
-                shutil.copyfile(part, link)
-            link.replace(marked)
-            _remove(old for old in self.folder.glob("best-*.pt") if old != marked)
-        part.replace(path)
-        _sync_folder(self.folder)
-        _remove(old for old in self.folder.glob(f"{images:09d}-*.pt") if old != path)  # saved before its evaluation
-        past = [old for old in _newest_first(self.folder) if _images(old) <= images]  # what lies beyond is damaged
-        _remove(past[self.config.keep :])
-
-
-class _Hashed:
-    """Hashes what goes into a file: read back, wrong bytes on a disk would get a name that matches them."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file, self._hash = file, hashlib.sha256()
-
-    def write(self, data: Any) -> int:
-        self._hash.update(data)
-        return self._file.write(data)
-
-    def flush(self) -> None:
-        self._file.flush()
-
-    @property
-    def digest(self) -> str:
-        return self._hash.hexdigest()[:DIGITS]
-
-
-def newest(folder: Path) -> Path | None:
-    """The newest checkpoint whose bytes match its name; says which newer ones it passes over."""
-    for path in _newest_first(folder):
-        if verified(path):
-            return path
-        print(
-            f"checkpoint {path} is damaged (its SHA-256 does not match its name); trying an older one", file=sys.stderr
-        )
-    return None
-
-
-def best(folder: Path) -> Path | None:
-    """The best one where a run has been evaluated, else the newest."""
-    marked = sorted(folder.glob("best-*.pt"), reverse=True)
-    return next((path for path in marked if verified(path)), None) or newest(folder)
-
-
-def verified(path: Path) -> bool:
-    return _digest(path) == path.stem.rsplit("-", 1)[-1]
-
-
-def read(path: Path) -> dict[str, Any]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises half a dozen unrelated types for files that are not checkpoints
-        raise ValueError(f"{path} is not a checkpoint of this program: {error}") from error
-    if not isinstance(state, dict) or "network" not in state:
-        raise ValueError(f"{path} is not a checkpoint of this program: it says nothing of its network")
-    return state
-
-
-def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob(f"[0-9]*-{'[0-9a-f]' * DIGITS}.pt"), reverse=True)
 
 
 def _non_finite(state: Any, name: str = "") -> str | None:
@@ -200,28 +154,6 @@ def _non_finite(state: Any, name: str = "") -> str | None:
         return name if state.is_floating_point() and not bool(state.isfinite().all()) else None
     inner = state.items() if isinstance(state, Mapping) else enumerate(state) if isinstance(state, list | tuple) else ()
     return next((bad for key, item in inner if (bad := _non_finite(item, f"{name}.{key}".strip(".")))), None)
-
-
-def _images(path: Path) -> int:
-    return int(path.name.split("-")[0])
-
-
-def _remove(paths: Any) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:DIGITS]
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _copy(value: Any) -> Any:

@@ -14,7 +14,7 @@ import torch
 from data.files import sha256
 from data.remote.fetch import check_address, fetch, is_remote
 from data.remote.staging import Turn
-from train.run.checkpoint import best
+from train.run.checkpoint_files import best
 
 DIGEST = "#sha256="
 POLL_S = 0.2

@@ -68,7 +68,7 @@ with connect() as env:
         scores = [value.hex() for value in np.concatenate(values).tolist()]
         if env.rank == 0:
             assert set(everything.images.tolist()) == set(range(index.num_samples)) and len(pictures) == 2
-            digest = hashlib.sha256(b"".join(each.tobytes() for each in pictures)).hexdigest()
+            digest = hashlib.sha256(b"".join(each.tobytes() for each in pictures.values())).hexdigest()
             Path(sys.argv[1], f"pictures-{index.folder.name}-{env.world_size}").write_text(digest)
         else:
             assert len(everything.images) == len(pictures) == 0
@@ -168,7 +168,7 @@ def test_the_main_number_is_that_of_the_protocol(index: ShardIndex, backend: Lit
     for protocol in ("voc", "coco"):
         config = EvaluateConfig(protocol=protocol, coco_backend=backend)  # type: ignore[arg-type]
         evaluator = Evaluator(config, loader_of(index), Environment())
-        evaluation = Evaluation(*evaluator._score(found), [])
+        evaluation = Evaluation(*evaluator._score(found), {})
         assert evaluation.voc.map_area > 0.9
         if evaluation.coco is None:
             assert protocol == "voc" and evaluation.deciding_ap == evaluation.voc.map_area
@@ -221,3 +221,28 @@ def test_a_set_without_objects_is_refused(index: ShardIndex) -> None:
 def test_settings_that_cannot_be(wrong: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         EvaluateConfig(**wrong)  # type: ignore[arg-type]
+
+
+class Blind:
+    """A step that finds nothing."""
+
+    class loss:
+        anchors_cells = torch.ones(5, 2)
+
+    def predict(self, images_BSS3: torch.Tensor) -> torch.Tensor:
+        batch, side = images_BSS3.shape[:2]
+        return torch.full((batch, 5 * 11, side // 32, side // 32), -20.0)
+
+
+def test_a_picture_that_cannot_be_drawn_ends_no_evaluation(
+    index: ShardIndex, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")
+
+    monkeypatch.setattr("train.evaluation.evaluator.draw_validation", fails)
+    config = DataConfig(train="", val="", batch=8, sides=[64], workers=0)
+    loader = Loader(index, config, seed=0, rank=0, world_size=1, device=torch.device("cpu"))
+    evaluation = Evaluator(EvaluateConfig(side=64, pictures=5), loader, Environment())(Blind())  # type: ignore[arg-type]
+    assert evaluation is not None and evaluation.pictures == {} and evaluation.voc.map_area == 0
+    assert capsys.readouterr().err.count("drawing a picture of the validation set failed (UnicodeEncodeError") == 1

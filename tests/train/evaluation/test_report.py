@@ -28,7 +28,7 @@ def found(index: ShardIndex) -> dict[int, Scored]:
         scores = np.linspace(0.9, 0.5, chosen.sum())
         detections = Detections(truths.images[chosen], truths.labels[chosen], scores, truths.boxes_xyxy_px[chosen])
         args = detections, truths, len(index.classes)
-        evaluation = Evaluation(voc_ap(*args), coco_ap(*args), detections, [])
+        evaluation = Evaluation(voc_ap(*args), coco_ap(*args), detections, {})
         scored[side] = Scored(evaluation, find_errors(*args))
     return scored
 

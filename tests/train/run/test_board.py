@@ -18,6 +18,7 @@ from train.evaluation.tables import Detections
 from train.evaluation.voc import VocScores
 from train.loss import Losses
 from train.run.board import Board, BoardConfig
+from train.run.events import Events
 from train.stepping.step import Norms
 
 BATCH = 8
@@ -26,14 +27,9 @@ NORMS = Norms(gradient=torch.tensor(0.5), weights=torch.tensor(40.0))
 SETTINGS = {"run": "runs/x", "data.batch": 8, "schedule.rate": 1e-3, "anchors": [1.0, 2.0], "weights": None}
 
 
-def board(folder: Path, start: int = 0, *, every: int = 2, rank: int = 0, stop: int = 800) -> Board:
+def board(folder: Path, start: int = 0, *, every: int = 2, rank: int = 0, end: int = 800) -> Board:
     config = BoardConfig(every_batches=every)
-    return Board(folder, config, Environment(rank), start=start, end=stop, settings=SETTINGS)
-
-
-def wait_for_the_next_second() -> None:
-    """Files of the same second and process are read in the order of a counter's digits as text: 10 before 9."""
-    time.sleep(1.01 - time.time() % 1)
+    return Board(folder, config, Environment(rank), start=start, end=end, settings=SETTINGS)
 
 
 def losses(value: float, **others: float) -> Losses:
@@ -58,7 +54,7 @@ def evaluation(first: float = 0.5) -> Evaluation:
     right[:61, 0], wrong[:21, 0], right[:, 1] = 1, 3, 4
     ap_11point, ap_area = np.array([0.25, 1.0, np.nan]), np.array([first, 1.0, np.nan])
     scores = VocScores(ap_11point, ap_area, np.array([3, 4, 0]), np.zeros((101, 3)), right, wrong)
-    pictures = [np.full((32, 32, 3), shade, np.uint8) for shade in (50, 200)]
+    pictures = {f"00000{shade // 25}": np.full((32, 32, 3), shade, np.uint8) for shade in (125, 175)}
     return Evaluation(scores, None, Detections.empty(), pictures)
 
 
@@ -152,8 +148,8 @@ def test_an_evaluation_is_recorded_class_by_class_with_its_pictures(tmp_path: Pa
     assert points(tmp_path, "class AP/cat") == [(24, 0.5)] and points(tmp_path, "class AP/dog") == [(24, 1)]
     tags = events(tmp_path).Tags()
     assert "class AP/bird" not in tags["scalars"]  # a class without a truth has no AP
-    assert sorted(tags["images"]) == ["At a glance/picture 0", "At a glance/picture 1"]
-    (picture,) = events(tmp_path).Images("At a glance/picture 1")
+    assert sorted(tags["images"]) == ["At a glance/picture 000005", "At a glance/picture 000007"]
+    (picture,) = events(tmp_path).Images("At a glance/picture 000007")
     assert (picture.step, picture.width, picture.height) == (24, 32, 32)
     assert picture.encoded_image_string.startswith(b"\xff\xd8")  # JPEG
 
@@ -184,19 +180,17 @@ def test_a_resumed_run_leaves_one_value_at_every_place(tmp_path: Path) -> None:
         shown.log_evaluation(evaluation(0.5), CLASSES, 1)  # the checkpoint is here, at 32 images
         run(shown, [2, 2, 2, 2])
         shown.log_evaluation(evaluation(0.7), CLASSES, 2)  # lost
-    wait_for_the_next_second()
     with board(tmp_path, start=32) as shown:
         run(shown, [3, 3, 3, 3, 3, 3])
         shown.log_evaluation(evaluation(0.9), CLASSES, 2)
     assert points(tmp_path, "loss/xy") == [(16, 1), (32, 1), (48, 3), (64, 3), (80, 3)]
     assert points(tmp_path, "class AP/cat") == [(32, 0.5), (80, 0.9)]
-    assert [event.step for event in events(tmp_path).Images("At a glance/picture 0")] == [32, 80]
+    assert [event.step for event in events(tmp_path).Images("At a glance/picture 000005")] == [32, 80]
 
 
 def test_a_run_started_over_leaves_nothing_of_the_one_before(tmp_path: Path) -> None:
     with board(tmp_path) as shown:
         run(shown, [1, 1, 1, 1])
-    wait_for_the_next_second()
     with board(tmp_path) as shown:  # the first ended before its first checkpoint
         run(shown, [2, 2])
     assert points(tmp_path, "loss/xy") == [(16, 2)]
@@ -266,3 +260,40 @@ def test_a_log_file_gets_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_numbers_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match=r"board\.every_batches=0: expected at least 1"):
         BoardConfig(every_batches=0)
+
+
+@pytest.mark.parametrize("where", ["scalars", "evaluation", "close"])
+def test_a_log_that_cannot_be_written_ends_nothing_and_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with board(tmp_path, every=1) as shown:
+        run(shown, [1])
+        with monkeypatch.context() as patch:
+            patch.setattr(Events, where, full)
+            run(shown, [2, 3])
+            shown.log_evaluation(evaluation(0.25), CLASSES, 1)
+        run(shown, [4])
+        shown.log_evaluation(evaluation(0.5), CLASSES, 2)
+        run(shown, [5])
+        if where == "close":
+            monkeypatch.setattr(Events, where, full)
+    printed = capsys.readouterr()
+    assert printed.err.splitlines() == [
+        "the TensorBoard log failed ([Errno 28] No space left on device); training continues"
+    ]
+    assert "epoch 2: mAP@.5 0.7500" in printed.out
+    if where != "close":
+        assert points(tmp_path, "loss/xy")[-1] == (40, 5)
+        assert points(tmp_path, "class AP/cat")[-1] == (32, 0.5)
+
+
+def test_a_folder_that_cannot_be_made_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "board").write_text("a file where the folder should be")
+    with board(tmp_path / "board", every=1) as shown:
+        run(shown, [1])
+        shown.log_evaluation(evaluation(), CLASSES, 1)
+    printed = capsys.readouterr()
+    assert "the TensorBoard log failed" in printed.err and "epoch 1: mAP@.5" in printed.out

@@ -9,7 +9,7 @@ from launch.environment import Environment
 from tests.conftest import launch
 from train.darknet.weights import save_weights
 from train.model import YOLOv2
-from train.run.checkpoint import newest, read
+from train.run.checkpoint_files import newest, read
 from train.weights.start import start_from
 
 NETWORK = {"classes": ["a", "b"], "anchors": [1, 1, 2, 2]}

@@ -1,0 +1,150 @@
+"""The files of a checkpoint folder: names that hold the digest of their bytes, written whole, listed by position.
+
+    000012800-3f9ac1d2b4e5f607.pt     images seen, first 16 digits of the file's SHA-256
+    best-000012800-3f9a...pt          the one with the highest mAP; as whole a state as the others
+
+Names alone decide which is newer; a file's time never does.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+import torch
+
+from data.files import part_name, sha256, sync_folder
+
+DIGITS = 16
+NAME = re.compile(rf"(?P<best>best-)?(?P<images>[0-9]{{9,}})-(?P<digest>[0-9a-f]{{{DIGITS}}})\.pt")
+
+
+class Named(NamedTuple):
+    """What a file's name says."""
+
+    images: int
+    best: bool
+    path: Path
+
+
+class HashingFile:
+    """Hashes what goes into a file: read back, wrong bytes on a disk would get a name that matches them."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._hash = file, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        self._hash.update(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()[:DIGITS]
+
+
+def write(folder: Path, state: Mapping[str, Any], images: int, *, best: bool, keep: int) -> None:
+    """The state in a file of its own; then all but the newest `keep` and the best are removed."""
+    folder.mkdir(parents=True, exist_ok=True)
+    part = part_name(folder / f"{images:09d}")
+    try:
+        with part.open("wb") as file:
+            hashing = HashingFile(file)
+            torch.save(state, hashing)  # type: ignore[arg-type]  # it writes and flushes, nothing else
+            file.flush()
+            os.fsync(file.fileno())
+        path = folder / f"{images:09d}-{hashing.digest}.pt"
+        if best:
+            _mark_best(part, folder / f"best-{path.name}")
+        part.replace(path)
+    except BaseException:
+        _remove([part])
+        raise
+    sync_folder(folder)
+    numbered = [each for each in listed(folder) if not each.best]
+    _remove(each.path for each in numbered if each.images == images and each.path != path)  # of a save before this one
+    past = [each.path for each in numbered if each.images < images or each.path == path]  # what lies beyond is damaged
+    _remove(past[keep:])
+
+
+def _mark_best(written: Path, marked: Path) -> None:
+    link = part_name(marked)
+    _remove([link])
+    try:
+        os.link(written, link)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(written, link)
+    link.replace(marked)
+    _remove(each.path for each in listed(marked.parent) if each.best and each.path != marked)
+
+
+def listed(folder: Path) -> list[Named]:
+    """Everything with the name of a checkpoint, newest first, the best one after its equals. It need not be whole."""
+    matches = [(NAME.fullmatch(path.name), path) for path in sorted(folder.glob("*.pt"), reverse=True)]
+    found = [Named(int(match["images"]), bool(match["best"]), path) for match, path in matches if match]
+    return sorted(found, key=lambda each: (-each.images, each.best))
+
+
+def whole(folder: Path) -> Iterator[Path]:
+    """Checkpoints whose bytes match their names, newest first; says which others it passes over on its way."""
+    for path in sorted(folder.glob("*.pt")):
+        if not NAME.fullmatch(path.name):
+            pass_over(path, "its name is not that of a checkpoint")
+    for named in listed(folder):
+        if reason := defect(named.path):
+            pass_over(named.path, reason)
+        else:
+            yield named.path
+
+
+def newest(folder: Path) -> Path | None:
+    return next(whole(folder), None)
+
+
+def best(folder: Path) -> Path | None:
+    """The best one where a run has been evaluated, else the newest."""
+    marked = (each.path for each in listed(folder) if each.best and not defect(each.path))
+    return next(marked, None) or newest(folder)
+
+
+def defect(path: Path) -> str | None:
+    """Why a file with the name of a checkpoint is none."""
+    try:
+        if not path.is_file():
+            return "it is a folder" if path.is_dir() else "it is a link to nothing" if path.is_symlink() else "no file"
+        return None if sha256(path)[:DIGITS] == path.stem[-DIGITS:] else "damaged: its SHA-256 does not match its name"
+    except OSError as error:
+        return str(error)
+
+
+def pass_over(path: Path, reason: str) -> None:
+    with suppress(OSError, ValueError):
+        print(f"checkpoint {path} is passed over, {reason}", file=sys.stderr, flush=True)
+
+
+def read(path: Path) -> dict[str, Any]:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises half a dozen unrelated types for files that are not checkpoints
+        raise ValueError(f"{path} is not a checkpoint of this program: {error}") from error
+    if not isinstance(state, dict) or not isinstance(state.get("network"), dict):
+        raise ValueError(f"{path} is not a checkpoint of this program: it does not describe its network")
+    return state
+
+
+def remove_parts(folder: Path) -> None:
+    """What killed processes left. Only for the one process that may write here."""
+    _remove(folder.glob("*.part"))
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
+        with suppress(OSError):  # a folder of such a name; what cannot be removed spoils nothing
+            path.unlink()

@@ -1,0 +1,107 @@
+"""What TensorBoard shows of a run: names of its charts, their layout, curves and pictures. The x axis is images seen.
+
+Written by one process. A later start of the run takes back what lies beyond the position it resumes from.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from train.evaluation.evaluator import Evaluation
+from train.evaluation.voc import SCORES, VocScores
+from train.run.event_file import EventFile
+
+JPEG_QUALITY = 90  # a photograph as PNG is ten times as large, and there are some for every epoch
+
+GLANCE = "At a glance/"  # sorts before all others: TensorBoard opens on it
+FIRST_SETTINGS = ("schedule.rate", "data.batch", "model.variant")  # of the page HParams, which shows few
+
+#: The page "Custom Scalars": {category: {chart: patterns of names}}
+LAYOUT = {
+    "At a glance": {
+        "loss": [GLANCE + "loss"],
+        "mAP": [GLANCE + "mAP", "mAP/.*"],
+        "AP of each class": ["class AP/.*"],
+    },
+    "What the network sees, as darknet prints it": {
+        "boxes: Avg IOU, Avg Recall": ["darknet/Avg .*"],
+        "objectness with and without an object, and the class": ["darknet/(Obj|No Obj|Class)"],
+    },
+    "Loss": {"its terms": ["loss/.*"]},
+    "Training": {
+        "rate": ["train/rate"],
+        "side of the input, px": ["train/side"],
+        "norm of the gradient": ["train/gradient_norm"],
+        "norm of the weights": ["train/weights_norm"],
+        "images per second": ["speed/images_per_s"],
+        "share of time spent waiting for data": ["speed/data_wait_share"],
+    },
+}
+
+
+class Events:
+    """What a method wrote is in the file when it returns; OSError where it is not."""
+
+    def __init__(self, folder: Path, start: int, settings: Mapping[str, Any]) -> None:
+        """start: images seen. settings: flat, for the page of hparams."""
+        from torch.utils.tensorboard.summary import custom_scalars, hparams
+
+        self._file = EventFile(folder, start)
+        layout = {
+            category: {title: ["Multiline", patterns] for title, patterns in charts.items()}
+            for category, charts in LAYOUT.items()
+        }
+        self._file.add(custom_scalars(layout))
+        # in this file: SummaryWriter.add_hparams would open a second run beside it
+        for summary in hparams(_plain(settings), {GLANCE + "mAP": 0.0}):
+            self._file.add(summary)
+        self._file.flush()
+
+    def scalars(self, values: Mapping[str, float], images: int) -> None:
+        """Without those that are no numbers."""
+        for name, value in values.items():
+            if np.isfinite(value):
+                self._file.add(Summary(value=[Summary.Value(tag=name, simple_value=value)]), images)
+        self._file.flush()
+
+    def evaluation(self, evaluation: Evaluation, classes: Sequence[str], images: int) -> None:
+        """All but its scalars."""
+        self.curves(evaluation.voc, classes, images)
+        for image_id, picture in evaluation.pictures.items():
+            self.picture(f"{GLANCE}picture {image_id}", picture, images)
+
+    def curves(self, scores: VocScores, classes: Sequence[str], images: int) -> None:
+        """Precision over recall, for each class with truths."""
+        from torch.utils.tensorboard.summary import pr_curve_raw
+
+        for label in np.flatnonzero(scores.num_truths).tolist():
+            right, wrong = scores.right_SC[:, label], scores.wrong_SC[:, label]
+            missed = scores.num_truths[label] - right
+            rates = scores.precision_SC[:, label], scores.recall_SC[:, label]
+            name, unknown = f"precision over recall/{classes[label]}", np.zeros_like(right)
+            self._file.add(pr_curve_raw(name, right, wrong, unknown, missed, *rates, len(SCORES)), images)
+        self._file.flush()
+
+    def picture(self, name: str, image: NDArray[np.uint8], images: int) -> None:
+        """[H, W, 3] RGB."""
+        height, width, _ = image.shape
+        _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+        value = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=jpeg.tobytes())
+        self._file.add(Summary(value=[Summary.Value(tag=name, image=value)]), images)
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, int | float | str | bool]:
+    names = [*(name for name in FIRST_SETTINGS if name in settings), *settings]
+    return {
+        name: value if isinstance(value, int | float | str | bool) else str(value)
+        for name, value in ((name, settings[name]) for name in dict.fromkeys(names))
+    }
