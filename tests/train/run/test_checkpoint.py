@@ -528,6 +528,7 @@ from train.run.checkpoint_files import remove_parts
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 last = 0
 for kill in range(kills):
+    told, tell = os.pipe()
     child = os.fork()  # the imports above are what takes long
     if child == 0:
         images = last
@@ -537,7 +538,10 @@ for kill in range(kills):
             writer = checkpoint(folder, Part(images, size=100_000))
             writer.save(images, best=images % 3 == 0)
             writer.wait()
-    time.sleep(0.02 + 0.1 * random.Random(kill).random())
+            os.write(tell, b".")
+    os.read(told, 1)  # the first save is not disturbed, however busy the machine
+    os.close(told), os.close(tell)
+    time.sleep(0.1 * random.Random(kill).random())
     os.kill(child, signal.SIGKILL)
     assert os.WIFSIGNALED(os.waitpid(child, 0)[1]), "the writer failed by itself"
     part = Part()
@@ -553,7 +557,7 @@ def test_a_process_killed_at_any_time_leaves_a_whole_checkpoint(tmp_path: Path) 
         [sys.executable, "-c", KILLED, str(tmp_path), "25"], cwd=ROOT, capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) > 5  # saves that ended; the kills fell at all stages of others
+    assert int(done.stdout) >= 25
     assert "passed over" not in done.stderr
     assert not any(defect(path) for path in tmp_path.glob("*.pt"))
     assert len(list(tmp_path.glob("*.part"))) <= 1
