@@ -3,6 +3,7 @@
 import hashlib
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,23 @@ def sync_folder(folder: Path) -> None:
 def part_name(path: Path) -> Path:
     """A name beside `path` that no other process uses, on this machine or on another one that shares the disk."""
     return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.part")
+
+
+def own_folder(folder: Path) -> None:
+    """Makes a folder that nobody else can write to, or takes the one of this user that is there already.
+
+    ValueError: another user made it first, and what it holds may not be what it seems.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for found in (folder.lstat(), folder.stat()):  # of a link, and of what it leads to
+        if found.st_uid != os.geteuid():
+            raise ValueError(
+                f"{folder}: expected a folder of this user ({os.geteuid()}), found one of user {found.st_uid}; "
+                "choose another one"
+            )
+    mode = stat.S_IMODE(folder.stat().st_mode)
+    if mode & 0o022:
+        folder.chmod(mode & ~0o022)
 
 
 @contextmanager

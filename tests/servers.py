@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-import data.remote.fetch
+import data.remote.transports
 
 
 def free_port() -> int:
@@ -76,12 +76,12 @@ def s3_bucket(environment: pytest.MonkeyPatch) -> Iterator[Any]:
         wait_until_it_listens(port, process)
         for name, value in given.items():
             environment.setenv(f"AWS_{name}", value)
-        data.remote.fetch._s3_client.cache_clear()
-        client = data.remote.fetch._s3_client()
+        data.remote.transports._s3_client.cache_clear()
+        client = data.remote.transports._s3_client()
         client.create_bucket(Bucket="bucket")
         yield client
     finally:
-        data.remote.fetch._s3_client.cache_clear()
+        data.remote.transports._s3_client.cache_clear()
         process.terminate()
         process.wait(20)
 
@@ -92,7 +92,8 @@ class Liar:
     a number: closes the connection after so many bytes; "503", "404": answers that; "html": a friendly page;
     "altered": one other byte; "longer", "shorter": another file; "no range": sends everything; "other range": sends
     what it was not asked for; "strange range": says so in words of its own; "no length": drops half way without having
-    said how much was to come.
+    said how much was to come; "length DIGITS": declares that; "gzip": says that it is; "headers": 200 of them;
+    "to URL": a redirect; "endless": bytes without end; "drip": a byte each 0.2 s.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
@@ -131,6 +132,12 @@ class Liar:
         if does in ("503", "404") or name not in self.files:
             handler.send_error(int(does or 404))
             return
+        words = does if isinstance(does, str) else ""
+        if words.startswith("to "):
+            handler.send_response(302)
+            handler.send_header("Location", words.removeprefix("to "))
+            handler.end_headers()
+            return
         data = self.files[name]
         if does == "html":
             data = b"<html>please log in</html>"
@@ -150,11 +157,19 @@ class Liar:
             handler.send_header("Content-Range", "the rest")
         elif asked and does != "no range":
             handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
-        if does != "no length":
-            handler.send_header("Content-Length", str(len(data) - start))
+        for number in range(200 if does == "headers" else 0):
+            handler.send_header(f"X-{number}", "x")
+        if does == "gzip":
+            handler.send_header("Content-Encoding", "gzip")
+        if does not in ("no length", "endless"):
+            length = words.removeprefix("length ") if words.startswith("length ") else str(len(data) - start)
+            handler.send_header("Content-Length", length)
         handler.end_headers()
         end = start + does if isinstance(does, int) else (start + len(data)) // 2 if does == "no length" else len(data)
         with suppress(OSError):  # the other side may have heard enough
+            while does in ("endless", "drip"):
+                handler.wfile.write(data if does == "endless" else b"x")
+                time.sleep(0 if does == "endless" else 0.2)
             if self.stall_after is not None:
                 handler.wfile.write(data[start : min(end, start + self.stall_after)])
                 time.sleep(5)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from data.loading.loader import Loader
 from data.loading.opening import open_shards
-from data.remote.fetch import is_remote
+from data.remote.addresses import is_remote
 from data.shards.index import ShardIndex
 from launch.command import run
 from train.capacity import memory_of

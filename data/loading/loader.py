@@ -24,7 +24,7 @@ from data.loading.reader import BatchReader, Filled, Numbered
 from data.loading.slots import Slots
 from data.loading.to_device import Transfer
 from data.loading.workers import end_workers_at_exit, ignore_warnings, start_fork_server
-from data.remote.staging import Arrivals
+from data.remote.arrivals import Arrivals
 from data.shards.index import ShardIndex
 
 PREFETCH = 2  # batches in the making for each worker

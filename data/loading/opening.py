@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from data.loading.loader import Loader
-from data.remote.fetch import is_remote
+from data.remote.addresses import is_remote
 from data.remote.remote_set import open_remote
 from data.remote.staging import Staging, Wanted
 from data.shards.index import ShardIndex

@@ -22,7 +22,7 @@ from data.loading.decoded_cache import DecodedCache
 from data.loading.order import BatchPlan
 from data.loading.slots import Slot, Slots
 from data.randomness import Generators, Purpose
-from data.remote.staging import Arrivals
+from data.remote.arrivals import Arrivals
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 

@@ -3,8 +3,9 @@
 import sys
 from collections.abc import Sequence
 
+from data.remote.arrivals import wait_for
 from data.remote.remote_set import open_remote
-from data.remote.staging import Staging, Wanted, wait_for
+from data.remote.staging import Staging, Wanted
 from launch.command import run
 
 

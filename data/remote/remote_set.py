@@ -10,12 +10,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
-from data.files import sha256
-from data.remote.fetch import check_address, fetch
-from data.remote.staging import POLL_S, Turn
+from data.files import own_folder, sha256, write_whole
+from data.remote.addresses import check_address, redacted
+from data.remote.arrivals import POLL_S
+from data.remote.fetch import fetch
+from data.remote.lock import FolderLock
 from data.shards.header import parse_header
 from data.shards.index import ShardIndex
+
+MOST_OF_INDEX = 64 << 20  # bytes of index.json: a line a shard
+MOST_OF_ARRAYS, MOST_OF_SAMPLE = 64 << 20, 1 << 14  # bytes of index.npz, and for each sample: about 300 objects
 
 
 def open_remote(address: str, staging: str | None) -> ShardIndex:
@@ -23,46 +29,52 @@ def open_remote(address: str, staging: str | None) -> ShardIndex:
     check_address(address)
     if staging is None:
         raise ValueError(
-            f"{address}: expected data.staging beside it, a folder on a disk of this machine for its shards"
+            f"{redacted(address)}: expected data.staging beside it, a folder on a disk of this machine for its shards"
         )
     with tempfile.TemporaryDirectory() as fresh:
-        fetch(address, "index.json", Path(fresh) / "index.json")
+        fetch(address, "index.json", Path(fresh) / "index.json", most_bytes=MOST_OF_INDEX)
         text = (Path(fresh) / "index.json").read_bytes()
     try:
         header = parse_header(text, Path("index.json"))
     except ValueError as error:
-        raise ValueError(f"{address}: {error}") from None
+        raise ValueError(f"{redacted(address)}: {error}") from None
     for shard in header["shards"]:
         if not re.fullmatch(r"\w[\w.+-]*\.tar", shard["name"], re.ASCII):  # becomes part of a path and of a command
             raise ValueError(
-                f"{address}: expected shards named by letters, digits and _ . + -, found {shard['name']!r}; rename "
-                "them and make their index again: python -m data.shards index FOLDER"
+                f"{redacted(address)}: expected shards named by letters, digits and _ . + -, found {shard['name']!r}; "
+                "rename them and make their index again: python -m data.shards index FOLDER"
             )
-    digest = hashlib.sha256(text).hexdigest()
-    folder = _folder(address, staging, digest)
-    turn = Turn(folder)
-    while not _has_index(folder, text, header["arrays_sha256"]):
-        if not turn.take():
-            time.sleep(POLL_S)
-            continue
-        try:
-            fetch(address, "index.npz", folder / "index.npz", sha256=header["arrays_sha256"])
-            fetch(address, "index.json", folder / "index.json", sha256=digest, size=len(text))
-        finally:
-            turn.give_back()
+    folder = _folder(address, staging, hashlib.sha256(text).hexdigest())
+    _bring_index(address, folder, text, header)
     return ShardIndex.load(folder, shards_there=False)
 
 
+def _bring_index(address: str, folder: Path, text: bytes, header: dict[str, Any]) -> None:
+    """By one process of the machine; the others wait for it."""
+    lock, digest = FolderLock(folder), header["arrays_sha256"]
+    most_bytes = MOST_OF_ARRAYS + sum(shard["samples"] for shard in header["shards"]) * MOST_OF_SAMPLE
+    while not _has_index(folder, text, digest):
+        if not lock.acquire():
+            time.sleep(POLL_S)
+            continue
+        try:
+            fetch(address, "index.npz", folder / "index.npz", sha256=digest, most_bytes=most_bytes)
+            write_whole(folder / "index.json", text)
+        finally:
+            lock.release()
+
+
 def _folder(address: str, staging: str, digest: str) -> Path:
-    name = re.sub(r"[^A-Za-z0-9]+", "-", address.partition("?")[0])[-48:].strip("-")
+    name = re.sub(r"[^A-Za-z0-9]+", "-", redacted(address))[-48:].strip("-")
     folder = Path(staging) / f"{name}-{digest[:16]}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        own_folder(folder)
     except OSError as error:
         raise ValueError(f"data.staging={staging}: expected a folder that can be written to ({error})") from None
     for other in folder.parent.glob(f"{name}-{'[0-9a-f]' * 16}"):
         if other != folder:
-            print(f"{address} holds another set than before; that one can be removed: {other}", file=sys.stderr)
+            held = f"{redacted(address)} holds another set than before; that one can be removed: {other}"
+            print(held, file=sys.stderr)
     return folder
 
 

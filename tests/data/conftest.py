@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+import data.remote.arrivals
 import data.remote.fetch
+import data.remote.remote_set
 import data.remote.staging
 from tests.servers import Liar
 
@@ -25,5 +27,6 @@ def liar(shards: Path) -> Iterator[Liar]:
 @pytest.fixture
 def no_time_to_waste(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data.remote.fetch, "PAUSES_S", (0, 0.01, 0.01))
-    monkeypatch.setattr(data.remote.staging, "POLL_S", 0.02)
-    monkeypatch.setattr(data.remote.staging, "GRACE_S", 0.3)
+    for module in (data.remote.arrivals, data.remote.staging, data.remote.remote_set):
+        monkeypatch.setattr(module, "POLL_S", 0.02)
+    monkeypatch.setattr(data.remote.arrivals, "GRACE_S", 0.3)

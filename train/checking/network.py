@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from data.loading.loader import Loader
-from data.remote.fetch import is_remote
+from data.remote.addresses import is_remote
 from data.shards.index import ShardIndex
 from data.sources.shapes import CLASSES
 from launch.environment import Environment

@@ -12,8 +12,9 @@ from urllib.request import url2pathname
 import torch
 
 from data.files import sha256
-from data.remote.fetch import check_address, fetch, is_remote
-from data.remote.staging import Turn
+from data.remote.addresses import check_address, is_remote
+from data.remote.fetch import fetch
+from data.remote.lock import FolderLock
 from train.run.checkpoint_files import best
 
 DIGEST = "#sha256="
@@ -61,8 +62,8 @@ def _cached(address: str, digest: str, cache: Path) -> Path:
     key = digest or hashlib.sha256(shown(address).encode()).hexdigest()
     path = cache / f"{key[:16]}-{unquote(name)}"
     cache.mkdir(parents=True, exist_ok=True)
-    turn = Turn(cache)
-    while not turn.take():
+    lock = FolderLock(cache)
+    while not lock.acquire():
         time.sleep(POLL_S)
     try:
         if not path.is_file():
@@ -73,5 +74,5 @@ def _cached(address: str, digest: str, cache: Path) -> Path:
                 f"{shown(address)}: expected bytes of SHA-256 {digest}, found {found}; correct {DIGEST} or the address"
             )
     finally:
-        turn.give_back()
+        lock.release()
     return path

@@ -3,6 +3,7 @@
 import hashlib
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 import data.remote.fetch
-from data.remote.fetch import check_address, fetch, is_remote, location
+import data.remote.transports
+from data.remote.fetch import fetch
 from tests.servers import Liar, nginx, s3_bucket
 
 DATA = np.random.default_rng(0).integers(0, 256, 3_000_000, np.uint8).tobytes()
@@ -21,7 +23,7 @@ NAME = "shard-000000.tar"
 @pytest.fixture(autouse=True)
 def no_time_to_waste(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data.remote.fetch, "PAUSES_S", (0, 0.01, 0.01))
-    monkeypatch.setattr(data.remote.fetch, "TIMEOUT_S", 1)
+    monkeypatch.setattr(data.remote.transports, "TIMEOUT_S", 1)
 
 
 @pytest.fixture
@@ -77,9 +79,17 @@ def test_a_file_comes_whole_through_a_bad_connection(liar: Liar, tmp_path: Path,
         (["strange range"] * 2, r"expected the range of bytes from 0 on, found 'the rest', twice"),
         (["altered"] * 2, rf"expected bytes of SHA-256 {SHA256[:16]}\.\.\., found [0-9a-f]{{16}}\.\.\., twice"),
         (["503"] * 4, r"the server answers 503 .*, after 4 attempts; 0 bytes have come and are kept"),
+        (["length " + "9" * 5000] * 2, r"expected a Content-Length in bytes, found '9+', twice"),
+        (["length -5"] * 2, r"expected a Content-Length in bytes, found '-5', twice"),
+        (["gzip"] * 2, r"expected the bytes of the file, found them encoded as 'gzip', twice"),
+        (["headers"] * 4, r"got more than 100 headers, after 4 attempts"),
+        (["to ftp://host/shard"], r"expected a redirect to https, or from http to http, found one to ftp://host/shard"),
+        (["to file:///etc/passwd"], r"file:///etc/passwd.* not allowed; correct the address"),
+        (["to http://[::bad/"], r"correct the address"),
+        (["endless"] * 2, r"expected 3,000,000 bytes, found more, twice"),
         ([500_000] * 3 + [0], r"the connection ended after 1,500,000, after 4 attempts; 1,500,000 bytes have come"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_a_file_that_cannot_be_had_is_named(
     liar: Liar, tmp_path: Path, behaviour: list[str | int], message: str
@@ -129,6 +139,29 @@ def test_a_server_that_falls_silent_is_left(tmp_path: Path) -> None:
         server.stall_after = 100_000
         with pytest.raises(ValueError, match=r"timed out, after 4 attempts; 400,000 bytes have come and are kept"):
             bring(server.address, tmp_path)
+
+
+def test_a_server_that_drips_is_left(liar: Liar, tmp_path: Path) -> None:
+    liar.behaviour[NAME].extend(["drip"] * 4)
+    began = time.monotonic()
+    with pytest.raises(ValueError, match=rf"{NAME}: \d+ bytes in 1 s, after 4 attempts"):
+        bring(liar.address, tmp_path)
+    assert time.monotonic() - began < 10
+
+
+def test_another_host_is_told(liar: Liar, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    liar.behaviour[NAME].append(f"to {liar.address.replace('127.0.0.1', 'localhost')}/{NAME}?token=secret")
+    assert bring(liar.address, tmp_path) == DATA
+    said = capsys.readouterr().err
+    assert f"{liar.address}/{NAME} is redirected to the host localhost" in said and "secret" not in said
+
+
+@pytest.mark.parametrize("behaviour", [[], ["endless"]], ids=str)
+def test_a_file_of_unknown_size_has_a_ceiling(liar: Liar, tmp_path: Path, behaviour: list[str]) -> None:
+    liar.behaviour[NAME].extend(behaviour * 2)
+    with pytest.raises(ValueError, match=r"expected (at most )?1,000,000 bytes, .*, twice"):
+        bring(liar.address, tmp_path, sha256=None, size=None, most_bytes=1_000_000)
+    assert not list(tmp_path.iterdir())
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
@@ -194,38 +227,6 @@ def test_a_command_that_does_not_bring_it(tmp_path: Path, command: str, message:
     assert not (tmp_path / NAME).exists()
 
 
-# ----------------------------------------------------------------------------------------------------- addresses
-
-
-def test_what_is_an_address() -> None:
-    assert all(map(is_remote, ["http://host/set", "s3://bucket/set", "pipe:cat {}", "gs://bucket/set"]))
-    assert not any(map(is_remote, ["/data/train", "datasets/voc", "C:/data"]))
-    assert location("http://host/set/?a=b", NAME) == f"http://host/set/{NAME}?a=b"
-    assert location("s3://bucket", NAME) == f"s3://bucket/{NAME}"
-    assert location("pipe:ssh host cat /a/{} | tee {}", "x") == "pipe:ssh host cat /a/x | tee x"
-
-
-@pytest.mark.parametrize(
-    ("address", "message"),
-    [
-        (
-            "gs://bucket/set",
-            r"gs://bucket/set: expected a folder, http\(s\)://HOST/SET, s3://BUCKET/SET or pipe:COMMAND",
-        ),
-        ("pipe:cat /data", r"pipe:cat /data: expected \{\} in the command"),
-        ("http:///set", r"expected the name of a host"),
-        ("s3:///set", r"expected the name of a bucket"),
-        ("https://me:secret@host/set", r"^https:// address: expected the name of a host .* without user and password"),
-    ],
-)
-def test_addresses_that_cannot_be(address: str, message: str) -> None:
-    with pytest.raises(ValueError, match=message) as found:
-        check_address(address)
-    assert "secret" not in str(found.value)
-    for good in ("http://host/set", "https://host:1/a/set?x=y", "s3://bucket/set", "pipe:cat {}"):
-        check_address(good)
-
-
 # ------------------------------------------------------------------------------------------------------------ s3
 
 
@@ -237,9 +238,9 @@ def bucket(liar: Liar, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "me")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")  # its own; ours come on top
-    data.remote.fetch._s3_client.cache_clear()
+    data.remote.transports._s3_client.cache_clear()
     yield "s3://bucket/a/set"
-    data.remote.fetch._s3_client.cache_clear()
+    data.remote.transports._s3_client.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -315,6 +316,6 @@ def test_a_real_s3_server(bucket: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_without_its_package_s3_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)
-    data.remote.fetch._s3_client.cache_clear()
+    data.remote.transports._s3_client.cache_clear()
     with pytest.raises(ValueError, match="pip install boto3"):
         bring("s3://bucket/set", tmp_path)

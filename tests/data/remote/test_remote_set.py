@@ -13,14 +13,15 @@ import pytest
 import torch
 
 import data.remote.fetch
+import data.remote.remote_set
 import data.remote.staging
 from data.files import sha256
 from data.loading.config import DataConfig
 from data.loading.loader import Loader
 from data.loading.opening import open_shards, staged
 from data.remote.__main__ import main
+from data.remote.arrivals import wait_for
 from data.remote.remote_set import open_remote
-from data.remote.staging import wait_for
 from data.shards.header import seal
 from data.shards.index import ShardIndex
 from tests.conftest import ROOT
@@ -138,6 +139,28 @@ def test_an_index_that_cannot_be_had(
     with pytest.raises(ValueError, match=message):
         open_remote(liar.address, str(tmp_path))
     open_remote(liar.address, str(tmp_path))
+
+
+@pytest.mark.parametrize(("name", "most"), [("index.json", "MOST_OF_INDEX"), ("index.npz", "MOST_OF_ARRAYS")])
+def test_an_endless_index_ends(
+    liar: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, most: str
+) -> None:
+    for each in (most, "MOST_OF_SAMPLE"):
+        monkeypatch.setattr(data.remote.remote_set, each, 1000)
+    liar.behaviour[name].extend(["endless"] * 2)
+    with pytest.raises(ValueError, match=rf"/set/{re.escape(name)}: expected [\d,]+ bytes, found more, twice"):
+        open_remote(liar.address, str(tmp_path))
+    assert sum(path.stat().st_size for path in tmp_path.rglob("*")) < 100_000
+
+
+def test_a_folder_of_another_user_is_not_trusted(liar: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = open_remote(liar.address, str(tmp_path)).folder
+    folder.chmod(0o777)
+    open_remote(liar.address, str(tmp_path))
+    assert folder.stat().st_mode & 0o777 == 0o755
+    monkeypatch.setattr("os.geteuid", lambda: 4711)
+    with pytest.raises(ValueError, match=rf"{folder}: expected a folder of this user \(4711\), found one of user"):
+        open_remote(liar.address, str(tmp_path))
 
 
 def test_without_a_folder_for_it_nothing_is_brought(liar: Liar, tmp_path: Path) -> None:

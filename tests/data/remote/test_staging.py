@@ -1,7 +1,5 @@
 """Shards on their way: in the order of need, by one process of the machine, and nobody waits for what will not come."""
 
-import errno
-import fcntl
 import shutil
 import subprocess
 import sys
@@ -11,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-import data.remote.fetch
-import data.remote.staging
 from data.files import sha256
+from data.remote.arrivals import FAILURE, wait_for
+from data.remote.lock import LOCK, FolderLock
 from data.remote.remote_set import open_remote
-from data.remote.staging import FAILURE, LOCK, Arrivals, Staging, Turn, Wanted, wait_for
+from data.remote.staging import Staging, Wanted
 from data.shards.index import ShardIndex
 from tests.servers import Liar
 
@@ -72,49 +70,6 @@ def test_the_failure_of_another_process_is_everybodys(liar: Liar, tmp_path: Path
     assert not tars(liar)
 
 
-def test_nobody_brings_it(liar: Liar, tmp_path: Path) -> None:
-    index = open_remote(liar.address, str(tmp_path))
-    with pytest.raises(ValueError, match=r"expected .*\.tar, found no process that brings it for 0.3 s; start the run"):
-        Arrivals(index).wait_for(0)
-
-
-def test_nothing_comes_any_more(liar: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.remote.staging, "PATIENCE_S", 0.3)
-    index = open_remote(liar.address, str(tmp_path))
-    other = holder_of(index.folder)
-    try:
-        with pytest.raises(ValueError, match=r"expected .*\.tar, found no byte coming for 0.3 s; start the run again"):
-            Arrivals(index).wait_for(0)
-    finally:
-        other.kill()
-        other.wait()
-
-
-def test_a_local_shard_that_vanished_leaves_no_trace_of_waiting(index: ShardIndex, tmp_path: Path) -> None:
-    folder = shutil.copytree(index.folder, tmp_path / "local")
-    local = ShardIndex.load(folder)
-    (folder / local.shards[0].name).unlink()
-    with pytest.raises(ValueError, match="found no process that brings it"):
-        Arrivals(local).wait_for(0)
-    assert not (folder / LOCK).exists()
-
-
-def test_a_turn_is_one_processs_at_a_time(tmp_path: Path) -> None:
-    one, other = Turn(tmp_path), Turn(tmp_path)
-    assert not other.taken() and one.take() and other.taken() and not other.take()
-    one.give_back()
-    assert not other.taken() and other.take()
-
-
-def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def flock(*_: object) -> None:
-        raise OSError(errno.ENOLCK, "No locks available")
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.raises(ValueError, match=r"staging\.lock cannot be locked \(.*No locks available\); choose a disk of"):
-        Turn(tmp_path).take()
-
-
 # ------------------------------------------------------------------------------------------------------------- disks
 
 
@@ -128,7 +83,7 @@ def test_a_full_disk_is_an_error_before_anything_is_brought(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=total - half - 1))
     with pytest.raises(ValueError, match=r"expected room for the 0\.00 GB that are still to come, found .*; make room"):
         all_of(index, liar.address).__enter__()
-    assert not tars(liar) and not Turn(index.folder).taken()
+    assert not tars(liar) and not FolderLock(index.folder).is_held()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=total - half))
     with all_of(index, liar.address):
         wait_for_all(index)
@@ -146,7 +101,7 @@ def test_a_disk_that_fills_up_meanwhile(liar: Liar, tmp_path: Path, monkeypatch:
         message = r"\.tar could not be written \(.*No space left on device.*\); make room or correct the rights"
         with all_of(index, liar.address), pytest.raises(ValueError, match=message):
             wait_for_all(index)
-        assert Turn(index.folder).take()  # free again
+        assert FolderLock(index.folder).acquire()  # free again
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
 

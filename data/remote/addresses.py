@@ -1,0 +1,48 @@
+"""Addresses of sets that lie elsewhere: what they may be, and how they are shown.
+
+http(s)://HOST/SET    s3://BUCKET/SET    pipe:COMMAND {}    (for {} comes the name of the file)
+"""
+
+import re
+from urllib.parse import quote, urlsplit, urlunsplit
+
+COMMAND = "pipe:"
+SECRETS = re.compile(r"(?<=://)[^/\s@'\"]*@|\?[^\s'\"#]+")  # user:password@ and ?token=...
+
+
+def is_remote(address: str) -> bool:
+    return is_command(address) or "://" in address
+
+
+def is_command(address: str) -> bool:
+    return address.startswith(COMMAND)
+
+
+def redacted(text: str) -> str:
+    """A text without the passwords and tokens of the addresses in it; a text without addresses as it is."""
+    return SECRETS.sub("", text) if "://" in text else text
+
+
+def check_address(address: str) -> None:
+    scheme, parts = address.partition(":")[0], urlsplit(address)
+    if scheme not in ("http", "https", "s3", "pipe"):
+        raise ValueError(
+            f"{redacted(address)}: expected a folder, http(s)://HOST/SET, s3://BUCKET/SET or pipe:COMMAND {{}}; a "
+            "command reaches any other storage, such as `pipe:gsutil cat gs://BUCKET/SET/{}`"
+        )
+    if is_command(address):
+        if "{}" not in address:
+            raise ValueError(f"{address}: expected {{}} in the command, where the name of the file goes")
+    elif not parts.netloc or "@" in parts.netloc:
+        raise ValueError(
+            f"{scheme}:// address: expected the name of a {'bucket' if scheme == 's3' else 'host'} after the slashes, "
+            "without user and password; a command can send them: `pipe:curl -sf --netrc https://HOST/SET/{}`"
+        )
+
+
+def location(address: str, name: str) -> str:
+    """Where the file is. A query (a signature, a token) stays behind it."""
+    if is_command(address):
+        return address.replace("{}", name)
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(path=f"{parts.path.rstrip('/')}/{quote(name)}"))

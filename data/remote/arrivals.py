@@ -1,0 +1,60 @@
+"""Waiting for shards that another thread or process brings into a folder."""
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+from data.remote.lock import FolderLock
+from data.shards.index import ShardIndex
+
+POLL_S = 0.2
+GRACE_S = 10  # without a process that brings shards
+PATIENCE_S = 600  # without a byte; data.remote.fetch gives up earlier
+FAILURE = "staging-failed.txt"  # why the rest will not come
+
+
+def wait_for(path: Path, stopping: Callable[[], bool] | None = None) -> bool:
+    """Until the shard is there, or `stopping` (False then). ValueError: it will not come."""
+    folder, lock = path.parent, FolderLock(path.parent)
+    alone_s, changed, before = 0.0, time.monotonic(), _sizes(folder)
+    while not path.exists():
+        if stopping and stopping():
+            return False
+        held = lock.is_held()
+        if not held and (folder / FAILURE).exists():
+            raise ValueError((folder / FAILURE).read_text())
+        alone_s = 0.0 if held else alone_s + POLL_S
+        if (sizes := _sizes(folder)) != before:
+            changed, before = time.monotonic(), sizes
+        if alone_s > GRACE_S or time.monotonic() - changed > PATIENCE_S:
+            found = f"no process that brings it for {GRACE_S} s" if alone_s else f"no byte coming for {PATIENCE_S} s"
+            raise ValueError(f"expected {path}, found {found}; start the run again, it continues with what has come")
+        time.sleep(POLL_S)
+    return True
+
+
+class Arrivals:
+    """The shards of a set, of which some may still be on their way."""
+
+    def __init__(self, index: ShardIndex) -> None:
+        self._index = index
+        self._there: set[int] = set()
+
+    def wait_for(self, sample: int, stopping: Callable[[], bool] | None = None) -> bool:
+        """Until its shard is there (looked for once), or `stopping`."""
+        shard = int(self._index.arrays["shards"][sample])
+        if shard not in self._there:
+            if not wait_for(self._index.folder / self._index.shards[shard].name, stopping):
+                return False
+            self._there.add(shard)
+        return True
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Of all files; that one grows is seen by its size, for clocks differ and jump."""
+    sizes = {}
+    for path in folder.iterdir():
+        with suppress(FileNotFoundError):
+            sizes[path.name] = path.stat().st_size
+    return sizes
