@@ -10,12 +10,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.images.geometry import whole_image
+from data.images.geometry import Resize, whole_image
 from data.randomness import Purpose, random_bits
 from data.shards.index import ShardIndex
 from launch.command import run
@@ -29,7 +29,7 @@ MOST_OF_CURVE = 15  # anchors, as in the paper's figure 2
 Sizes = NDArray[np.float64]  # [N, 2] w, h
 
 
-def sizes_cells(index: ShardIndex, side: int, resize: Literal["letterbox", "stretch"]) -> Sizes:
+def sizes_cells(index: ShardIndex, side: int, resize: Resize) -> Sizes:
     """[N, 2] w, h of the objects that are trained on (not difficult, not crowd) in an input of `side` px, no jitter."""
     arrays = index.arrays
     images_px = np.stack([arrays["widths"], arrays["heights"]], axis=1)
@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=5, help="anchors")
     parser.add_argument("--side", type=int, default=416, help="px of the network's input")
     parser.add_argument(
-        "--resize", choices=("letterbox", "stretch"), default="letterbox", help="stretch goes with augment.policy=crop"
+        "--resize", choices=get_args(Resize), default="letterbox", help="stretch goes with augment.policy=crop"
     )
     parser.add_argument("--curve", action="store_true", help=f"average IoU of 1 to {MOST_OF_CURVE} anchors as well")
     parser.add_argument("--seed", type=int, default=0)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from data.images.boxes import Floats
 
 Image = NDArray[np.uint8]
+Resize = Literal["letterbox", "stretch", "darknet-letterbox", "darknet-stretch"]
 GREY = 128  # darknet fills with .5
 
 
@@ -21,6 +22,7 @@ class Placement(NamedTuple):
     target: tuple[int, int, int, int]  # x1 y1 x2 y2 px of the canvas, inside it
     flip: bool = False
     repeat_border: bool = False  # fill the rest of the canvas by repeating the border instead of grey
+    aligned: bool = False  # the corner pixels of source and target have the same centres, as in darknet's resize_image
 
 
 def overlap(start: float, length: float, source_length: int, canvas_length: int) -> tuple[int, int, int, int]:
@@ -54,9 +56,21 @@ def stretch(width: int, height: int, side: int) -> Placement:
     return Placement((0, 0, width, height), (0, 0, side, side))
 
 
-def whole_image(width: int, height: int, side: int, resize: Literal["letterbox", "stretch"]) -> Placement:
-    """How a square input is made of an image that is not augmented."""
-    return (letterbox if resize == "letterbox" else stretch)(width, height, side)
+def darknet_letterbox(width: int, height: int, side: int) -> Placement:
+    """darknet's rounding (src/image.c, letterbox_image)."""
+    wide = side / width < side / height
+    new_width, new_height = (side, max(1, height * side // width)) if wide else (max(1, width * side // height), side)
+    left, top = (side - new_width) // 2, (side - new_height) // 2
+    return Placement((0, 0, width, height), (left, top, left + new_width, top + new_height))
+
+
+def whole_image(width: int, height: int, side: int, resize: Resize) -> Placement:
+    """How a square input is made of an image that is not augmented. darknet's own ways are for the weights it trained:
+    bilinear with aligned corners, and boxes that end in the centre of their last pixel."""
+    if resize == "letterbox":
+        return letterbox(width, height, side)
+    placement = (darknet_letterbox if resize == "darknet-letterbox" else stretch)(width, height, side)
+    return placement._replace(aligned=resize != "stretch")
 
 
 def place_image(image: Image, placement: Placement, canvas: Image) -> None:
@@ -66,7 +80,10 @@ def place_image(image: Image, placement: Placement, canvas: Image) -> None:
     for edge in (canvas[:ty1], canvas[ty2:], canvas[ty1:ty2, :tx1], canvas[ty1:ty2, tx2:]):
         edge[:] = GREY
     inner = canvas[ty1:ty2, tx1:tx2]
-    cv2.resize(image[sy1:sy2, sx1:sx2], (tx2 - tx1, ty2 - ty1), dst=inner, interpolation=cv2.INTER_LINEAR)
+    if placement.aligned:
+        inner[:] = _resize_aligned(image[sy1:sy2, sx1:sx2], tx2 - tx1, ty2 - ty1)
+    else:
+        cv2.resize(image[sy1:sy2, sx1:sx2], (tx2 - tx1, ty2 - ty1), dst=inner, interpolation=cv2.INTER_LINEAR)
     if placement.repeat_border:
         border = ty1, len(canvas) - ty2, tx1, len(canvas) - tx2
         cv2.copyMakeBorder(inner.copy(), *border, cv2.BORDER_REPLICATE, dst=canvas)
@@ -74,12 +91,29 @@ def place_image(image: Image, placement: Placement, canvas: Image) -> None:
         cv2.flip(canvas, 1, dst=canvas)
 
 
+def _resize_aligned(image: Image, width: int, height: int) -> Image:
+    """src/image.c, resize_image, and then to the nearest grey level."""
+    left, right, part_x = _aligned_axis(image.shape[1], width)
+    upper, lower, part_y = _aligned_axis(image.shape[0], height)
+    wide = image[:, left] * (1 - part_x)[:, None] + image[:, right] * part_x[:, None]
+    resized = wide[upper] * (1 - part_y)[:, None, None] + wide[lower] * part_y[:, None, None]
+    return np.asarray(np.rint(resized), np.uint8)
+
+
+def _aligned_axis(length: int, new_length: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Of each new pixel: the two old ones between which it lies, and the weight of the second."""
+    exact = np.arange(new_length, dtype=np.float32) * np.float32((length - 1) / max(new_length - 1, 1))
+    first = np.minimum(exact.astype(np.int64), length - 1)
+    return first, np.minimum(first + 1, length - 1), (exact - first).astype(np.float32)
+
+
 def place_boxes(boxes_xyxy_px: NDArray[np.float32], placement: Placement, side: int) -> NDArray[np.float32]:
     """[N, 4] px of the image -> [N, 4] fractions of the canvas, not clipped."""
     (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
     zoom_x, zoom_y = (tx2 - tx1) / (sx2 - sx1) / side, (ty2 - ty1) / (sy2 - sy1) / side
     left, top = tx1 / side - sx1 * zoom_x, ty1 / side - sy1 * zoom_y
-    boxes = boxes_xyxy_px * np.array((zoom_x, zoom_y, zoom_x, zoom_y)) + np.array((left, top, left, top))
+    boxes = (boxes_xyxy_px - _last_pixel(placement)) * np.array((zoom_x, zoom_y, zoom_x, zoom_y))
+    boxes = boxes + np.array((left, top, left, top))
     if placement.flip:
         boxes[:, [0, 2]] = 1 - boxes[:, [2, 0]]
     placed: NDArray[np.float32] = boxes.astype(np.float32)
@@ -91,8 +125,13 @@ def unplace_boxes(boxes_xyxy: Floats, placement: Placement, side: int) -> NDArra
     assert not placement.flip
     (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
     zoom = np.array([(sx2 - sx1) / (tx2 - tx1), (sy2 - sy1) / (ty2 - ty1)] * 2)
-    moved: Floats = (boxes_xyxy * side - (tx1, ty1, tx1, ty1)) * zoom + (sx1, sy1, sx1, sy1)
+    moved: Floats = (boxes_xyxy * side - (tx1, ty1, tx1, ty1)) * zoom + (sx1, sy1, sx1, sy1) + _last_pixel(placement)
     return moved.astype(np.float64)
+
+
+def _last_pixel(placement: Placement) -> NDArray[np.int64]:
+    """What darknet's boxes lack on the right and below: they are xmax - xmin wide for inclusive pixels xmin to xmax."""
+    return np.array((0, 0, 1, 1)) * placement.aligned
 
 
 def clip_boxes(boxes_xyxy: NDArray[np.float32], min_size: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:

@@ -10,22 +10,23 @@ import torch
 
 from data.images.geometry import GREY, Placement
 
-LAYOUT = 12  # numbers: offset in P, width, source x1 y1 x2 y2, target x1 y1 x2 y2, flip, repeat_border
+LAYOUT = 13  # numbers: offset in P, width, source x1 y1 x2 y2, target x1 y1 x2 y2, flip, repeat_border, aligned
 
 
 def layout_row(offset: int, width: int, placement: Placement) -> tuple[int, ...]:
     """width: of the decoded image."""
-    return (offset, width, *placement.source, *placement.target, placement.flip, placement.repeat_border)
+    source, target, *flags = placement
+    return (offset, width, *source, *target, *flags)
 
 
 def place_packed(pixels_P: torch.Tensor, layout_BL: torch.Tensor, side: int) -> torch.Tensor:
     """uint8 [P] -> uint8 [B, S, S, 3]. Bilinear, at most one grey level from `place_image`."""
     columns_BL1 = layout_BL.long()[..., None].unbind(1)
-    offset_B1, width_B1, sx1, sy1, sx2, sy2, tx1, ty1, tx2, ty2, flip_B1, repeat_B1 = columns_BL1
+    offset_B1, width_B1, sx1, sy1, sx2, sy2, tx1, ty1, tx2, ty2, flip_B1, repeat_B1, aligned_B1 = columns_BL1
     along_1S = torch.arange(side, device=pixels_P.device)[None]
     across_BS = torch.where(flip_B1 > 0, side - 1 - along_1S, along_1S)
-    left_BS, right_BS, part_x_BS, on_x_BS = _axis(across_BS, sx1, sx2, tx1, tx2)
-    upper_BS, lower_BS, part_y_BS, on_y_BS = _axis(along_1S.expand_as(across_BS), sy1, sy2, ty1, ty2)
+    left_BS, right_BS, part_x_BS, on_x_BS = _axis(across_BS, sx1, sx2, tx1, tx2, aligned_B1)
+    upper_BS, lower_BS, part_y_BS, on_y_BS = _axis(along_1S.expand_as(across_BS), sy1, sy2, ty1, ty2, aligned_B1)
 
     channels_3 = torch.arange(3, device=pixels_P.device)
 
@@ -43,14 +44,15 @@ def place_packed(pixels_P: torch.Tensor, layout_BL: torch.Tensor, side: int) -> 
 
 def _axis(
     place_BS: torch.Tensor, source_from: torch.Tensor, source_to: torch.Tensor, target_from: torch.Tensor,
-    target_to: torch.Tensor,
+    target_to: torch.Tensor, aligned: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     """For places on the canvas: the two source pixels, the weight of the second, whether the image covers the place."""
     covered_BS = (place_BS >= target_from) & (place_BS < target_to)
     inside_BS = torch.minimum(torch.maximum(place_BS, target_from), target_to - 1) - target_from
     length = source_to - source_from
     ratio = length.float() / (target_to - target_from).float()
-    exact_BS = torch.clamp((inside_BS + 0.5) * ratio - 0.5, min=0)
+    centres = (length - 1).float() / (target_to - target_from - 1).clamp(min=1).float()
+    exact_BS = torch.where(aligned > 0, inside_BS * centres, torch.clamp((inside_BS + 0.5) * ratio - 0.5, min=0))
     first_BS = torch.minimum(exact_BS.long(), length - 1)
     second_BS = torch.minimum(first_BS + 1, length - 1)
     return source_from + first_BS, source_from + second_BS, exact_BS - first_BS, covered_BS

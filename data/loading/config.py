@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from data.images.augment import AugmentConfig
+from data.images.geometry import Resize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class DataConfig:
     colour: Literal["auto", "workers", "device"] = "auto"  #: where colours change; auto: on CUDA the device
     decoded_cache: str | None = None  #: folder in memory, such as /dev/shm/voc, where decoded images are kept
     max_faults: int = 20  #: unreadable images a rank replaces before it gives up
-    resize: Literal["letterbox", "stretch"] = "letterbox"  #: how evaluation makes images square
+    resize: Resize = "letterbox"  #: how evaluation makes images square; darknet-...: as darknet does
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:

@@ -6,7 +6,7 @@ What is on a batch is a function of plan, seed and shards: who makes it, and whe
 """
 
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from data.images.augment import AugmentConfig, random_colour, random_placement
 from data.images.colour import Colour, distort_colour
 from data.images.decode import decode
-from data.images.geometry import Placement, clip_boxes, place_boxes, place_image, whole_image
+from data.images.geometry import Placement, Resize, clip_boxes, place_boxes, place_image, whole_image
 from data.images.on_device import layout_row
 from data.loading.batch import truth_slots
 from data.loading.decoded_cache import DecodedCache
@@ -56,7 +56,7 @@ class BatchReader(Dataset[Filled]):
         augment: AugmentConfig,
         *,
         seed: int,
-        resize: Literal["letterbox", "stretch"],
+        resize: Resize,
         packed: bool = False,
         colour: bool = True,
         cache: str | None = None,

@@ -12,10 +12,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from PIL import Image
 
+from data.images.geometry import Resize
 from data.loading.config import DataConfig
 from data.shards.index import ShardIndex
 from data.shards.scan import index_shards
@@ -61,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     check = commands.add_parser("verify", help="read everything back")
     count = commands.add_parser("stats", help="what is in the shards, and what a network would see of it")
     show = commands.add_parser("show", help="a picture of some images with their truths on them")
-    count.add_argument("--resize", choices=("letterbox", "stretch"), default="letterbox", help="how images get square")
+    count.add_argument("--resize", choices=get_args(Resize), default="letterbox", help="how images get square")
     count.add_argument("--anchors", help="a config, or 1.32,1.73,3.19,4.01,...: w,h in cells of 32 px")
     count.add_argument("--png", type=Path, help="file for the charts")
     for reading in (index, check, count, show):

@@ -6,7 +6,6 @@ Boxes are measured where training measures them, in the square input: `side` px,
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import yaml
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from yaml import YAMLError
 
 from data.anchors import STRIDE_PX, shape_iou
-from data.images.geometry import place_boxes, whole_image
+from data.images.geometry import Resize, place_boxes, whole_image
 from data.shards.index import ShardIndex
 
 Floats = NDArray[np.float64]
@@ -44,9 +43,7 @@ class Stats:
         return np.bincount(self.samples, minlength=self.index.num_samples)
 
 
-def measure(
-    index: ShardIndex, side: int, resize: Literal["letterbox", "stretch"], anchors_cells: Floats | None
-) -> Stats:
+def measure(index: ShardIndex, side: int, resize: Resize, anchors_cells: Floats | None) -> Stats:
     if side < STRIDE_PX or side % STRIDE_PX:
         raise ValueError(f"side={side}: expected a multiple of {STRIDE_PX} px, the stride of the network")
     arrays = index.arrays

@@ -107,7 +107,7 @@ def as_config(network: Network, name: str) -> str:
         {
             "run": f"runs/{name}",
             "anchors": network.anchors,
-            "data": {"train": "datasets/voc/train", "val": "datasets/voc/test"},
+            "data": {"train": "datasets/voc/train", "val": "datasets/voc/test", "resize": "darknet-letterbox"},
             "model": {key: value for key, value in model.items() if value != getattr(default, key)},
             "evaluate": {"side": network.side},
         },

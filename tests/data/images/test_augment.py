@@ -34,7 +34,7 @@ def test_place_shows_the_whole_image_as_large_as_fits(width: int, height: int) -
     config, side = AugmentConfig(policy="place"), 416
     coverage, lefts = [], []
     for seed in range(1000):
-        source, (x1, y1, x2, y2), _, repeat_border = random_placement(width, height, side, config, generator(seed))
+        source, (x1, y1, x2, y2), _, repeat_border, _ = random_placement(width, height, side, config, generator(seed))
         np.testing.assert_allclose(source, (0, 0, width, height), atol=1)  # half a pixel of the canvas
         assert not repeat_border
         assert 0 <= x1 < x2 <= side and 0 <= y1 < y2 <= side
@@ -64,7 +64,7 @@ def test_crop_moves_each_side_by_at_most_the_jitter(jitter: float) -> None:
     config, side, width, height = AugmentConfig(policy="crop", jitter=jitter), 416, 500, 375
     crops = []
     for seed in range(1000):
-        (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2), _, repeat_border = random_placement(
+        (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2), _, repeat_border, _ = random_placement(
             width, height, side, config, generator(seed)
         )
         assert repeat_border

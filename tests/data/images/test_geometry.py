@@ -8,11 +8,13 @@ from data.images.geometry import (
     GREY,
     Placement,
     clip_boxes,
+    darknet_letterbox,
     letterbox,
     place_boxes,
     place_image,
     stretch,
     unplace_boxes,
+    whole_image,
 )
 from tests.data.pictures import canvas_of, generator, photograph
 
@@ -46,6 +48,42 @@ def test_an_image_of_the_canvas_size_is_copied() -> None:
     np.testing.assert_array_equal(canvas, image)
     place_image(image, stretch(64, 64, 64)._replace(flip=True), canvas)
     np.testing.assert_array_equal(canvas, image[:, ::-1])
+
+
+@pytest.mark.parametrize(("width", "height"), [(5, 9), (9, 5), (8, 8), (1, 3)])
+def test_darknets_resize_is_its_own_loop(width: int, height: int) -> None:
+    """src/image.c, resize_image: first along the rows, then along the columns."""
+    side, image = 6, photograph(height, width)
+    pixels, part, resized = image / 255, np.zeros((height, side, 3)), np.zeros((side, side, 3))
+    for r in range(height):
+        for c in range(side):
+            x = c * (width - 1) / (side - 1)
+            last = c == side - 1 or width == 1
+            dx = x - int(x)
+            part[r, c] = pixels[r, -1] if last else (1 - dx) * pixels[r, int(x)] + dx * pixels[r, int(x) + 1]
+    for r in range(side):
+        y = r * (height - 1) / (side - 1)
+        resized[r] = (1 - (y - int(y))) * part[int(y)]
+        if r < side - 1 and height > 1:
+            resized[r] += (y - int(y)) * part[int(y) + 1]
+    canvas = canvas_of(side)
+    place_image(image, whole_image(width, height, side, "darknet-stretch"), canvas)
+    assert np.abs(canvas - 255 * resized).max() <= 0.5 + 1e-3
+
+
+def test_darknets_letterbox_rounds_down() -> None:
+    assert letterbox(500, 334, 224).target == (0, 37, 224, 187)
+    assert darknet_letterbox(500, 334, 224).target == (0, 37, 224, 186)
+    assert darknet_letterbox(334, 500, 224).target == (37, 0, 186, 224)
+    assert darknet_letterbox(4000, 2, 64).target == (0, 31, 64, 32)
+
+
+def test_darknets_boxes_end_in_their_last_pixel() -> None:
+    placement = whole_image(100, 50, 64, "darknet-stretch")
+    box = np.array([[10, 5, 21, 26]], np.float32)  # inclusive pixels 11 to 21 of VOC: 10 wide for darknet
+    placed = place_boxes(box, placement, 64)
+    np.testing.assert_allclose(placed, [[0.1, 0.1, 0.2, 0.5]], rtol=1e-6)
+    np.testing.assert_allclose(unplace_boxes(placed, placement, 64), box, rtol=1e-6)
 
 
 def test_a_box_over_the_whole_image_covers_the_whole_target() -> None:

@@ -11,6 +11,7 @@ import torch
 
 import data.loading.loader
 import data.loading.to_device
+from data.images.on_device import LAYOUT
 from data.loading.batch import Batch
 from data.loading.config import DataConfig
 from data.loading.loader import Loader
@@ -41,7 +42,7 @@ def test_what_is_left_to_the_device_comes_along() -> None:
     slots[0].colours[:] = 0.5
     transfer = Transfer(torch.device("cpu"), slots, packed=True, coloured=False)
     batch = transfer(0, plan_of(), Filled(600, []))
-    assert batch.images.shape == (600,) and batch.layout is not None and batch.layout.shape == (2, 12)
+    assert batch.images.shape == (600,) and batch.layout is not None and batch.layout.shape == (2, LAYOUT)
     assert batch.colours is not None and (batch.colours == 0.5).all()
     assert transfer(0, plan_of(augmented=False), Filled(600, [])).colours is None
 
