@@ -7,7 +7,7 @@ decoded box with any truth of the image:
 
     1/2 coord   sum_responsible (2 - wh) [(sigma_xy - x)^2 + (t_wh - log(wh / anchor))^2]
     1/2 object  sum_responsible (o - IoU)^2                   the IoU is a constant here (rescore=1)
-    1/2 noobj   sum_others, best <= .6  o^2
+    1/2 noobj   sum_others, best <= .6  o^2                   objectness=bce: cross-entropy instead, without the 1/2
         class   sum_responsible cross-entropy
     1/2 prior   sum_others [(sigma_xy - 1/2)^2 + t_wh^2]      for the first 12,800 images
 
@@ -16,7 +16,7 @@ over processes or accumulated.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal
 
 import torch
 from torch import nn
@@ -24,9 +24,13 @@ from torch.nn import functional
 
 from train.detection.head import Head, read_head
 from train.detection.overlap import best_iou, iou
-from train.detection.statistics import region_statistics
+from train.detection.statistics import Losses, region_statistics
 from train.detection.targets import Targets, assign, from_dense, goals, truths_of
 from train.detection.validate import CELL_PX, check_anchors, check_shapes, check_values
+
+__all__ = ["LossConfig", "Losses", "YOLOv2Loss", "build_loss"]
+
+Objectness = Literal["squared", "bce"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +40,7 @@ class LossConfig:
     coord: float = 1.0
     object: float = 5.0
     noobject: float = 1.0
+    objectness: Objectness = "squared"  #: darknet; "bce": cross-entropy, whose gradient does not fade at 0 and 1
     classes: float = 1.0
     ignore_iou: float = 0.6  #: a box that overlaps a truth more than this is not pushed to "no object" (thresh)
     anchor_iou: float = (
@@ -43,42 +48,6 @@ class LossConfig:
     )
     prior: float = 0.01  #: pull of all boxes towards their anchors at the start
     prior_images: int = 12_800  #: how long, in images seen
-
-
-class Losses(NamedTuple):
-    """Means over the images of a batch. The first six are the terms of the loss, the rest are statistics.
-
-    Those that are sums over truths become what darknet prints when they are divided by `truths`.
-    """
-
-    xy: torch.Tensor
-    wh: torch.Tensor
-    objectness: torch.Tensor
-    no_objectness: torch.Tensor
-    classes: torch.Tensor
-    prior: torch.Tensor
-    truths: torch.Tensor  #: how many there are ("count")
-    iou: torch.Tensor  #: sum over truths of the IoU of the box that answers for it ("Avg IOU")
-    recall: torch.Tensor  #: how many of these are above .5 ("Avg Recall")
-    class_score: torch.Tensor  #: sum over truths of the probability of its class there ("Class")
-    object_score: torch.Tensor  #: sum over truths of the objectness there ("Obj")
-    any_score: torch.Tensor  #: mean of the objectness everywhere, objects included ("No Obj")
-
-    @property
-    def as_darknet(self) -> dict[str, torch.Tensor]:
-        """The line of numbers that darknet prints for every batch (forward_region_layer), 0 without a truth."""
-        count = self.truths.clamp(min=1e-9)
-        return {
-            "Avg IOU": self.iou / count,
-            "Class": self.class_score / count,
-            "Obj": self.object_score / count,
-            "No Obj": self.any_score,
-            "Avg Recall": self.recall / count,
-        }
-
-    @property
-    def total(self) -> torch.Tensor:
-        return self.xy + self.wh + self.objectness + self.no_objectness + self.classes + self.prior
 
 
 class YOLOv2Loss(nn.Module):
@@ -104,6 +73,7 @@ class YOLOv2Loss(nn.Module):
         lambda_obj: float = 1,
         lambda_class: float = 1,
         ignore_iou: float = 0.6,
+        objectness: Objectness = "squared",
         anchor_iou: float = 1.0,
         lambda_prior: float = 0,
         prior_images: int = 12_800,
@@ -113,7 +83,7 @@ class YOLOv2Loss(nn.Module):
         self.register_buffer("anchors_cells", check_anchors(anchors, img_size) / CELL_PX, persistent=False)
         self.num_classes = num_classes
         self.coord, self.noobject, self.object, self.classes = lambda_coord, lambda_noobj, lambda_obj, lambda_class
-        self.ignore_iou, self.anchor_iou = ignore_iou, anchor_iou
+        self.ignore_iou, self.anchor_iou, self.objectness = ignore_iou, anchor_iou, objectness
         self.prior, self.prior_images = lambda_prior, prior_images
 
     def forward(
@@ -159,6 +129,7 @@ class YOLOv2Loss(nn.Module):
         goal_xy, goal_wh = goals(targets, self.anchors_cells)
         small_BAHW = one * (2 - targets.boxes_cxcywh_BAHW4[..., 2:].prod(-1))  # small boxes weigh up to twice
         background = (~mine & (best_BAHW <= self.ignore_iou)).float()
+        object_BAHW, no_object_BAHW = self._objectness(head, iou_BAHW)
         crossed = functional.cross_entropy(
             head.class_logits_BAHWC.flatten(0, 3), targets.labels_BAHW.flatten(), reduction="none"
         )
@@ -168,10 +139,19 @@ class YOLOv2Loss(nn.Module):
         return (
             0.5 * self.coord * (small_BAHW * ((head.xy_BAHW2 - goal_xy) ** 2).sum(-1)).sum() / batch,
             0.5 * self.coord * (small_BAHW * ((head.wh_BAHW2 - goal_wh) ** 2).sum(-1)).sum() / batch,
-            0.5 * self.object * (one * (head.objectness_BAHW - iou_BAHW) ** 2).sum() / batch,
-            0.5 * self.noobject * (background * head.objectness_BAHW**2).sum() / batch,
+            self.object * (one * object_BAHW).sum() / batch,
+            self.noobject * (background * no_object_BAHW).sum() / batch,
             self.classes * (one.flatten() * crossed).sum() / batch,
             0.5 * prior * early * ((1 - one) * prior_BAHW).sum() / batch,
+        )
+
+    def _objectness(self, head: Head, iou_BAHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What it costs each prediction if there is an object of that IoU, and if there is none."""
+        if self.objectness == "squared":
+            return 0.5 * (head.objectness_BAHW - iou_BAHW) ** 2, 0.5 * head.objectness_BAHW**2
+        logits = head.objectness_logits_BAHW
+        return functional.binary_cross_entropy_with_logits(logits, iou_BAHW, reduction="none"), functional.softplus(
+            logits
         )
 
 
@@ -186,6 +166,7 @@ def build_loss(config: LossConfig, anchors_cells: list[tuple[float, float]], num
         lambda_obj=config.object,
         lambda_class=config.classes,
         ignore_iou=config.ignore_iou,
+        objectness=config.objectness,
         anchor_iou=config.anchor_iou,
         lambda_prior=config.prior,
         prior_images=config.prior_images,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.conftest import ROOT
-from tests.oracle import region_gradient, region_loss
+from tests.oracle import decode, overlap, region_gradient, region_loss
 from train.detection.targets import assign, dense_target, from_dense
 from train.loss import LossConfig, YOLOv2Loss, build_loss
 
@@ -240,3 +240,30 @@ def test_further_anchors_reach_the_loss_from_the_config() -> None:
     several, one = loss.terms(raw, truths), darknet_loss(ANCHORS, 3).terms(raw, truths)
     torch.testing.assert_close(several.classes, loss.terms(raw, dense).classes)
     assert several.classes > one.classes and torch.equal(several.iou, one.iou)  # statistics are of the nearest ones
+
+
+def test_cross_entropy_of_objectness_has_the_gradient_of_a_logistic_regression() -> None:
+    """object (sigma - IoU) where a truth belongs, noobject sigma on the background, 0 elsewhere; all else as before."""
+    raw = torch.randn(4, 5 * 8, 7, 7, generator=torch.Generator().manual_seed(4), requires_grad=True)
+    truths = random_truths(4, 8, 3, 4)
+    loss = build_loss(LossConfig(objectness="bce", object=1.5, noobject=0.5), ANCHORS, 3)
+    losses = loss.terms(raw, truths)
+    squared = darknet_loss(ANCHORS, 3).terms(raw, truths)
+    for name in ("xy", "wh", "classes", "prior", "truths", "iou", "object_score"):
+        assert torch.equal(getattr(losses, name), getattr(squared, name)), name
+    (found,) = torch.autograd.grad((losses.objectness + losses.no_objectness) * 4, raw)
+    expected = torch.zeros_like(raw)
+    for image, row in enumerate(raw.detach()):
+        listed = [tuple(truth[:4].tolist()) for truth in truths[image] if truth[4] >= 0]
+        targets = assign(truths[image : image + 1], torch.tensor(ANCHORS), 7, 7)
+        for n, anchor in enumerate(ANCHORS):
+            for j in range(7):
+                for i in range(7):
+                    box = decode(row[8 * n : 8 * n + 8, j, i].double().numpy(), anchor, i, j, 7, 7)
+                    sigma = row[8 * n + 4, j, i].sigmoid()
+                    if targets.responsible_BAHW[0, n, j, i]:
+                        truth = tuple(targets.boxes_cxcywh_BAHW4[0, n, j, i].tolist())
+                        expected[image, 8 * n + 4, j, i] = 1.5 * (sigma - overlap(box, truth))
+                    elif max((overlap(box, each) for each in listed), default=0.0) <= 0.6:
+                        expected[image, 8 * n + 4, j, i] = 0.5 * sigma
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)

@@ -25,6 +25,7 @@ class Head(NamedTuple):
     wh_BAHW2: torch.Tensor  # raw: log of size over anchor
     boxes_cxcywh_BAHW4: torch.Tensor
     objectness_BAHW: torch.Tensor  # sigmoid
+    objectness_logits_BAHW: torch.Tensor
     class_logits_BAHWC: torch.Tensor
 
 
@@ -43,6 +44,7 @@ def read_head(raw: torch.Tensor, anchors_cells: torch.Tensor) -> Head:
         wh_BAHW2,
         torch.cat([centre, size], dim=-1),
         raw_BAHWK[..., 4].sigmoid(),
+        raw_BAHWK[..., 4],
         raw_BAHWK[..., 5:],
     )
 

@@ -1,7 +1,9 @@
-"""What darknet prints for every batch about its region layer (src/region_layer.c, forward_region_layer).
+"""The numbers of one batch: terms of the loss, and what darknet prints (src/region_layer.c, forward_region_layer).
 
 B images  T truth slots  N predictions  X numbers of a prediction
 """
+
+from typing import NamedTuple
 
 import torch
 
@@ -10,12 +12,44 @@ from train.detection.overlap import iou
 from train.detection.targets import responsible_index
 
 
-def region_statistics(head: Head, truths_BT5: torch.Tensor, anchors_cells: torch.Tensor) -> tuple[torch.Tensor, ...]:
-    """Means over images: number of truths, then sums over them of the IoU with the box that is responsible, of how many
-    have one above .5, of the probability of its class there, of the objectness there; objectness everywhere.
+class Losses(NamedTuple):
+    """Means over the images of a batch. The first six are the terms of the loss, the rest are statistics.
 
-    As in darknet every truth counts, also one whose prediction a later one has won.
+    Those that are sums over truths become what darknet prints when they are divided by `truths`.
     """
+
+    xy: torch.Tensor
+    wh: torch.Tensor
+    objectness: torch.Tensor
+    no_objectness: torch.Tensor
+    classes: torch.Tensor
+    prior: torch.Tensor
+    truths: torch.Tensor  #: how many there are ("count")
+    iou: torch.Tensor  #: sum over truths of the IoU of the box that answers for it ("Avg IOU")
+    recall: torch.Tensor  #: how many of these are above .5 ("Avg Recall")
+    class_score: torch.Tensor  #: sum over truths of the probability of its class there ("Class")
+    object_score: torch.Tensor  #: sum over truths of the objectness there ("Obj")
+    any_score: torch.Tensor  #: mean of the objectness everywhere, objects included ("No Obj")
+
+    @property
+    def as_darknet(self) -> dict[str, torch.Tensor]:
+        """The line of numbers that darknet prints for every batch (forward_region_layer), 0 without a truth."""
+        count = self.truths.clamp(min=1e-9)
+        return {
+            "Avg IOU": self.iou / count,
+            "Class": self.class_score / count,
+            "Obj": self.object_score / count,
+            "No Obj": self.any_score,
+            "Avg Recall": self.recall / count,
+        }
+
+    @property
+    def total(self) -> torch.Tensor:
+        return self.xy + self.wh + self.objectness + self.no_objectness + self.classes + self.prior
+
+
+def region_statistics(head: Head, truths_BT5: torch.Tensor, anchors_cells: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """The last six of `Losses`. As in darknet every truth counts, also one whose prediction a later one has won."""
     index_BT = responsible_index(truths_BT5, anchors_cells, *head.objectness_BAHW.shape[2:])
     here_BT = index_BT.clamp(max=head.objectness_BAHW[0].numel() - 1)
 
