@@ -41,15 +41,25 @@ def draw_boxes(
     labels: NDArray[np.integer],
     scores: NDArray[np.floating],
     classes: tuple[str, ...],
+    *,
+    named: bool = True,
 ) -> Image:
-    """A copy of the RGB image with detections on it, the best on top."""
+    """A copy of the RGB image with detections on it, the best on top.
+
+    A name is left out where it would cover that of a better one.
+    """
     drawn = np.ascontiguousarray(image).copy()
     corners = _corners(image, boxes_xyxy_px)
-    for number in np.argsort(scores, kind="stable").tolist():
-        corner, colour = corners[number], class_colour(int(labels[number]))
-        cv2.rectangle(drawn, corner[:2], corner[2:], colour, _thickness(image) + 1)
-        text = f"{classes[labels[number]]} {scores[number]:.2f}"
-        _write(drawn, text, _plates(image, text, corner)[0], colour)
+    worst_first = np.argsort(scores, kind="stable").tolist()
+    for number in worst_first:
+        cv2.rectangle(
+            drawn, corners[number][:2], corners[number][2:], class_colour(int(labels[number])), _thickness(image) + 1
+        )
+    if named:
+        best_first = worst_first[::-1]
+        texts = [f"{classes[labels[number]]} {scores[number]:.2f}" for number in best_first]
+        colours = [class_colour(int(labels[number])) for number in best_first]
+        _write_apart(drawn, texts, [corners[number] for number in best_first], colours)
     return drawn
 
 
@@ -106,13 +116,18 @@ def draw_truths(
         else:
             cv2.rectangle(drawn, corner[:2], corner[2:], colours[number], _thickness(image) + 1)
     _dash(drawn, [corner for corner, colour in zip(corners, colours, strict=True) if colour == GREY], GREY)
+    _write_apart(drawn, texts, corners, colours)
+    return drawn
+
+
+def _write_apart(image: Image, texts: Sequence[str], corners: Sequence[Corner], colours: Sequence[Colour]) -> None:
+    """Each name at its box, above it or below it; none where both would cover an earlier one."""
     taken: list[Plate] = []
     for corner, text, colour in zip(corners, texts, colours, strict=True):
         free = [plate for plate in _plates(image, text, corner) if not any(_overlap(plate, other) for other in taken)]
         if free:
-            _write(drawn, text, free[0], colour)
+            _write(image, text, free[0], colour)
             taken.append(free[0])
-    return drawn
 
 
 def _dash(drawn: Image, corners: Sequence[Corner], colour: Colour) -> None:

@@ -30,7 +30,7 @@ def test_the_best_detection_is_on_top() -> None:
     boxes = np.array([[20.0, 40.0, 60.0, 90.0]] * 2)
     for scores in ([0.9, 0.5], [0.5, 0.9]):
         best = int(np.argmax(scores))
-        assert tuple(draw_boxes(grey(), boxes, np.array([0, 2]), np.array(scores), CLASSES)[90, 40]) == class_colour(
+        assert tuple(draw_boxes(grey(), boxes, np.array([0, 2]), np.array(scores), CLASSES)[65, 20]) == class_colour(
             [0, 2][best]
         )
 
@@ -163,3 +163,13 @@ def test_twenty_classes_have_colours_that_can_be_told_apart() -> None:
     colours = np.array([class_colour(label) for label in range(20)])
     assert min(np.abs(a - b).max() for a, b in combinations(colours, 2)) >= 30
     assert min(np.abs(a - b).max() for a, b in pairwise(colours)) >= 150
+
+
+def test_names_of_detections_do_not_cover_one_another_and_can_be_left_out() -> None:
+    boxes = np.array([[20.0, 40.0, 60.0, 90.0]] * 3)
+    labels, scores = np.array([0, 1, 2]), np.array([0.9, 0.8, 0.7])
+    both = draw_boxes(grey(), boxes, labels, scores, CLASSES)
+    two = draw_boxes(grey(), boxes[:2], labels[:2], scores[:2], CLASSES)
+    assert np.array_equal(both, two)  # above and below the box; there is no third place
+    bare = draw_boxes(grey(), boxes, labels, scores, CLASSES, named=False)
+    assert (bare != grey()).any(-1).sum() < (both != grey()).any(-1).sum()

@@ -1,0 +1,78 @@
+"""A trained network on images: arrays in, boxes out.
+
+detector = load_detector(Path("runs/voc"), device="cuda")
+for found in detector([image, another], 0.3):  # [H, W, 3] uint8 RGB each, of any sizes
+    found.boxes_xyxy  # [D, 4] left, top, right, bottom in px of that image, best first
+    found.labels      # [D] numbers in detector.classes
+    found.scores      # [D] 0..1
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from data.images.boxes import clip
+from data.images.geometry import Placement, place_image, unplace_boxes, whole_image
+from train.config import Config
+from train.detection.head import Found, detections
+from train.model import YOLOv2
+from train.stepping.objective import predict
+from train.trained import find_trained, load_trained
+
+Pixels = NDArray[np.uint8]
+
+
+class Detector(NamedTuple):
+    """A trained network and what its outputs mean."""
+
+    model: YOLOv2
+    config: Config
+    anchors_cells: torch.Tensor
+    classes: tuple[str, ...]
+
+    def __call__(self, images: Sequence[Pixels], threshold: float | NDArray[np.floating]) -> list[Found]:
+        """Of each image what scores above the threshold, one for all or [C] for each class.
+
+        One forward pass in float32; the memory for it grows with the number of images. Waits for the device once.
+        """
+        if not images:
+            return []
+        evaluate, resize = self.config.evaluate, self.config.data.resize
+        threshold_C = np.broadcast_to(np.asarray(threshold, np.float64), len(self.classes))
+        placements = [whole_image(image.shape[1], image.shape[0], evaluate.side, resize) for image in images]
+        canvases = np.empty((len(images), evaluate.side, evaluate.side, 3), np.uint8)
+        for image, placement, canvas in zip(images, placements, canvases, strict=True):
+            place_image(image, placement, canvas)
+        with torch.inference_mode():
+            raw = predict(self.model, torch.from_numpy(canvases).to(self.anchors_cells.device), torch.float32)
+        found = detections(
+            raw, self.anchors_cells, score_threshold=float(threshold_C.min()), iou_threshold=evaluate.iou_threshold
+        )
+        return [
+            _above(_of_image(each, placement, evaluate.side, image), threshold_C, evaluate.max_detections)
+            for each, placement, image in zip(found, placements, images, strict=True)
+        ]
+
+
+def _above(found: Found, threshold_C: NDArray[np.float64], most: int | None) -> Found:
+    kept = np.flatnonzero(found.scores > threshold_C[found.labels])[:most]
+    return Found(found.boxes_xyxy[kept], found.labels[kept], found.scores[kept])
+
+
+def _of_image(found: Found, placement: Placement, side: int, image: Pixels) -> Found:
+    """What lies in the image, in its pixels. Beside it is the border of a letterbox."""
+    boxes_px = clip(unplace_boxes(found.boxes_xyxy, placement, side), image.shape[1], image.shape[0])
+    inside = (boxes_px[:, 2:] > boxes_px[:, :2]).all(-1)
+    return Found(boxes_px[inside], found.labels[inside], found.scores[inside])
+
+
+def load_detector(target: Path, overrides: Sequence[str] = (), device: str = "cpu") -> Detector:
+    """target, overrides: as on the command line of train.detect."""
+    config, path = find_trained(target, overrides)
+    model, classes = load_trained(config, path)
+    model = model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Detector(model, config, torch.tensor(config.anchor_pairs, device=device), classes)

@@ -1,0 +1,90 @@
+"""What train.detect is given: files, folders and globs -> paths in a person's order; a picture -> upright pixels."""
+
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from data.images.decode import decode
+
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+EXIF_ORIENTATION = 0x0112
+
+
+def list_inputs(inputs: Sequence[str], out: Path) -> list[Path]:
+    """Files as named; what a folder holds, at any depth, and what a glob finds, by the numbers in their names.
+
+    Each once, and nothing of the folder `out`. ValueError where `out` holds one that was named: it would be lost.
+    """
+    paths: list[Path] = []
+    own = out.resolve()
+    for name in inputs:
+        path = Path(name)
+        if path.is_dir():
+            found = [each for each in path.rglob("*") if is_picture(each) or is_video(each)]
+        else:
+            found = [path] if path.exists() else list(Path(path.anchor).glob(str(path.relative_to(path.anchor))))
+        others = [each for each in found if not each.resolve().is_relative_to(own)]
+        if (found and not others) or (path.is_dir() and path.resolve() == own):
+            raise ValueError(
+                f"--out {out}: expected another folder than that of {name}, whose pictures would be overwritten"
+            )
+        if not others:
+            raise ValueError(
+                f"{name}: expected a picture, a video, a folder with some ({', '.join(PICTURES + VIDEOS)}) or a glob"
+            )
+        paths += sorted(others, key=_by_numbers)
+    return list(dict.fromkeys(paths))
+
+
+def is_picture(path: Path) -> bool:
+    return path.suffix.lower() in PICTURES
+
+
+def is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEOS
+
+
+def _by_numbers(path: Path) -> list[tuple[int, str]]:
+    """frame9 before frame10."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", str(path))]
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """The stem of each, with a number where another one has it already, be it in other letters' case."""
+    taken: set[str] = set()
+    names = []
+    for path in paths:
+        name, number = path.stem, 1
+        while name.casefold() in taken:
+            number += 1
+            name = f"{path.stem}-{number}"
+        taken.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def read_upright(path: Path) -> NDArray[np.uint8]:
+    """[H, W, 3] RGB as viewers show it. ValueError where it does not decode."""
+    try:
+        data = path.read_bytes()
+        image = decode(data)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} does not decode: {error}") from None
+    try:
+        with Image.open(io.BytesIO(data)) as opened:
+            orientation = opened.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # of broken EXIF Pillow raises a dozen kinds; it turns nothing
+        return image
+    if orientation in (5, 6, 7, 8):
+        image = image.transpose(1, 0, 2)
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    return np.ascontiguousarray(image)
