@@ -11,6 +11,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+ALLOW_PIPE = "--allow-pipe"  # among the overrides: commands that stand in a config are run
 MAX_BYTES = 1 << 20
 MAX_ALIASES = 100  # each may stand for all that was written before it: 30 nested ones are more than any memory
 RESOLVERS = ("oc.env", "oc.create", "oc.decode", "oc.deprecated", "oc.select", "oc.dict.keys", "oc.dict.values")
@@ -56,6 +57,7 @@ def parse_yaml(text: str, where: str) -> DictConfig:
 
 def parse_overrides(words: Sequence[str]) -> DictConfig:
     """key=value words as a tree: the value is YAML, a dot in the key leads into a section."""
+    words = [word for word in words if word != ALLOW_PIPE]
     for word in words:
         if "=" not in word:
             raise ValueError(f"{word!r}: expected key=value, such as data.batch=32")

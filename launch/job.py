@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from launch.config_file import ALLOW_PIPE
+
 TIME = re.compile(r"(?:(?P<days>\d+)-)?(?P<fields>\d+(?::\d+){0,2})", re.ASCII)
 SITE = ("partition", "account", "qos", "constraint", "reservation", "exclude", "mem")  # options of sbatch as they are
 
@@ -80,6 +82,9 @@ def parse(arguments: Sequence[str]) -> tuple[Job, list[str]]:
     overrides = []
     for argument in arguments:
         key, equals, value = argument.partition("=")
+        if argument == ALLOW_PIPE:
+            overrides.append(argument)
+            continue
         if not equals:
             raise ValueError(f"{argument!r}: expected key=value, such as nodes=2 or data.batch=32")
         if key not in known:

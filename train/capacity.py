@@ -84,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--gb", type=float, help="memory of a device; default: of the one at hand")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)
-    config = load(options.config, options.overrides)
+    config = load(options.config, options.overrides, opens_sets=False)
     if options.processes < 1 or config.data.batch % options.processes:
         raise ValueError(
             f"data.batch={config.data.batch} over --processes {options.processes} leaves a remainder; use a divisor"

@@ -19,6 +19,7 @@ from data.loading.opening import open_shards
 from data.remote.addresses import is_remote
 from data.shards.index import ShardIndex
 from launch.command import run
+from launch.config_file import ALLOW_PIPE
 from train.capacity import memory_of
 from train.checking.network import build, stand_in
 from train.checking.plan import expected_time, of_all_ranks, planned, require_whole_shares
@@ -102,12 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("config", metavar="CONFIG")
     parser.add_argument("--processes", type=int, default=1, help="of the run, on all its nodes")
+    parser.add_argument(ALLOW_PIPE, action="store_true", help="run commands that stand in the config")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)
+    overrides = [*options.overrides, *[ALLOW_PIPE] * options.allow_pipe]
     if options.processes < 1:
         raise ValueError(f"--processes {options.processes}: expected at least 1")
     report = Report()
-    config = read(options.config, options.overrides, report)
+    config = read(options.config, overrides, report)
     if config:
         check(config, options.processes, report)
     if report.problems:

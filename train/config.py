@@ -3,16 +3,18 @@
 The only module that knows every section. Nothing that leaves here knows of OmegaConf, and all of it is frozen.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from data.demo import DrawnConfig
 from data.loading.config import DataConfig
+from data.remote.addresses import is_command, redacted
+from launch.config_file import ALLOW_PIPE, parse_overrides, parse_yaml, read_yaml
 from train.darknet.cfg import as_config, read_cfg
 from train.evaluation.evaluator import EvaluateConfig
 from train.loss import LossConfig
@@ -71,43 +73,59 @@ class Config:
         }
 
 
-def load(path: str | Path, overrides: list[str]) -> Config:
+def load(path: str | Path, overrides: Sequence[str], *, opens_sets: bool = True) -> Config:
     """The file over the defaults, `key=value` over the file. ValueError names what is not understood.
 
-    A darknet .cfg is such a file too, as `train.darknet.cfg` translates it.
+    A darknet .cfg is such a file too, as `train.darknet.cfg` translates it. opens_sets: False where nothing is read
+    from data.train and data.val, so that commands which stand there do no harm.
     """
-    is_darknets = Path(path).suffix == ".cfg"
-    if not Path(path).is_file():
-        raise ValueError(f"no config at {path}; configs/ holds those of this project")
-    for override in overrides:
-        if "=" not in override:
-            raise ValueError(f"{override!r}: expected key=value, such as data.batch=32")
+    path = Path(path)
+    if path.suffix == ".cfg" and path.is_file():
+        written = parse_yaml(as_config(read_cfg(path), path.stem), str(path))
+    else:
+        written = read_yaml(path)
     try:
-        written = (
-            OmegaConf.create(as_config(read_cfg(Path(path)), Path(path).stem)) if is_darknets else OmegaConf.load(path)
-        )
-        if not isinstance(written, DictConfig):
-            raise ValueError(f"{path}: expected `key: value` lines, such as those of configs/demo.yaml")
-        tree = OmegaConf.merge(OmegaConf.structured(Config), written, OmegaConf.from_dotlist(overrides))
+        tree = OmegaConf.merge(OmegaConf.structured(Config), written, parse_overrides(overrides))
         config = OmegaConf.to_object(tree)
-    except (OSError, UnicodeDecodeError) as error:  # OmegaConf's OSError: the file is a mere number
-        raise ValueError(f"{path}: expected YAML in UTF-8 ({error})") from None
-    except (OmegaConfBaseException, YAMLError) as error:
+    except OmegaConfBaseException as error:
         raise ValueError(f"{' '.join([str(path), *overrides])}: {_first_lines(error)}") from None
     assert isinstance(config, Config)
+    if opens_sets:
+        require_own_commands(config, overrides)
     return config
 
 
+def require_own_commands(config: Config, overrides: Sequence[str]) -> None:
+    """ValueError where a command (data.val=pipe:...) is to be run that whoever starts the program has not written.
+
+    A config may come from somebody else: commands count on the command line, or with --allow-pipe.
+    """
+    typed = parse_overrides(overrides)
+    for name in ("train", "val"):
+        address = getattr(config.data, name)
+        if is_command(address) and ALLOW_PIPE not in overrides and OmegaConf.select(typed, f"data.{name}") != address:
+            raise ValueError(
+                f"data.{name} is a command, {address!r}, and commands in a config are not run; if you trust it, write "
+                f"it on the command line, data.{name}='pipe:...', or add {ALLOW_PIPE}"
+            )
+
+
 def save(config: Config, path: Path) -> None:
+    """Without passwords and tokens of addresses."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(OmegaConf.structured(config), path)
+    tree = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(config)))
+    for name, value in flat(config).items():
+        if isinstance(value, str):
+            OmegaConf.update(tree, name, value)
+    OmegaConf.save(tree, path)
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:
-    """{"data.batch": 64, ...}"""
+    """{"data.batch": 64, ...}, without passwords and tokens of addresses."""
     found: dict[str, Any] = {}
     for item in fields(config):
         value = getattr(config, item.name)
+        value = redacted(value) if isinstance(value, str) else value
         found |= flat(value, f"{prefix}{item.name}.") if is_dataclass(value) else {prefix + item.name: value}
     return found
 

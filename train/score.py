@@ -21,8 +21,9 @@ from data.loading.opening import open_shards
 from data.remote.staging import Staging, Wanted
 from data.shards.index import ShardIndex
 from launch.command import run
+from launch.config_file import ALLOW_PIPE
 from launch.environment import Environment, connect, leave
-from train.config import Config
+from train.config import Config, require_own_commands
 from train.evaluation.coco import coco_ap
 from train.evaluation.errors import find_errors
 from train.evaluation.evaluator import EvaluateConfig, Evaluator
@@ -85,11 +86,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--sides", help="comma separated, px; default: evaluate.side")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="for scores.json and curves.png")
     parser.add_argument("--results", action="store_true", help="also result files for VOC's or COCO's server, in --out")
+    parser.add_argument(ALLOW_PIPE, action="store_true", help="run commands that stand in the config")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)
+    overrides = [*options.overrides, *[ALLOW_PIPE] * options.allow_pipe]
     if options.results and options.out is None:
         raise ValueError("--results: expected --out FOLDER to write the files to")
-    config, weights = find_trained(options.target, options.overrides)
+    config, weights = find_trained(options.target, overrides)
+    require_own_commands(config, overrides)
     sides = [int(side) for side in options.sides.split(",")] if options.sides else [config.evaluate.side]
     with connect() as env:
         index, found = score(config, weights, sides, env)

@@ -25,7 +25,7 @@ def find_trained(target: Path, overrides: Sequence[str]) -> tuple[Config, Path]:
     """
     is_checkpoint, weights_named = target.suffix == ".pt", any(each.startswith("weights=") for each in overrides)
     run = target if target.is_dir() else target.parents[1] if is_checkpoint and len(target.parents) > 1 else None
-    config = load(run / "config.yaml" if run else target, list(overrides))
+    config = load(run / "config.yaml" if run else target, overrides, opens_sets=False)
     if is_checkpoint:
         return config, target
     if run and not weights_named:

@@ -266,3 +266,31 @@ def test_a_checkpoint_must_agree_on_what_shapes_the_network(least: Path) -> None
 def test_a_config_can_be_made_in_python(least: Path) -> None:
     config = load(least, [])
     assert Config(run=config.run, data=config.data) == config
+
+
+def test_a_command_in_a_file_is_not_run_unless_it_was_asked_for(tmp_path: Path) -> None:
+    path = written(tmp_path, "run: r\ndata: {train: a, val: 'pipe:touch {}'}\n")
+    assert "data.val is a command, 'pipe:touch {}', and commands in a config are not run" in refusal(path)
+    assert "data.val is a command" in refusal(path, "data.train=pipe:cat {}")
+    assert load(path, ["--allow-pipe"]).data.val == load(path, [], opens_sets=False).data.val == "pipe:touch {}"
+    assert load(path, ["data.val='pipe:touch {}'"]).data.val == "pipe:touch {}"
+    assert load(path, ["data.val=b"]).data.val == "b"
+    path.write_text("run: 'ipe:touch {}'\ndata: {train: a, val: 'p${run}'}\n")
+    assert "data.val is a command" in refusal(path)
+
+
+def test_a_config_sends_nothing_of_the_environment(tmp_path: Path) -> None:
+    path = written(tmp_path, "run: r\ndata: {train: a, val: 'http://host/${oc.env:HOME}'}\n")
+    assert "oc.env" in refusal(path)
+    assert "oc.env" in refusal(written(tmp_path, LEAST), "data.val=http://host/${oc.env:HOME}")
+
+
+def test_passwords_and_tokens_are_neither_saved_nor_logged(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, "run: r\ndata: {train: 'https://h/a?token=secret', val: b}\nweights: https://u:secret@h/w\n"
+    )
+    config = load(path, [])
+    assert config.data.train.endswith("secret")
+    save(config, tmp_path / "saved.yaml")
+    assert "secret" not in (tmp_path / "saved.yaml").read_text() + str(flat(config))
+    assert load(tmp_path / "saved.yaml", []).data.train == "https://h/a"
