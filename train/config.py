@@ -113,7 +113,7 @@ def require_own_commands(config: Config, overrides: Sequence[str]) -> None:
 def save(config: Config, path: Path) -> None:
     """Without passwords and tokens of addresses."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tree = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(config)))
+    tree: Any = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(config)))
     for name, value in flat(config).items():
         if isinstance(value, str):
             OmegaConf.update(tree, name, value)
