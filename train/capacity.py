@@ -36,7 +36,7 @@ def memory_of(
         moments=num_moments(step),
         recompute=step.recompute,
         distributed=processes > 1,
-        truth_slots=config.data.truth_slots,
+        truth_slots=config.data.num_slots,
         prefetched=True,
     )
 
@@ -54,7 +54,7 @@ def most_images(config: Config, side: int, room: float, *, processes: int = 1) -
 def _model(config: Config) -> YOLOv2:
     """On the meta device. The number of classes hardly matters: VOC's where the config does not say."""
     with torch.device("meta"):
-        return build_model(config.model, len(config.data.classes or range(20)), len(config.anchor_pairs))
+        return build_model(config.model, len(config.data.classes or range(20)), config.num_anchors)
 
 
 def table(config: Config, room: float, processes: int) -> str:

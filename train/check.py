@@ -8,6 +8,7 @@ fake process group, and loads what the run would go on from. Of the shards it lo
 """
 
 import argparse
+import dataclasses
 import re
 import sys
 import tempfile
@@ -20,11 +21,14 @@ from data.remote.addresses import is_remote
 from data.shards.index import ShardIndex
 from launch.command import run
 from launch.config_file import ALLOW_PIPE
+from launch.environment import Environment
 from train.capacity import memory_of
 from train.checking.network import build, stand_in
 from train.checking.plan import expected_time, of_all_ranks, planned, require_whole_shares
 from train.checking.report import Report, amount
-from train.config import Config, load
+from train.config import AUTO, VOC_ANCHORS, Config, load
+from train.starting.fit import remarks_on
+from train.starting.settle import settled
 
 
 def read(path: str, overrides: Sequence[str], report: Report) -> Config | None:
@@ -51,6 +55,11 @@ def _names(reason: str, key: str) -> bool:
 
 def check(config: Config, processes: int, report: Report) -> None:
     train, val = _set("train", config, report), _set("val", config, report)
+    config = _settled(config, train)
+    if train:
+        with report.part("fit"):
+            for remark in remarks_on(config, train):
+                report.say("remark", remark)
     loaders: list[Loader] = []
     with report.part("batch"):
         require_whole_shares(config, processes)
@@ -64,12 +73,23 @@ def check(config: Config, processes: int, report: Report) -> None:
         )
     images = 0
     with report.part("network"), stand_in(processes) as env:
-        images = build(config, train, val, env, report)
+        progress = build(config, train, val, env, report)
+        images = progress.images
+        if images and train:
+            epoch = progress.images_evaluated // train.num_samples
+            report.say("position", f"{images:,} images seen, {epoch} epochs evaluated")
     if loaders:
         with report.part("plan"):
             report.say("plan", planned(loaders, images, config))
         left = config.epochs * loaders[0].index.num_samples - images
         report.say("time", expected_time(Path(config.run) / "board", max(left, 0)))
+
+
+def _settled(config: Config, train: ShardIndex | None) -> Config:
+    """With what the set decides; with the published anchors where there is no set yet."""
+    if train is None:
+        return dataclasses.replace(config, anchors=VOC_ANCHORS if config.anchors == AUTO else config.anchors)
+    return settled(config, train, Environment())
 
 
 def _set(name: str, config: Config, report: Report) -> ShardIndex | None:

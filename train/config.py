@@ -19,12 +19,14 @@ from train.darknet.cfg import as_config, read_cfg
 from train.evaluation.evaluator import EvaluateConfig
 from train.loss import LossConfig
 from train.model import ModelConfig
+from train.recipes import Recipe, over_its_recipe
 from train.run.board import BoardConfig
 from train.run.checkpoint import CheckpointConfig
 from train.stepping.config import StepConfig
 from train.stepping.schedule import ScheduleConfig
 
 #: yolov2-voc.cfg: w, h in grid cells of 32 px of network input
+AUTO = "auto"
 VOC_ANCHORS = [1.3221, 1.73145, 3.19275, 4.00944, 5.05587, 8.09892, 9.47112, 4.84053, 11.2364, 10.0071]
 
 
@@ -33,8 +35,9 @@ class Config:
     run: str  #: folder of the run: a second start with the same one goes on where the first ended
     data: DataConfig
     epochs: int = 160
+    recipe: Recipe = "darknet"  #: what the keys that nobody names are; unnamed: darknet with `weights`, else scratch
     seed: int = 0
-    anchors: list[float] = field(default_factory=lambda: list(VOC_ANCHORS))  #: w, h, w, h ... in grid cells
+    anchors: Any = field(default_factory=lambda: list(VOC_ANCHORS))  #: w, h, w, h ... in grid cells; auto: clusters
     weights: str | None = None  #: to start from: a run, a file or an address (docs/weights.md)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -48,8 +51,14 @@ class Config:
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ValueError(f"epochs={self.epochs}: expected at least 1")
+        if self.anchors == AUTO:
+            return
+        try:
+            object.__setattr__(self, "anchors", [float(number) for number in self.anchors])
+        except (TypeError, ValueError):
+            raise ValueError(f"anchors={self.anchors}: expected pairs w, h in grid cells of 32 px, or auto") from None
         if len(self.anchors) % 2 or not self.anchors:
-            raise ValueError(f"anchors={self.anchors}: expected pairs w, h in grid cells of 32 px")
+            raise ValueError(f"anchors={self.anchors}: expected pairs w, h in grid cells of 32 px, or auto")
         most = 2 * max(416, *self.data.sides) // 32
         if not 0 < min(self.anchors) <= max(self.anchors) <= most:
             raise ValueError(
@@ -58,7 +67,16 @@ class Config:
             )
 
     @property
+    def num_anchors(self) -> int:
+        return len(VOC_ANCHORS if self.anchors == AUTO else self.anchors) // 2
+
+    @property
     def anchor_pairs(self) -> list[tuple[float, float]]:
+        if self.anchors == AUTO:
+            raise ValueError(
+                "anchors=auto: known once a run has started; name the run's folder, or the anchors as a list (python "
+                "-m data.anchors SHARDS)"
+            )
         return list(zip(self.anchors[::2], self.anchors[1::2], strict=True))
 
     def network(self, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -68,13 +86,13 @@ class Config:
             "passthrough": self.model.passthrough,
             "width": self.model.width,
             **({"layers": self.model.layers} if self.model.layers else {}),
-            "anchors": list(self.anchors),
+            "anchors": [number for pair in self.anchor_pairs for number in pair],
             "classes": list(classes),
         }
 
 
 def load(path: str | Path, overrides: Sequence[str], *, opens_sets: bool = True) -> Config:
-    """The file over the defaults, `key=value` over the file. ValueError names what is not understood.
+    """The file over the defaults of its recipe, `key=value` over the file. ValueError names what is not understood.
 
     A darknet .cfg is such a file too, as `train.darknet.cfg` translates it. opens_sets: False where nothing is read
     from data.train and data.val, so that commands which stand there do no harm.
@@ -85,8 +103,8 @@ def load(path: str | Path, overrides: Sequence[str], *, opens_sets: bool = True)
     else:
         written = read_yaml(path)
     try:
-        tree = OmegaConf.merge(OmegaConf.structured(Config), written, parse_overrides(overrides))
-        config = OmegaConf.to_object(tree)
+        layers = [OmegaConf.to_container(layer) for layer in (written, parse_overrides(overrides))]
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), *over_its_recipe(layers)))
     except OmegaConfBaseException as error:
         raise ValueError(f"{' '.join([str(path), *overrides])}: {_first_lines(error)}") from None
     assert isinstance(config, Config)

@@ -3,8 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-import torch
-
 from data.demo import draw_shards
 from data.loading.loader import Loader
 from data.loading.opening import open_shards, staged
@@ -12,15 +10,15 @@ from launch.environment import Environment
 from launch.stop import Stop
 from train.config import Config, flat, save
 from train.evaluation.evaluator import Evaluator
-from train.loss import build_loss
-from train.model import build_model
 from train.run.board import Board
 from train.run.checkpoint import Checkpoint
 from train.run.progress import Progress
+from train.starting.build import build_step
+from train.starting.fit import remarks_on
+from train.starting.settle import settled
+from train.stepping.duration import RunLength
 from train.stepping.schedule import learning_rate
-from train.stepping.step import Step
 from train.stepping.warm_up import warm_up
-from train.weights.start import start_from
 
 
 def train(config: Config, env: Environment, stop: Stop) -> None:
@@ -28,16 +26,14 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     run = Path(config.run)
     if config.drawn:
         env.first(partial(draw_shards, config.drawn, config.data.train, config.data.val))
-    mine = partial(Loader, rank=env.rank, world_size=env.world_size, device=env.device)
-    share = partial(mine, config=config.data, seed=config.seed)
-    loader = share(open_shards(config.data.train, config.data.classes, config.data.staging))
-    classes, per_epoch = loader.index.classes, loader.index.num_samples
-    torch.manual_seed(config.seed)  # the same weights on every process; the data has its own randomness
-    model = build_model(config.model, len(classes), len(config.anchor_pairs))
-    if config.weights:
-        start_from(config.weights, model, config.network(classes), run / "checkpoints", env, config.data.staging)
-    step = Step(config.step, config.schedule, model, build_loss(config.loss, config.anchor_pairs, len(classes)), env)
-    evaluator = Evaluator(config.evaluate, share(open_shards(config.data.val, list(classes), config.data.staging)), env)
+    mine = partial(Loader, rank=env.rank, world_size=env.world_size, device=env.device, seed=config.seed)
+    index = open_shards(config.data.train, config.data.classes, config.data.staging)
+    config = settled(config, index, env)
+    for remark in remarks_on(config, index):
+        env.say(remark)
+    loader, classes, length = mine(index, config.data), index.classes, RunLength(index.num_samples, config.epochs)
+    val = mine(open_shards(config.data.val, list(classes), config.data.staging), config.data)
+    step, evaluator = build_step(config, classes, length, env), Evaluator(config.evaluate, val, env)
     progress = Progress()
     checkpoint = Checkpoint(
         run / "checkpoints", config.checkpoint, env, config.network(classes), step=step, progress=progress
@@ -45,35 +41,38 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     checkpoint.restore()
     if env.rank == 0:
         save(config, run / "config.yaml")
-    end = config.epochs * per_epoch
+    end, every = length.images, length.images_per_epoch * config.evaluate.epochs_between(config.epochs)
     with (
         checkpoint,
-        staged(loader, evaluator.loader, progress.images),
+        staged(loader, val, progress.images),
         Board(run / "board", config.board, env, start=progress.images, end=end, settings=flat(config)) as board,
     ):
         warm_up(step, loader.blank_batches(), stop)
         board.resume_clock()
         batches = board.waiting(loader.batches(progress.images, end, stop.waiting))
         while True:
-            if progress.evaluation_due(per_epoch):
+            if progress.evaluation_due(every, end):
                 evaluation = evaluator(step, stop)
                 if evaluation is None:
                     break
-                best = progress.evaluated(evaluation.deciding_ap, per_epoch)
-                checkpoint.save(progress.images, best=best)
-                board.log_evaluation(evaluation, classes, progress.epochs_evaluated)
+                if (best := progress.evaluated(evaluation.deciding_ap)) or checkpoint.due(progress.images):
+                    checkpoint.save(progress.images, best=best)
+                board.log_evaluation(evaluation, classes, progress.images // length.images_per_epoch)
                 board.resume_clock()
-            batch = next(batches, None)
+            batch = None if progress.given_up(config.evaluate.patience) else next(batches, None)
             if stop.agreed() or batch is None:
                 break
             losses = step(batch, progress.images)
             progress.images += config.data.batch
-            if board.add(losses, progress.images) or progress.evaluation_due(per_epoch):
-                board.log(learning_rate(progress.images, config.schedule), batch.side, step.norms())
-                if checkpoint.due(progress.images) and not progress.evaluation_due(per_epoch):
+            if board.add(losses, progress.images) or progress.evaluation_due(every, end):
+                board.log(learning_rate(progress.images, step.schedule), batch.side, step.norms())
+                if checkpoint.due(progress.images) and not progress.evaluation_due(every, end):
                     checkpoint.save(progress.images)
         if checkpoint.position != progress.images:
             board.require_finite_losses()
             checkpoint.save(progress.images)
         checkpoint.wait()
-        stop.mark(finished=progress.images >= end and not progress.evaluation_due(per_epoch))
+        if progress.given_up(config.evaluate.patience):
+            env.say(f"evaluate.patience={config.evaluate.patience}: ended, so many evaluations brought nothing better")
+        over = progress.images >= end or progress.given_up(config.evaluate.patience)
+        stop.mark(finished=over and not progress.evaluation_due(every, end))

@@ -47,14 +47,22 @@ class ModelConfig:
     variant: Variant = "yolov2"
     passthrough: Passthrough = "space_to_depth"  #: "reorg" is darknet's own order, needed for its trained detectors
     width: float = 1.0  #: factor on every number of filters but the output's
-    bn_momentum: float = 0.01  #: darknet; a run of a few hundred steps wants 0.1
+    bn_momentum: float | str = 0.01  #: darknet; auto: by the number of steps of the run
     layers: str | None = None  #: a plain network of your own instead: "16 pool 32 pool ... -64 128", negative is 1x1
 
     def __post_init__(self) -> None:
         if not 0 < self.width <= 4:
             raise ValueError(f"model.width={self.width}: expected 0 < width <= 4; 1 is the published network")
+        if isinstance(self.bn_momentum, str) and self.bn_momentum != "auto":
+            raise ValueError(f"model.bn_momentum={self.bn_momentum}: expected a number, or auto")
         if self.layers is not None:
             parse_layers(self.layers)
+
+    def momentum(self, steps: int | None) -> float:
+        """Of batch norm. auto: its statistics are of the last 1/30 of the steps, but of 10 at least, of 100 at most."""
+        if isinstance(self.bn_momentum, str):
+            return min(max(30 / max(steps or 1, 1), 0.01), 0.1) if steps is not None else 0.01
+        return self.bn_momentum
 
 
 def parse_layers(text: str) -> Layers:
@@ -174,14 +182,15 @@ class YOLOv2(nn.Module):
         return raw
 
 
-def build_model(config: ModelConfig, num_classes: int, num_anchors: int) -> YOLOv2:
+def build_model(config: ModelConfig, num_classes: int, num_anchors: int, steps: int | None = None) -> YOLOv2:
+    """steps: of the run that will train it, for `bn_momentum: auto`."""
     return YOLOv2(
         num_classes,
         num_anchors,
         variant=config.variant,
         passthrough=config.passthrough,
         width=config.width,
-        bn_momentum=config.bn_momentum,
+        bn_momentum=config.momentum(steps),
         layers=config.layers,
     )
 

@@ -6,6 +6,8 @@ from typing import Literal
 from data.images.augment import AugmentConfig
 from data.images.geometry import Resize
 
+UNSETTLED_SLOTS = 50
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
@@ -16,7 +18,7 @@ class DataConfig:
     batch: int = 64  #: images of one step, over all processes
     sides: list[int] = field(default_factory=lambda: list(range(320, 609, 32)))  #: px, multiples of 32
     batches_per_side: int = 10  #: darknet draws a new side every 10 batches
-    truth_slots: int = 50  #: most objects of one image that are trained on (darknet: 30)
+    truth_slots: int | str = 50  #: most objects of one image that are trained on (darknet: 30); auto: of any image
     window: int = 8  #: shards that are mixed with each other
     workers: int = 4  #: loader processes of each rank; 0: in the training process
     geometry: Literal["workers", "device"] = "workers"  #: where images are cropped and resized (docs/data.md)
@@ -29,7 +31,16 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not self.sides or any(side % 32 or side < 32 for side in self.sides):
             raise ValueError(f"data.sides={self.sides}: expected multiples of 32 px, the stride of the network")
-        for name in ("batch", "batches_per_side", "truth_slots", "window", "workers", "max_faults"):
+        if isinstance(self.truth_slots, str) and self.truth_slots != "auto":
+            raise ValueError(f"data.truth_slots={self.truth_slots}: expected a number of objects, or auto")
+        if self.num_slots < 1:
+            raise ValueError(f"data.truth_slots={self.truth_slots}: expected at least 1")
+        for name in ("batch", "batches_per_side", "window", "workers", "max_faults"):
             least = 0 if name in ("workers", "max_faults") else 1
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name}={getattr(self, name)}: expected at least {least}")
+
+    @property
+    def num_slots(self) -> int:
+        """Truth slots; those of darknet's kind of set while `auto` is not settled."""
+        return UNSETTLED_SLOTS if isinstance(self.truth_slots, str) else self.truth_slots

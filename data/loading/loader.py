@@ -94,7 +94,7 @@ class Loader:
     def blank_batches(self) -> Iterator[Batch]:
         """One of every side, the largest first, as `batches` would give it: to warm up with."""
         local, device = self.config.batch // self.world_size, self.device
-        truths = torch.zeros(local, self.config.truth_slots, 5, device=device)
+        truths = torch.zeros(local, self.config.num_slots, 5, device=device)
         truths[..., 4] = -1
         colours = torch.tensor([Colour()] * local, device=device) if self.colours_left else None
         for side in sorted(set(self.config.sides), reverse=True):
@@ -114,7 +114,7 @@ class Loader:
 
     def _slots(self, batch: int, pixel_bytes: int) -> Slots:
         # in the making, and two that are being read: the batch in use, and the one before it on its way to the device
-        return Slots(self.config.workers * PREFETCH + 2, batch, self.config.truth_slots, pixel_bytes)
+        return Slots(self.config.workers * PREFETCH + 2, batch, self.config.num_slots, pixel_bytes)
 
     def _reader(self, slots: Slots, *, packed: bool, colour: bool) -> BatchReader:
         config = self.config

@@ -50,7 +50,7 @@ def sheet(index: ShardIndex, config: DataConfig, *, side: int, count: int, augme
         raise ValueError(f"count={count}, side={side}, augment={augmented}: expected at least 1, 1 and 0")
     chosen = np.argsort(random_bits(index.num_samples, Purpose.CONTACT_SHEET, seed), kind="stable")[:count]
     reader = BatchReader(
-        index, Slots(1, 1, config.truth_slots, side * side * 3), config.augment, seed=seed, resize=config.resize
+        index, Slots(1, 1, config.num_slots, side * side * 3), config.augment, seed=seed, resize=config.resize
     )
     rows: list[list[Image]] = [[]]
     for sample in chosen.tolist():

@@ -57,7 +57,7 @@ def test_a_run_that_can_start(checked: Checked, config: Path) -> None:
     assert not found.problems and found.lines[""] == f"{config} can be started"
     assert "53 images of 6 classes" in found.lines["train"] and found.lines["train"].endswith("all there")
     assert "4 ranks of 2 images, 7 steps an epoch" in found.lines["plan"]
-    assert "checkpoints of 1.6 MB" in found.lines["disk"] and "202,209 parameters" in found.lines["network"]
+    assert "checkpoints of 3.2 MB" in found.lines["disk"] and "202,209 parameters" in found.lines["network"]
     assert "not known" in found.lines["time"] and "position" not in found.lines
     assert found.lines["memory"].endswith(" MB of each process for a step at 96 px, predicted")
     assert checked("step.accumulate=auto").lines["memory"].endswith("in as few parts as fit")
@@ -85,7 +85,7 @@ def test_all_that_is_wrong_is_said_at_once(
     for problem, part in zip(found.problems, expected, strict=True):
         assert problem.startswith("error: ") and part in problem
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 10, 0))
-    assert "expected room for 6.5 MB of checkpoints" in checked().problems[0]
+    assert "expected room for 13.0 MB of checkpoints" in checked().problems[0]
 
 
 def test_a_file_that_is_no_config_is_the_one_problem(checked: Checked, config: Path) -> None:

@@ -23,6 +23,7 @@ def config(tmp_path: Path, shards: Path) -> Path:
     path = tmp_path / "small.yaml"
     path.write_text(
         f"""
+        recipe: darknet
         epochs: 12
         data: {{train: {shards}/train, val: {shards}/val, batch: 8, sides: [64, 96], workers: 0}}
         model: {{width: 0.0625, bn_momentum: 0.1}}
@@ -36,13 +37,18 @@ def config(tmp_path: Path, shards: Path) -> Path:
     return path
 
 
+#: The recipe for random weights: AdamW, clipping (in many steps here), a cosine, averaged weights, anchors of the set
+SCRATCH = ["recipe=scratch", "schedule.burn_in='5 %'", "schedule.drop_images=null", "schedule.shape=cosine"]
+SCRATCH += ["step.ema='20 %'", "step.clip_norm=20"]
+
+
 def final_state(run: Path) -> dict[str, torch.Tensor]:
     path = newest(run / "checkpoints")
     assert path is not None
     step = read(path)["step"]
-    momenta = {f"momentum {k}": v["momentum_buffer"] for k, v in step["optimizer"]["state"].items()}
+    moments = {f"{name} {k}": v for k, state in step["optimizer"]["state"].items() for name, v in state.items()}
     averages = {f"average {k}": v for k, v in step["ema"].items()}
-    return {"images": torch.tensor(int(path.name.split("-")[0])), **step["model"], **momenta, **averages}
+    return {"images": torch.tensor(int(path.name.split("-")[0])), **step["model"], **moments, **averages}
 
 
 def stop_at_line(number: int, *arguments: str, processes: int) -> str:
@@ -72,7 +78,9 @@ def stop_at_line(number: int, *arguments: str, processes: int) -> str:
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 @pytest.mark.parametrize(
-    ("precision", "options"), [("fp32", []), ("bf16", ["step.accumulate=auto", "step.recompute=true"])]
+    ("precision", "options"),
+    [("fp32", []), ("fp32", SCRATCH), ("bf16", [*SCRATCH, "step.accumulate=auto", "step.recompute=true"])],
+    ids=["darknet-fp32", "scratch-fp32", "scratch-bf16"],
 )
 def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
     config: Path, tmp_path: Path, processes: int, precision: str, options: list[str]

@@ -16,12 +16,10 @@ from launch.environment import Environment
 from train.checking.report import Report, amount
 from train.config import Config
 from train.evaluation.evaluator import Evaluator
-from train.loss import build_loss
-from train.model import build_model
 from train.run.checkpoint import Checkpoint
 from train.run.progress import Progress
-from train.stepping.step import Step
-from train.weights.start import start_from
+from train.starting.build import build_step
+from train.stepping.duration import RunLength
 
 
 @contextmanager
@@ -38,29 +36,28 @@ def stand_in(processes: int) -> Iterator[Environment]:
             dist.destroy_process_group()
 
 
-def build(config: Config, train: ShardIndex | None, val: ShardIndex | None, env: Environment, report: Report) -> int:
-    """Builds what a process builds, and goes on from the newest checkpoint. The images seen."""
+def build(
+    config: Config, train: ShardIndex | None, val: ShardIndex | None, env: Environment, report: Report
+) -> Progress:
+    """Builds what a process builds, and restores the newest checkpoint. Where the run stands. config: settled."""
     index = train or val
     classes = index.classes if index else tuple(config.data.classes or CLASSES)
-    model = build_model(config.model, len(classes), len(config.anchor_pairs))
-    report.say("network", f"{config.model.variant}, {sum(each.numel() for each in model.parameters()):,} parameters")
-    folder, progress = Path(config.run) / "checkpoints", Progress()
     if config.weights and is_remote(config.weights):
         report.say("weights", "will be fetched at the start")
-    elif config.weights:
-        start_from(config.weights, model, config.network(classes), folder, env)
-    loss = build_loss(config.loss, config.anchor_pairs, len(classes))
-    step = Step(dataclasses.replace(config.step, compile="no"), config.schedule, model, loss, env)
+        config = dataclasses.replace(config, weights=None)
+    config = dataclasses.replace(config, step=dataclasses.replace(config.step, compile="no"))
+    step = build_step(config, classes, RunLength(index.num_samples if index else 1, config.epochs), env)
+    numbers = sum(each.numel() for each in step.model.parameters())
+    report.say("network", f"{config.model.variant}, {numbers:,} parameters, recipe {config.recipe}")
     if val:
         Evaluator(config.evaluate, Loader(val, config.data, seed=0, rank=0, world_size=1, device=env.device), env)
+    folder, progress = Path(config.run) / "checkpoints", Progress()
     size = _num_bytes(step.state_dict())
     there = sum(path.stat().st_size for path in folder.glob("*.pt"))
     with report.part("disk"):  # the newest, the best, and the one that is being written
         report.need(folder, (config.checkpoint.keep + 2) * size - there, f"of checkpoints of {amount(size)}")
     Checkpoint(folder, config.checkpoint, env, config.network(classes), step=step, progress=progress).restore()
-    if progress.images:
-        report.say("position", f"{progress.images:,} images seen, {progress.epochs_evaluated} epochs evaluated")
-    return progress.images
+    return progress
 
 
 def _num_bytes(state: object) -> int:

@@ -5,6 +5,7 @@ a name that matches its bytes is a verified checkpoint. The newest verified one 
 weights_only: they cannot run code.
 """
 
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
@@ -28,12 +29,15 @@ class Part(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    every_images: int = 64_000  #: besides one at the end of every epoch
+    every_images: int = 64_000  #: besides one for every evaluation that is the best so far, and one at the end
+    every_minutes: float = 10.0  #: or so, whichever comes first
     keep: int = 2  #: newest ones; the best one is kept apart
 
     def __post_init__(self) -> None:
         if self.every_images < 1:
             raise ValueError(f"checkpoint.every_images={self.every_images}: expected at least 1")
+        if not self.every_minutes > 0:
+            raise ValueError(f"checkpoint.every_minutes={self.every_minutes}: expected more than 0")
         if self.keep < 2:
             raise ValueError(f"checkpoint.keep={self.keep}: expected at least 2, the newest may turn out damaged")
 
@@ -52,6 +56,7 @@ class Checkpoint:
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
         self.position: int | None = None  # images seen at the newest checkpoint
+        self._since = time.monotonic()  # of this process: the first checkpoint of a start counts from it
 
     def __enter__(self) -> "Checkpoint":
         if self.env.rank == 0:
@@ -66,12 +71,14 @@ class Checkpoint:
                 self.env.say("the last checkpoint is still being written")
 
     def due(self, images: int) -> bool:
-        return images - (self.position or 0) >= self.config.every_images
+        """All processes must ask at the same place: their clocks differ."""
+        late = time.monotonic() - self._since >= 60 * self.config.every_minutes
+        return self.env.any(late) or images - (self.position or 0) >= self.config.every_images
 
     def save(self, images: int, *, best: bool = False) -> None:
         """Copies the state now, writes it in the background. Raises what went wrong with the save before."""
         self.wait()
-        self.position = images
+        self.position, self._since = images, time.monotonic()
         if self.env.rank == 0:
             state = {name: _copy(part.state_dict()) for name, part in self.parts.items()}
             if self.env.device.type == "cuda":

@@ -6,22 +6,33 @@ from dataclasses import asdict, dataclass
 @dataclass
 class Progress:
     images: int = 0  #: seen; the position in the endless stream of samples
-    epochs_evaluated: int = 0
+    images_evaluated: int = 0  #: the position at the last evaluation
     best_map: float = -1.0
+    evaluations_since_best: int = 0
 
-    def evaluation_due(self, images_per_epoch: int) -> bool:
-        """An epoch has ended and was not evaluated yet; stays true over a stop and a resume in between."""
-        return self.images // images_per_epoch > self.epochs_evaluated
+    def evaluation_due(self, every_images: int, end: int) -> bool:
+        """A multiple of so many images, or the end, has been passed and not evaluated yet.
 
-    def evaluated(self, mean_ap: float, images_per_epoch: int) -> bool:
+        Stays true over a stop and a resume in between.
+        """
+        passed = self.images // every_images > self.images_evaluated // every_images
+        return passed or self.images >= end > self.images_evaluated
+
+    def evaluated(self, mean_ap: float) -> bool:
         """Takes note of an evaluation; whether it is the best so far."""
-        self.epochs_evaluated = self.images // images_per_epoch
         best, self.best_map = mean_ap > self.best_map, max(mean_ap, self.best_map)
+        self.images_evaluated = self.images
+        self.evaluations_since_best = 0 if best else self.evaluations_since_best + 1
         return best
+
+    def given_up(self, patience: int | None) -> bool:
+        """So many evaluations in a row brought nothing better."""
+        return patience is not None and self.evaluations_since_best >= patience
 
     def state_dict(self) -> dict[str, int | float]:
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, int | float]) -> None:
-        for name, value in state.items():
+        known = {name: value for name, value in state.items() if name in asdict(self)}
+        for name, value in {"images_evaluated": state["images"], **known}.items():  # older states counted epochs
             setattr(self, name, value)

@@ -1,0 +1,37 @@
+"""What a process builds before its first step."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from data.shards.index import ShardIndex
+from launch.environment import Environment
+from tests.train.checking.test_plan import config_of
+from train.starting.build import build_step
+from train.starting.settle import settled
+from train.stepping.duration import RunLength
+
+
+def test_weights_are_drawn_by_the_seed(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
+    env, config = Environment(), config_of(tmp_path, shards, "model.width=0.0625")
+    config = settled(config, index, env)
+    first, again, other = (
+        build_step(each, index.classes, RunLength(53, 2), env).model.state_dict()
+        for each in (config, config, replace(config, seed=1))
+    )
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["output.weight"], other["output.weight"])
+
+
+@pytest.mark.parametrize(("epochs", "momentum"), [(1, 0.1), (100, 30 / 662), (2000, 0.01)])
+def test_durations_follow_the_run(
+    tmp_path: Path, shards: Path, index: ShardIndex, epochs: int, momentum: float
+) -> None:
+    config = settled(config_of(tmp_path, shards, "model.width=0.0625", f"epochs={epochs}"), index, Environment())
+    step = build_step(config, index.classes, RunLength(53, epochs), Environment())
+    norms = [module for module in step.model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert {norm.momentum for norm in norms} == {momentum}
+    assert step.schedule.end_images == 53 * epochs and step.ema is not None
+    assert step.ema.images == round(0.08 * 53 * epochs) and step.schedule.burn_in_images == round(0.03 * 53 * epochs)

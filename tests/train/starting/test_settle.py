@@ -1,0 +1,63 @@
+"""What a config leaves open until its set is known."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.anchors import average_iou, cluster, sizes_cells
+from data.shards.index import ShardIndex
+from launch.environment import Environment
+from tests.train.checking.test_plan import config_of
+from train.config import VOC_ANCHORS
+from train.run.checkpoint import Checkpoint
+from train.run.progress import Progress
+from train.starting.build import build_step
+from train.starting.settle import most_objects, objects_per_image, settled
+from train.stepping.duration import RunLength
+
+
+def test_anchors_are_clusters_of_the_set_at_the_side_of_evaluation(
+    tmp_path: Path, shards: Path, index: ShardIndex, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = config_of(tmp_path, shards, "evaluate.side=224")
+    found = settled(config, index, Environment())
+    sizes = sizes_cells(index, 224, "letterbox")
+    np.testing.assert_allclose(np.reshape(found.anchors, (5, 2)), cluster(sizes, 5), atol=1e-4)
+    assert average_iou(sizes, np.reshape(found.anchors, (5, 2))) > 0.8
+    assert settled(found, index, Environment()) == found == settled(config, index, Environment())
+    assert "anchors=auto: " in capsys.readouterr().err
+    assert settled(replace(config, anchors=[1, 1]), index, Environment()).anchors == [1, 1]
+
+
+def test_a_run_with_checkpoints_keeps_their_anchors(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
+    """Though the set, or the side at which it is evaluated, has changed since."""
+    env, config = Environment(), config_of(tmp_path, shards, "model.width=0.0625")
+    first = settled(config, index, env)
+    step = build_step(first, index.classes, RunLength(53, 2), env)
+    network = first.network(index.classes)
+    checkpoint = Checkpoint(tmp_path / "run/checkpoints", first.checkpoint, env, network, step=step, at=Progress())
+    checkpoint.save(0)
+    checkpoint.wait()
+    changed = replace(config, evaluate=replace(config.evaluate, side=96))
+    assert settled(changed, index, env).anchors == first.anchors
+    elsewhere = replace(changed, run=str(tmp_path / "other"))
+    assert settled(elsewhere, index, env).anchors != first.anchors
+
+
+def test_a_set_with_too_few_sizes_gets_the_published_anchors(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
+    arrays = {**index.arrays, "boxes_xyxy_px": np.zeros_like(index.arrays["boxes_xyxy_px"])}
+    config = config_of(tmp_path, shards)
+    assert settled(config, replace(index, arrays=arrays), Environment()).anchors == VOC_ANCHORS
+
+
+def test_slots_are_as_many_as_the_fullest_image_needs(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
+    config = config_of(tmp_path, shards)
+    assert config.data.truth_slots == "auto" and config.data.num_slots == 50
+    slots = settled(config, index, Environment()).data.truth_slots
+    assert isinstance(slots, int) and slots % 8 == 0 and 0 <= slots - most_objects(index) < 8
+    starts, hard = index.arrays["object_starts"], index.arrays["difficult"] | index.arrays["crowd"]
+    expected = [int((~hard[a:b]).sum()) for a, b in pairwise(starts)]
+    assert objects_per_image(index).tolist() == expected and hard.any()

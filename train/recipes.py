@@ -1,0 +1,60 @@
+"""Recipes: sets of defaults that every key of a file and of the command line overrides.
+
+`darknet` is what the dataclasses say by themselves: the published one, for weights that were trained before. `scratch`
+trains from random weights on any set, large or small: its durations are shares of the run.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+Recipe = Literal["darknet", "scratch"]
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "darknet": {},
+    "scratch": {
+        "anchors": "auto",
+        "data": {"batch": 16, "truth_slots": "auto"},
+        "model": {"bn_momentum": "auto"},
+        "loss": {"anchor_iou": 0.5, "prior_images": 800},
+        "step": {"optimizer": "adamw", "decay": 0.02, "clip_norm": 10.0, "ema": "8 %"},
+        "evaluate": {"every_epochs": "auto"},
+        "schedule": {"rate": 3e-3, "burn_in": "3 %", "power": 1.0, "shape": "cosine", "final": 0.02},
+    },
+}
+
+#: Keys that say the same in two ways: of a file or a command line that names one of them, the other is not meant.
+PAIRS = [
+    ("step", "ema", "ema_images"),
+    ("schedule", "burn_in", "burn_in_images"),
+    ("schedule", "drops", "drop_images"),
+]
+
+
+def over_its_recipe(layers: Sequence[Any]) -> list[dict[str, Any]]:
+    """A recipe's defaults, and the layers that go over them: a file and a command line, as plain mappings."""
+    named = _named([layer for layer in layers if isinstance(layer, dict)])
+    return [RECIPES.get(named, {}), *(_alone(layer) for layer in layers), {"recipe": named}]
+
+
+def _named(layers: list[dict[str, Any]]) -> str:
+    """The recipe of the topmost layer that names one; else darknet where there are weights to start from."""
+    recipe = next((layer["recipe"] for layer in reversed(layers) if layer.get("recipe") is not None), None)
+    weights = next((layer["weights"] for layer in reversed(layers) if "weights" in layer), None)
+    return str(recipe) if recipe is not None else "darknet" if weights else "scratch"
+
+
+def _alone(layer: Any) -> Any:
+    """A layer that replaces what lies below it: the other key of a pair is null, drops of the rate come in steps."""
+    if not isinstance(layer, dict):
+        return layer
+    layer = {key: dict(value) if isinstance(value, dict) else value for key, value in layer.items()}
+    for section, one, other in PAIRS:
+        said = layer.get(section)
+        if isinstance(said, dict):
+            for given, replaced in ((one, other), (other, one)):
+                if said.get(given) is not None:
+                    said.setdefault(replaced, None)
+    schedule = layer.get("schedule")
+    if isinstance(schedule, dict) and any(schedule.get(key) is not None for key in ("drops", "drop_images")):
+        schedule.setdefault("shape", "steps")
+    return layer

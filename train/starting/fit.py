@@ -1,0 +1,27 @@
+"""Whether a config fits its set: what would not be trained, or not as the schedule says."""
+
+from data.shards.index import ShardIndex
+from train.config import Config
+from train.starting.settle import objects_per_image
+from train.stepping.duration import RunLength
+from train.stepping.schedule import misfit
+
+TRIAL_STEPS = 120  # at most so many are a trial of the program: nobody expects a network from it
+
+
+def remarks_on(config: Config, index: ShardIndex) -> list[str]:
+    """Sentences for a person. config: settled. ValueError where the schedule does not fit a run that is no trial."""
+    remarks = []
+    run = RunLength(index.num_samples, config.epochs)
+    problem = misfit(config.schedule.in_images(run), run)
+    if problem and run.images > TRIAL_STEPS * config.data.batch:
+        raise ValueError(problem)
+    if problem:
+        remarks.append(f"schedule: {problem}")
+    counts, slots = objects_per_image(index), config.data.num_slots
+    if (counts > slots).any():
+        remarks.append(
+            f"data.truth_slots={slots}: {(counts > slots).sum():,} images hold more objects (up to {counts.max():,}), "
+            f"of which {(counts - slots).clip(min=0).sum():,} are left out each time; set data.truth_slots=auto"
+        )
+    return remarks

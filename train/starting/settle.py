@@ -1,0 +1,61 @@
+"""What a config leaves open until its set is known: `anchors: auto` and `data.truth_slots: auto`.
+
+The same on every process. A run that has checkpoints keeps their anchors.
+"""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from data.anchors import cluster, sizes_cells
+from data.shards.index import ShardIndex
+from launch.environment import Environment
+from train.config import AUTO, VOC_ANCHORS, Config
+from train.run.checkpoint_files import newest, read
+
+SLOTS_STEP = 8  # slots are rounded up to a multiple: sets that differ a little have the same shapes
+
+
+def settled(config: Config, index: ShardIndex, env: Environment) -> Config:
+    """The config with numbers in place of auto. All processes must call it."""
+    if config.anchors == AUTO:
+        anchors = env.first(lambda: _kept_anchors(config) or _clustered(config, index))
+        env.say(f"anchors=auto: {', '.join(f'{width:g} x {height:g}' for width, height in _pairs(anchors))} cells")
+        config = replace(config, anchors=anchors)
+    if config.data.truth_slots == AUTO:
+        slots = -(-max(most_objects(index), 1) // SLOTS_STEP) * SLOTS_STEP
+        config = replace(config, data=replace(config.data, truth_slots=slots))
+    return config
+
+
+def most_objects(index: ShardIndex) -> int:
+    """That are trained on in one image: neither difficult nor crowds."""
+    return int(objects_per_image(index).max(initial=0))
+
+
+def objects_per_image(index: ShardIndex) -> np.ndarray:
+    """[N] of those that are trained on."""
+    arrays = index.arrays
+    trained = np.concatenate([[0], np.cumsum(~(arrays["difficult"] | arrays["crowd"]))])
+    return np.diff(trained[arrays["object_starts"]])
+
+
+def _kept_anchors(config: Config) -> list[float] | None:
+    path = newest(Path(config.run) / "checkpoints")
+    return None if path is None else [float(number) for number in read(path)["network"]["anchors"]]
+
+
+def _clustered(config: Config, index: ShardIndex) -> list[float]:
+    """Of the sizes that an evaluation sees; the published ones where a set has too few different ones."""
+    sizes = sizes_cells(index, config.evaluate.side, config.data.resize)
+    sizes = sizes[(sizes > 0).all(1)]
+    try:
+        clusters = cluster(sizes, config.num_anchors)
+    except ValueError:
+        return list(VOC_ANCHORS)
+    return [max(round(float(number), 4), 1e-4) for number in clusters.reshape(-1)]
+
+
+def _pairs(anchors: list[float]) -> list[tuple[float, float]]:
+    return list(zip(anchors[::2], anchors[1::2], strict=True))
