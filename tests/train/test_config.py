@@ -135,7 +135,7 @@ def test_a_value_of_another_type_is_named(least: Path, override: str, key: str, 
         ("model.passthrough=foo", "['space_to_depth', 'reorg']"),
         ("step.precision=foo", "['fp32', 'bf16', 'fp16']"),
         ("step.compile=foo", "['auto', 'yes', 'no']"),
-        ("data.resize=foo", "['letterbox', 'stretch']"),
+        ("data.resize=foo", "['letterbox', 'stretch', 'darknet-letterbox', 'darknet-stretch']"),
     ],
 )
 def test_a_choice_that_does_not_exist_is_answered_with_those_that_do(least: Path, override: str, choices: str) -> None:
