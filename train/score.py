@@ -13,13 +13,17 @@ recall.
 import argparse
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+from data.files import write_whole
 from data.loading.loader import Loader
 from data.loading.opening import open_shards
 from data.remote.staging import Staging, Wanted
 from data.shards.index import ShardIndex
+from data.view.attempts import describe
 from launch.command import run
 from launch.config_file import ALLOW_PIPE
 from launch.environment import Environment, connect, leave
@@ -78,6 +82,30 @@ def write_results(out: Path, side: int, found: Detections, index: ShardIndex) ->
         write_voc(out / f"results-{side}", found, index)
 
 
+def write_all(
+    out: Path, about: Mapping[str, Any], index: ShardIndex, found: Mapping[int, Scored], *, results: bool
+) -> None:
+    """The numbers first; what fails is named at the end and keeps nothing else from being written."""
+    out.mkdir(parents=True, exist_ok=True)
+    problems = []
+    files: list[tuple[str, Callable[[], object]]] = [
+        ("scores.json", lambda: write_whole(out / "scores.json", json.dumps(about, indent=1) + "\n")),
+        *(
+            (f"results-{side}", partial(write_results, out, side, each.evaluation.found, index))
+            for side, each in found.items()
+            if results
+        ),
+        ("curves.png", lambda: write_curves(out / "curves.png", index, found)),
+    ]
+    for name, write in files:
+        try:
+            write()
+        except Exception as error:  # of a chart a library may raise anything
+            problems.append(f"{out / name} could not be written: {describe(error)}")
+    if problems:
+        raise ValueError("\n".join(problems))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m train.score", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -101,14 +129,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             neutral = truths_of(index).ignored
             objects = f"{(~neutral).sum():,} objects" + f", {neutral.sum():,} difficult or crowds" * bool(neutral.any())
             print(f"{weights} on {config.data.val}: {index.num_samples:,} images, {objects}\n")
-            print(tables(index, found))
+            print(tables(index, found), flush=True)
             if options.out:
-                options.out.mkdir(parents=True, exist_ok=True)
                 about = {"weights": str(weights), "set": config.data.val, "sides": as_json(index, found)}
-                (options.out / "scores.json").write_text(json.dumps(about, indent=1) + "\n")
-                write_curves(options.out / "curves.png", index, found)
-                for side in found if options.results else ():
-                    write_results(options.out, side, found[side].evaluation.found, index)
+                write_all(options.out, about, index, found, results=options.results)
 
 
 if __name__ == "__main__":

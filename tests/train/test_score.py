@@ -15,11 +15,15 @@ from data.shards.write import write_shards
 from data.sources.voc import read_voc as read_annotations
 from tests.conftest import ROOT, launch
 from train.darknet.weights import save_weights
+from train.evaluation.coco import coco_ap
+from train.evaluation.errors import find_errors
+from train.evaluation.evaluator import Evaluation
+from train.evaluation.report import Scored, as_json
 from train.evaluation.result_files import read_coco, read_voc
 from train.evaluation.tables import Detections, by_image_id, truths_of
 from train.evaluation.voc import voc_ap
 from train.model import YOLOv2
-from train.score import main, write_results
+from train.score import main, write_all, write_results
 
 
 @pytest.fixture
@@ -128,3 +132,22 @@ def test_weights_that_somebody_trained_score_what_darknet_said(
     (numbers,) = json.loads((tmp_path / "out/scores.json").read_text())["sides"].values()
     assert 100 * numbers["mAP@.5 (11-point)"] == pytest.approx(33.9, abs=0.3)
     assert f"224 px  {100 * numbers['mAP@.5']:6.2f}" in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_written_keeps_no_other_from_it(
+    index: ShardIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = Detections.empty()
+    truths = truths_of(index)
+    num_classes = len(index.classes)
+    evaluation = Evaluation(voc_ap(none, truths, num_classes), coco_ap(none, truths, num_classes), none, {})
+    scored = {64: Scored(evaluation, find_errors(none, truths, num_classes))}
+    (tmp_path / "results-64").write_text("a file where a folder should be")
+
+    def fails(*_: object) -> None:
+        raise RuntimeError("no font")
+
+    monkeypatch.setattr("train.score.write_curves", fails)
+    with pytest.raises(ValueError, match=r"(?s)results-64 could not be written: .*curves\.png could not be .*no font"):
+        write_all(tmp_path, {"sides": as_json(index, scored)}, index, scored, results=True)
+    assert json.loads((tmp_path / "scores.json").read_text())["sides"]["64"]["mAP@.5"] == 0

@@ -5,6 +5,7 @@ VOC: comp4_det_test_CLASS.txt with a line for each detection: image id, score, x
 written in full: scores are read back to the last bit, boxes but for the rounding of adding and subtracting.
 """
 
+import re
 from collections.abc import Sequence
 from itertools import starmap
 from pathlib import Path
@@ -13,10 +14,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from data.files import write_whole
 from data.shards.index import ShardIndex
 from train.evaluation.tables import Detections, xywh_from_xyxy
 
 VOC_NAME = "comp4_det_test_{}.txt"
+UNSAFE = re.compile(r"[%/\\\x00-\x1f\x7f]")  # in the name of a file; written as %2F and so on
 FROM_ONE = np.array([1, 1, 0, 0])  # the first pixel, 0..1, is 1..1
 
 
@@ -36,13 +39,18 @@ def write_voc(folder: Path, found: Detections, index: ShardIndex) -> None:
         corners = (found.boxes_xyxy_px[mine] + FROM_ONE).tolist()
         rows = zip(found.images[mine].tolist(), found.scores[mine].tolist(), corners, strict=True)
         lines = [f"{index.image_id(sample)} {score} {' '.join(map(str, box))}\n" for sample, score, box in rows]
-        (folder / VOC_NAME.format(name)).write_text("".join(lines))
+        write_whole(folder / voc_name(name), "".join(lines))
+
+
+def voc_name(class_name: str) -> str:
+    """The server's own for names of letters and digits; a slash would be a folder."""
+    return VOC_NAME.format(UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", class_name))
 
 
 def read_voc(folder: Path, index: ShardIndex) -> Detections:
     """The files of all classes, as samples and labels of the index."""
     there = {path.name for path in folder.glob(VOC_NAME.format("*"))}
-    expected = {VOC_NAME.format(name) for name in index.classes}
+    expected = {voc_name(name) for name in index.classes}
     if there != expected:
         odd = min(expected ^ there)
         raise ValueError(
@@ -51,8 +59,8 @@ def read_voc(folder: Path, index: ShardIndex) -> Detections:
         )
     parts = []
     for label, name in enumerate(index.classes):
-        path = folder / VOC_NAME.format(name)
-        rows = [line.split() for line in path.read_text().splitlines()]
+        path = folder / voc_name(name)
+        rows = [line.rsplit(maxsplit=5) for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
         try:
             numbers = np.array([row[1:] for row in rows], np.float64).reshape(len(rows), 5)
         except ValueError as error:
@@ -81,7 +89,7 @@ def write_coco(path: Path, found: Detections, index: ShardIndex) -> None:
         strict=True,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(msgspec.json.encode(list(starmap(_Result, rows))))
+    write_whole(path, msgspec.json.encode(list(starmap(_Result, rows))))
 
 
 def read_coco(path: Path, index: ShardIndex) -> Detections:

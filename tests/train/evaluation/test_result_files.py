@@ -201,3 +201,19 @@ def test_samples_that_the_index_does_not_have(index: ShardIndex, tmp_path: Path)
     for sample in (-1, index.num_samples):
         with pytest.raises(AssertionError, match=f"detections of sample {sample}, there are {index.num_samples}"):
             write_voc(tmp_path, Detections(none + sample, none, np.ones(1), np.array([[0.0, 0, 1, 1]])), index)
+
+
+def test_names_that_are_no_file_names_and_ids_with_spaces_come_back(index: ShardIndex, tmp_path: Path) -> None:
+    names = ("cat/dog", "..", "a\\b%2Fc", "图 [x]", "new\nline", "plain")
+    image_ids = np.array([f"holiday photo {number}".encode() for number in range(index.num_samples)])
+    odd = replace(index, classes=names, arrays=index.arrays | {"image_ids": image_ids})
+    found = Detections(
+        np.arange(6), np.arange(6), np.linspace(0.1, 0.6, 6), np.array([[1.5, 2, 30, 40.25]] * 6, np.float64)
+    )
+    write_voc(tmp_path / "results", found, odd)
+    assert len(list((tmp_path / "results").iterdir())) == 6
+    again = read_voc(tmp_path / "results", odd)
+    assert again.images.tolist() == found.images.tolist() and again.labels.tolist() == found.labels.tolist()
+    assert (
+        (tmp_path / "results/comp4_det_test_cat%2Fdog.txt").read_text().startswith("holiday photo 0 0.1 2.5 3.0 30.0")
+    )
