@@ -18,6 +18,7 @@ from train.starting.fit import remarks_on
 from train.starting.settle import settled
 from train.stepping.duration import RunLength
 from train.stepping.schedule import learning_rate
+from train.stepping.signs import Signs
 from train.stepping.warm_up import warm_up
 
 
@@ -34,7 +35,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     loader, classes, length = mine(index, config.data), index.classes, RunLength(index.num_samples, config.epochs)
     val = mine(open_shards(config.data.val, list(classes), config.data.staging), config.data)
     step, evaluator = build_step(config, classes, length, env), Evaluator(config.evaluate, val, env)
-    progress = Progress()
+    progress, signs = Progress(), Signs(step, length, len(classes))
     checkpoint = Checkpoint(
         run / "checkpoints", config.checkpoint, env, config.network(classes), step=step, progress=progress
     )
@@ -65,11 +66,11 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
             losses = step(batch, progress.images)
             progress.images += config.data.batch
             if board.add(losses, progress.images) or progress.evaluation_due(every, end):
-                board.log(learning_rate(progress.images, step.schedule), batch.side, step.norms())
+                means = board.log(learning_rate(progress.images, step.schedule), batch.side, step.norms())
+                signs.look(progress.images, means, step.update.tally())
                 if checkpoint.due(progress.images) and not progress.evaluation_due(every, end):
                     checkpoint.save(progress.images)
         if checkpoint.position != progress.images:
-            board.require_finite_losses()
             checkpoint.save(progress.images)
         checkpoint.wait()
         if progress.given_up(config.evaluate.patience):

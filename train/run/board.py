@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from data.loading.batch import Batch
@@ -17,7 +16,6 @@ from data.view.attempts import Attempts
 from launch.environment import Environment
 from train.evaluation.evaluator import Evaluation
 from train.loss import Losses
-from train.run.checkpoint_files import newest
 from train.run.console import Console
 from train.run.events import GLANCE, Events
 from train.stepping.step import Norms
@@ -86,32 +84,27 @@ class Board:
         every = self.config.every_batches * (images - before)
         return images // every > before // every  # at the same positions whenever the run was stopped and resumed
 
-    def require_finite_losses(self) -> None:
-        """FloatingPointError if a loss since the last line is not finite in any process: to be asked before a save."""
-        self._mean_losses()
+    def _mean_losses(self) -> Losses:
+        """Over the batches since the last line and over all processes. Waits for the device.
 
-    def _mean_losses(self) -> Losses | None:
-        """Over the batches since the last line and over all processes, None if there are none. Waits for the device."""
-        if not self._losses:
-            return None
-        own = torch.stack(self._losses).mean(0).cpu()
-        mean = self.env.mean(own.clone())
-        bad = [name for name, value in zip(Losses._fields, own.tolist(), strict=True) if not np.isfinite(value)]
+        Batches whose losses are not finite were left out by the step, and are here; nan where all were.
+        """
+        rows = torch.stack(self._losses).cpu()
+        finite = rows.isfinite().all(1)
+        mean = self.env.mean(rows[finite].mean(0))
+        bad = [name for name, fine in zip(Losses._fields, rows.isfinite().all(0).tolist(), strict=True) if not fine]
         who = [(rank, names) for rank, names in enumerate(self.env.broadcast(self.env.gather(bad))) if names]
         if who:
-            resumed = newest(self.folder.parent / "checkpoints") or "its beginning"
-            raise FloatingPointError(
-                f"loss terms became nan or infinite between images {self._logged_images} and {self.images}: "
+            self.env.say(
+                f"WARNING: loss terms were nan or infinite between images {self._logged_images} and {self.images}: "
                 + "; ".join(f"{', '.join(names)} on rank {rank}" for rank, names in who)
-                + f"; nothing was saved since. Start again: the run resumes from {resumed}; a lower schedule.rate "
-                "or a longer schedule.burn_in_images keeps it from happening again"
+                + "; those steps were left out. A lower schedule.rate or a longer burn-in keeps it from happening again"
             )
         return Losses(*mean.unbind())
 
-    def log(self, rate: float, side: int, norms: Norms) -> None:
-        """Means over the batches since the last line and over all processes. The one place where training waits."""
+    def log(self, rate: float, side: int, norms: Norms) -> Losses:
+        """Shows and gives means over the batches since the last line and over all processes. Training waits here."""
         losses = self._mean_losses()
-        assert losses is not None, "a line without batches"
         elapsed = time.perf_counter() - self._since
         speed = (self.images - self._logged_images) / elapsed
         share = self._waited / elapsed
@@ -131,6 +124,7 @@ class Board:
         self._losses = []
         self._waited = 0.0
         self._since, self._logged_images = time.perf_counter(), self.images
+        return losses
 
     def log_evaluation(self, evaluation: Evaluation, classes: tuple[str, ...], epoch: int) -> None:
         if self.env.rank != 0:

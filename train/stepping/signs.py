@@ -1,0 +1,84 @@
+"""Signs, while a run trains, that it cannot learn: a line each, with the remedy, once. Looked for at every log line."""
+
+import math
+from typing import NamedTuple
+
+from train.detection.statistics import Losses
+from train.stepping.duration import RunLength
+from train.stepping.schedule import learning_rate
+from train.stepping.step import Step
+from train.stepping.update import Tally
+
+PERSISTENT = 50  # steps left out in a row; fp16 needs at most 40 to find its scale
+SENSIBLE_SHARE = 0.25  # of a run, after which something should have been learned
+LEAST_STEPS = 200  # before a sentence is passed: a trial learns nothing
+
+
+class _Seen(NamedTuple):
+    """Means since the line before, and where the run stands."""
+
+    losses: Losses
+    share: float  # of the run
+    steps: int
+    burning_in: bool
+    relative_rate: float  # of the schedule's largest
+    clipped: float  # share of the steps
+
+
+class Signs:
+    def __init__(self, step: Step, run: RunLength, num_classes: int) -> None:
+        self.schedule, self.env, self.run = step.schedule, step.env, run
+        self.adaptive = step.config.optimizer == "adamw"  # takes no notice of a gradient's scale, clipped or not
+        self.chance = 1 / num_classes  # probability of the right class by who knows nothing
+        self._steps, self._had_truths, self._said = 0, False, set[str]()
+
+    def look(self, images: int, losses: Losses, tally: Tally) -> None:
+        """losses: means since the last look. Waits for the device. FloatingPointError where nothing is finite anymore.
+
+        All processes must call it.
+        """
+        left_out, in_a_row = int(tally.left_out), int(tally.left_out_in_a_row)
+        if in_a_row >= PERSISTENT:
+            raise FloatingPointError(
+                f"the last {in_a_row} steps before image {images} were left out: their gradients were not finite. The "
+                "weights are those before them; start again with a lower schedule.rate or a longer burn-in"
+            )
+        self._steps += tally.steps
+        self._had_truths |= float(losses.truths) > 0
+        seen = _Seen(
+            losses,
+            images / self.run.images,
+            self._steps,
+            images < (self.schedule.burn_in_images or 0),
+            learning_rate(images, self.schedule) / self.schedule.rate,
+            int(tally.clipped) / max(tally.steps - left_out, 1),
+        )
+        for text in self._found(seen):
+            if text not in self._said:
+                self._said.add(text)
+                self.env.say(f"WARNING: {text}")
+
+    def _found(self, seen: _Seen) -> list[str]:
+        if seen.steps < LEAST_STEPS or seen.share < SENSIBLE_SHARE or not math.isfinite(float(seen.losses.total)):
+            return []
+        count = float(seen.losses.truths)
+        found = []
+        if not self._had_truths:
+            found.append("no object was trained on so far; look at the set: python -m data.shards show SHARDS x.jpg")
+        if seen.burning_in and seen.relative_rate < 0.05:
+            found.append(
+                "a quarter of the run is over and the rate is still nearly 0; shorten schedule.burn_in, or train longer"
+            )
+        if not self.adaptive and seen.clipped > 0.95:
+            found.append("nearly every step is clipped, which makes the rate as much smaller; raise step.clip_norm")
+        if count and self.chance < 1 and float(seen.losses.class_score) / count < 1.1 * self.chance:
+            found.append(
+                "classes are still guessed (their loss is near ln C an object); raise schedule.rate, or look at the "
+                "labels: python -m data.shards show SHARDS x.jpg"
+            )
+        if count and float(seen.losses.object_score) / count < 1.5 * float(seen.losses.any_score):
+            found.append(
+                "boxes of objects score no higher than any other; raise schedule.rate, or look at boxes and anchors: "
+                "python -m data.anchors SHARDS"
+            )
+        return found
