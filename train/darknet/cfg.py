@@ -13,9 +13,15 @@ from typing import NamedTuple
 import yaml
 
 from launch.command import run
-from train.model import POOL, POOL_SAME, VARIANTS, Layers, ModelConfig
+from train.model import POOL, POOL_SAME, VARIANTS, Layers, ModelConfig, Passthrough
 
 Section = dict[str, str]
+SPACE_TO_DEPTH = {
+    "size": "2",
+    "stride": "2",
+    "pad": "0",
+    "activation": "linear",
+}  # as `train.darknet.describe` writes it
 TYPES = ("net", "network", "convolutional", "maxpool", "reorg", "route", "dropout", "region")
 
 
@@ -41,14 +47,19 @@ def read_cfg(path: Path) -> Network:
     net, region = sections[0][1], sections[-1][1]
     anchors = [float(number) for number in region.get("anchors", "").split(",") if number.strip()]
     num_classes, num_anchors = int(region.get("classes", 20)), int(region.get("num", 1))
-    layers = [_layer(path, kind, section) for kind, section in sections[1:-1] if kind in ("convolutional", "maxpool")]
+    shuffling = [section for _, section in sections if SPACE_TO_DEPTH.items() <= section.items()]
+    layers = [
+        _layer(path, kind, section)
+        for kind, section in sections[1:-1]
+        if kind in ("convolutional", "maxpool") and section not in shuffling
+    ]
     if not layers or layers[-1] != -num_anchors * (5 + num_classes) or len(anchors) != 2 * num_anchors:
         raise ValueError(
             f"{path}: expected {num_anchors} anchors and a last convolution of {num_anchors} * (5 + {num_classes}) 1x1 "
             f"filters, found {len(anchors) / 2:g} anchors and {layers[-1] if layers else 'none'}"
         )
     plain = not {"route", "reorg"} & set(kinds)
-    model = _plain(path, layers[:-1]) if plain else _published(path, layers[:-1])
+    model = _plain(path, layers[:-1]) if plain else _published(path, layers[:-1], bool(shuffling))
     return Network(model, anchors, num_classes, int(net.get("width", 416)))
 
 
@@ -79,8 +90,8 @@ def _layer(path: Path, kind: str, section: Section) -> int | str:
 
 def _plain(path: Path, layers: Layers) -> ModelConfig:
     for variant, description in VARIANTS.items():
-        if not description.fused and [*description.coarse, *description.neck] == list(layers):
-            return ModelConfig(variant=variant)
+        if not description.fused and (width := _width((*description.coarse, *description.neck), layers)):
+            return ModelConfig(variant=variant, width=width)
     if POOL_SAME in layers:
         raise ValueError(
             f"{path}: expected pools of stride 1 only in the published tiny networks, found one in another"
@@ -88,14 +99,23 @@ def _plain(path: Path, layers: Layers) -> ModelConfig:
     return ModelConfig(layers=" ".join(map(str, layers)))
 
 
-def _published(path: Path, layers: Layers) -> ModelConfig:
+def _width(published: Layers, layers: Layers) -> float | None:
+    """The factor on the published numbers of filters that gives these layers."""
+    width = 0.0 if isinstance(layers[0], str) else abs(layers[0]) / abs(int(published[0]))
+    scaled = [
+        part if isinstance(part, str) else (-1 if part < 0 else 1) * max(1, round(abs(part) * width))
+        for part in published
+    ]
+    return width if scaled == list(layers) else None
+
+
+def _published(path: Path, layers: Layers, shuffling: bool) -> ModelConfig:
     for variant, description in VARIANTS.items():
         bottleneck = [-description.bottleneck] if description.bottleneck else []
         parts = [*description.fine, *description.coarse, *description.neck, *bottleneck, *description.fused]
-        width = abs(int(layers[0])) / abs(int(parts[0]))
-        scaled = [part if isinstance(part, str) else round(part * width) for part in parts]
-        if description.fused and scaled == list(layers):
-            return ModelConfig(variant=variant, passthrough="reorg", width=width)
+        if description.fused and (width := _width(parts, layers)):
+            passthrough: Passthrough = "space_to_depth" if shuffling else "reorg"
+            return ModelConfig(variant=variant, passthrough=passthrough, width=width)
     raise ValueError(f"{path}: its convolutions are not those of {' or '.join(VARIANTS)} at any width")
 
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from train.layers import ConvBlock
+from train.layers import ConvBlock, SpaceToDepth
 from train.model import YOLOv2
 
 
@@ -36,6 +36,7 @@ def load_weights(model: YOLOv2, path: Path, *, partial: bool = False) -> Header:
     ValueError with both counts for a file that does not fit; the model is then untouched.
     """
     header, numbers = read_numbers(path)
+    numbers = without_passthrough(model, numbers)
     groups = in_order(model)
     ends = np.cumsum([sum(tensor.numel() for tensor in group) for group in groups])
     fitting = np.flatnonzero(ends == len(numbers))
@@ -71,19 +72,54 @@ def read_numbers(path: Path) -> tuple[Header, NDArray[np.float32]]:
 
 
 def save_weights(
-    model: YOLOv2, path: Path, *, seen: int = 0, convolutions: int | None = None, wide: bool = True
+    model: YOLOv2,
+    path: Path,
+    *,
+    seen: int = 0,
+    convolutions: int | None = None,
+    wide: bool = True,
+    passthrough: bool = False,
 ) -> None:
-    """Writes the first `convolutions` of the model (default: all), as version 0.2, or 0.1 where not `wide`."""
+    """Writes the first `convolutions` of the model (default: all), as version 0.2, or 0.1 where not `wide`.
+
+    passthrough: a true space-to-depth is written too, as the convolution that it is (`train.darknet.describe`).
+    """
     header = struct.pack("<iiiq", 0, 2, 0, seen) if wide else struct.pack("<iiii", 0, 1, 0, seen)
     parts: list[NDArray[np.float32]] = [
         tensor.detach().cpu().contiguous().numpy().astype("<f4").ravel()
         for group in in_order(model)[:convolutions]
         for tensor in group
     ]
+    if passthrough and isinstance(model.passthrough, SpaceToDepth):
+        at, kernel = _passthrough(model)
+        parts.insert(sum(len(group) for group in in_order(model)[:at]), np.append(np.zeros(len(kernel), "<f4"), kernel))
     path.write_bytes(header + b"".join(part.tobytes() for part in parts))
 
 
-def in_order(model: YOLOv2) -> list[list[torch.Tensor]]:
+def without_passthrough(model: YOLOv2, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
+    """A file that was written with `passthrough`, as one that was not; any other as it is."""
+    if not isinstance(model.passthrough, SpaceToDepth):
+        return numbers
+    at, kernel = _passthrough(model)
+    sizes = [sum(tensor.numel() for tensor in group) for group in in_order(model)]
+    more = len(kernel) + kernel.size
+    if len(numbers) != sum(sizes) + more:
+        return numbers
+    first = sum(sizes[:at])
+    return np.delete(numbers, slice(first, first + more))
+
+
+def _passthrough(model: YOLOv2) -> tuple[int, NDArray[np.float32]]:
+    """How many convolutions come before it, and its kernel: output (dy*2 + dx)*C + c sees channel c at dy, dx."""
+    at = len(in_order(model)) - len(in_order(model.fused)) - 1
+    channels = (in_order(model.fused)[0][-1].shape[1] - in_order(model.neck)[-1][-1].shape[0]) // 4
+    kernel = np.zeros((2, 2, channels, channels, 2, 2), "<f4")
+    for dy, dx, channel in np.ndindex(2, 2, channels):
+        kernel[dy, dx, channel, channel, dy, dx] = 1
+    return at, kernel.reshape(4 * channels, channels, 2, 2)
+
+
+def in_order(model: nn.Module) -> list[list[torch.Tensor]]:
     """The tensors of each convolution in darknet's order: modules are created in the order of the cfg."""
     groups: list[list[torch.Tensor]] = []
     for module in model.modules():

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from train.darknet.weights import in_order, read_numbers
+from train.darknet.weights import in_order, read_numbers, without_passthrough
 from train.model import YOLOv2
 from train.weights.foreign import Parts, ordered_convolutions
 from train.weights.saved import Saved, is_darknets, read_saved
@@ -135,7 +135,7 @@ def _fill_rows(here: Parts, there: Parts, saved: Mapping[str, Any], network: Map
 
 def _in_darknets_order(path: Path, model: YOLOv2) -> Taken:
     """A whole file, a prefix that ends with a convolution, or one whose last layer has another number of filters."""
-    _, numbers = read_numbers(path)
+    numbers = without_passthrough(model, read_numbers(path)[1])
     groups, names = in_order(model), list(parts_of(model))
     sizes = [sum(tensor.numel() for tensor in group) for group in groups]
     ends = [sum(sizes[: count + 1]) for count in range(len(sizes))]

@@ -1,0 +1,108 @@
+"""python -m train.export RUN|CHECKPOINT.pt|CONFIG --to onnx|torch|aotinductor|safetensors|darknet [key=value ...]
+
+A trained network for other runtimes. Each file is read back by another one before it gets its name, and compared with
+this program on pictures; one that differs is an error, and is not kept.
+
+    onnx         any batch, any sides that are multiples of 32 px; suppression inside by default; read by onnxruntime
+    torch        torch.export's .pt2, which needs torch alone
+    aotinductor  compiled for this kind of processor, in a .pt2 package; takes a C++ compiler and a minute
+    safetensors  the weights, with the config in their metadata
+    darknet      .weights and .cfg
+
+RUN and the others as in train.score; darknet's weights need data.classes=[...].
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+from launch.command import run
+from train.export import to_files, to_onnx, to_torch
+from train.export.compare import Runtime, compare
+from train.export.network import Outputs, Trainee
+from train.export.pictures import load_canvases
+from train.trained import find_trained, load_trained
+
+
+class Format(NamedTuple):
+    suffix: str
+    write: Callable[[Trainee, Path, Outputs], None]
+    read: Callable[[Path], Runtime]
+    outputs: tuple[Outputs, ...] = ("raw",)  #: the default first
+    needs: tuple[str, ...] = ()
+
+
+FORMATS = {
+    "onnx": Format(
+        ".onnx",
+        to_onnx.write,
+        to_onnx.Runtime,
+        ("detections", "boxes", "raw"),
+        ("onnx", "onnxscript", "onnxruntime"),
+    ),
+    "torch": Format(".pt2", to_torch.write, partial(to_torch.Runtime, kind="torch"), ("boxes", "raw")),
+    "aotinductor": Format(
+        ".aoti.pt2", to_torch.write_compiled, partial(to_torch.Runtime, kind="aotinductor"), ("boxes", "raw")
+    ),
+    "safetensors": Format(
+        ".safetensors", to_files.write_safetensors, to_files.read_safetensors, needs=("safetensors",)
+    ),
+    "darknet": Format(".weights", to_files.write_darknet, to_files.read_darknet),
+}
+
+
+def export(
+    trainee: Trainee, kind: str, outputs: Outputs | None, path: Path, pictures: Sequence[Path], count: int
+) -> str:
+    """Writes, reads back, compares; says what came of it. ValueError: the file differs; an earlier one stays."""
+    form = FORMATS[kind]
+    missing = [name for name in form.needs if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"--to {kind} needs {', '.join(missing)}: pip install -e '.[export]'")
+    outputs = outputs or form.outputs[0]
+    if outputs not in form.outputs:
+        raise ValueError(f"--to {kind} --outputs {outputs}: expected {' or '.join(form.outputs)}")
+    canvases = load_canvases(trainee.config, pictures, count)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+        form.write(trainee, Path(folder, path.name), outputs)
+        difference = compare(trainee, form.read(Path(folder, path.name)), outputs, canvases)
+        if not difference.accepted:
+            raise ValueError(f"{path}: expected what this program finds, found {difference}; nothing was kept")
+        for file in Path(folder).iterdir():
+            file.replace(path.with_name(file.name))
+    return f"{path} ({outputs}): {len(canvases)} pictures, {difference}"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("target", type=Path, metavar="RUN|CHECKPOINT|CONFIG")
+    parser.add_argument("--to", required=True, choices=FORMATS)
+    parser.add_argument("--outputs", choices=get_args(Outputs), help="default: detections (onnx), boxes (torch)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="default: NAME of the run, in its folder")
+    parser.add_argument("--pictures", type=Path, nargs="+", default=[], help="to compare on; default: of data.val")
+    parser.add_argument("--count", type=int, default=50, help="of pictures")
+    parser.add_argument("--threshold", type=float, help="lowest score found; default: evaluate.score_threshold")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    options = parser.parse_intermixed_args(arguments)
+    if options.count < 1:
+        raise ValueError(f"--count {options.count}: expected at least 1")
+    config, weights = find_trained(options.target, options.overrides)
+    model, classes = load_trained(config, weights)
+    threshold = config.evaluate.score_threshold if options.threshold is None else options.threshold
+    trainee = Trainee(model.eval().requires_grad_(False), config, classes, threshold)
+    folder = options.target if options.target.is_dir() else Path()
+    name = (options.target if options.target.is_dir() else weights).resolve().stem
+    path = options.out or folder / f"{name}{FORMATS[options.to].suffix}"
+    print(export(trainee, options.to, options.outputs, path, options.pictures, options.count))
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,69 @@
+"""The network as other runtimes get it: float32 [B, 3, 32H, 32W] RGB in 0..1 in, what `outputs` says out.
+
+    raw         [B, A*(5+C), H, W] output of the head
+    boxes       [B, N, 4] boxes, N = A*H*W, and [B, N, C] scores
+    detections  D of the whole batch, image by image, best first: [D] image, [D, 4] box, [D] label, [D] score
+
+Boxes are xyxy in px of the network input, scores are objectness times class probability.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import nn
+from torch.export import Dim, ExportedProgram
+
+from train.config import Config
+from train.detection.head import cell_grid
+from train.model import YOLOv2
+
+Outputs = Literal["raw", "boxes", "detections"]
+NAMES: dict[Outputs, list[str]] = {
+    "raw": ["raw"],
+    "boxes": ["boxes_xyxy", "scores"],
+    "detections": ["image", "box_xyxy", "label", "score"],
+}
+STRIDE_PX = 32
+FAR_PX = 1e6  # an untrained network's exp may be infinite, and what is infinite has no IoU
+
+
+class Trainee(NamedTuple):
+    """What is exported: a trained network and what its outputs mean."""
+
+    model: YOLOv2
+    config: Config
+    classes: tuple[str, ...]
+    score_threshold: float  #: of detections
+
+    @property
+    def anchors_cells(self) -> torch.Tensor:
+        return torch.tensor(self.config.anchor_pairs)
+
+
+class Decoded(nn.Module):
+    """Images -> boxes and scores. `train.detection.head` in px, so that no number of cells is part of the graph."""
+
+    def __init__(self, model: nn.Module, anchors_cells: torch.Tensor) -> None:
+        super().__init__()
+        self.model = model
+        self.register_buffer("anchors_px", anchors_cells * STRIDE_PX)
+        self.anchors_px: torch.Tensor
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        raw = self.model(images)
+        batch, channels, height, width = raw.shape
+        num_anchors = len(self.anchors_px)
+        raw_BAHWK = raw.view(batch, num_anchors, channels // num_anchors, height, width).permute(0, 1, 3, 4, 2)
+        centre = (raw_BAHWK[..., 0:2].sigmoid() + cell_grid(raw, height, width)) * STRIDE_PX
+        size = self.anchors_px[:, None, None] * raw_BAHWK[..., 2:4].exp()
+        boxes = torch.cat([centre - size / 2, centre + size / 2], dim=-1).clamp(-FAR_PX, FAR_PX)
+        scores = raw_BAHWK[..., 4:5].sigmoid() * raw_BAHWK[..., 5:].softmax(-1)
+        return boxes.flatten(1, 3), scores.flatten(1, 3)
+
+
+def program(trainee: Trainee, outputs: Outputs) -> ExportedProgram:
+    """torch.export's graph for any batch, and any sides that are multiples of 32 px. Without suppression."""
+    network = trainee.model if outputs == "raw" else Decoded(trainee.model, trainee.anchors_cells)
+    images = torch.zeros(2, 3, 3 * STRIDE_PX, 4 * STRIDE_PX)
+    sizes = {0: Dim("batch"), 2: STRIDE_PX * Dim("rows"), 3: STRIDE_PX * Dim("columns")}
+    return torch.export.export(network.eval(), (images,), dynamic_shapes=(sizes,))

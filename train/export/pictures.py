@@ -1,0 +1,50 @@
+"""Pictures to compare on, as the network sees them: named ones, or the first of the run's validation set."""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.images.decode import decode
+from data.images.geometry import place_image, whole_image
+from data.loading.opening import open_shards
+from data.remote.fetch import is_remote
+from data.shards.read import ShardReader
+from train.config import Config
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+
+def load_canvases(config: Config, pictures: Sequence[Path], count: int) -> NDArray[np.uint8]:
+    """[P, S, S, 3] RGB at evaluate.side, at most `count`. ValueError where there is none."""
+    side = config.evaluate.side
+    canvases = []
+    for data in islice(_named(pictures) if pictures else _of_validation(config), count):
+        image = decode(data)
+        canvas = np.empty((side, side, 3), np.uint8)
+        place_image(image, whole_image(image.shape[1], image.shape[0], side, config.data.resize), canvas)
+        canvases.append(canvas)
+    if not canvases:
+        raise ValueError(f"expected pictures to compare on ({', '.join(SUFFIXES)}), found none in {pictures}")
+    return np.stack(canvases)
+
+
+def _named(pictures: Sequence[Path]) -> Iterator[bytes]:
+    for path in pictures:
+        if not path.exists():
+            raise ValueError(f"--pictures {path}: no such file or folder")
+        files = sorted(path.rglob("*")) if path.is_dir() else [path]
+        yield from (file.read_bytes() for file in files if file.suffix.lower() in SUFFIXES)
+
+
+def _of_validation(config: Config) -> Iterator[bytes]:
+    if is_remote(config.data.val):
+        raise ValueError(f"data.val={config.data.val} is not on this machine; name others: --pictures FOLDER")
+    try:
+        index = open_shards(config.data.val, config.data.classes, None)
+    except (ValueError, OSError) as error:
+        raise ValueError(f"no pictures to compare on ({error}); name some: --pictures FOLDER") from None
+    with ShardReader(index) as reader:
+        yield from (reader.image(sample) for sample in range(index.num_samples))

@@ -1,0 +1,64 @@
+"""Weights alone: .safetensors with the config in it, and darknet's .weights and .cfg. Read back by the readers."""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from train.config import load, save
+from train.darknet.cfg import read_cfg
+from train.darknet.describe import as_cfg
+from train.darknet.weights import save_weights
+from train.export.network import Outputs, Trainee
+from train.model import YOLOv2
+from train.trained import load_trained
+
+
+def write_safetensors(trainee: Trainee, path: Path, _outputs: Outputs) -> None:
+    """Names as in a checkpoint; in the metadata `network`, as JSON, and the run's `config`, as YAML."""
+    from safetensors.torch import save_file
+
+    with tempfile.TemporaryDirectory() as folder:
+        save(trainee.config, Path(folder, "config.yaml"))
+        config = Path(folder, "config.yaml").read_text(encoding="utf-8")
+    about = {"network": json.dumps(trainee.config.network(trainee.classes)), "config": config, "format": "pt"}
+    save_file({name: tensor.contiguous() for name, tensor in trainee.model.state_dict().items()}, path, about)
+
+
+def write_darknet(trainee: Trainee, path: Path, _outputs: Outputs) -> None:
+    """path: of the .weights; the .cfg goes beside it."""
+    config = trainee.config
+    text = as_cfg(config.model, config.anchors, len(trainee.classes), config.evaluate.side)
+    path.with_suffix(".cfg").write_text(text, encoding="utf-8")
+    save_weights(trainee.model, path, passthrough=True)
+
+
+class Runtime:
+    """A network that was built from the written files alone."""
+
+    def __init__(self, model: YOLOv2) -> None:
+        self.model = model.eval()
+
+    def __call__(self, batches: Sequence[NDArray[np.float32]]) -> list[list[NDArray[Any]]]:
+        with torch.inference_mode():
+            return [[self.model(torch.from_numpy(images)).numpy()] for images in batches]
+
+
+def read_safetensors(path: Path) -> Runtime:
+    from safetensors import safe_open
+
+    with safe_open(path, framework="np") as file, tempfile.TemporaryDirectory() as folder:
+        config = Path(folder, "config.yaml")
+        config.write_text(file.metadata()["config"], encoding="utf-8")
+        return Runtime(load_trained(load(config, []), path).model)
+
+
+def read_darknet(path: Path) -> Runtime:
+    config = load(path.with_suffix(".cfg"), [])
+    num_classes = read_cfg(path.with_suffix(".cfg")).num_classes
+    return Runtime(load_trained(config, path, [str(number) for number in range(num_classes)]).model)
