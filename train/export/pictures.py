@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from data.images.decode import decode
 from data.images.geometry import place_image, whole_image
 from data.loading.opening import open_shards
-from data.remote.fetch import is_remote
+from data.remote.addresses import is_remote
 from data.shards.read import ShardReader
 from train.config import Config
 
