@@ -3,8 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from data.files import only_user
 from data.shards.write import write_shards
-from data.sources.shapes import CLASSES, draw_voc
+from data.sources.collect import Choice
+from data.sources.drawn_picture import CLASSES
+from data.sources.shapes import draw_voc, is_drawn
 from data.sources.voc import read_voc
 
 
@@ -20,10 +23,17 @@ class DrawnConfig:
 
 
 def draw_shards(config: DrawnConfig, train: str, val: str) -> None:
-    for split, out in (("train", Path(train)), ("val", Path(val))):
-        if (out / "index.json").exists():
-            continue
-        root = Path(config.pictures)
-        if not (root / "VOC2007" / "ImageSets" / "Main" / "val.txt").exists():
-            draw_voc(root, train=config.train, val=config.val, seed=config.seed)
-        write_shards(read_voc(root, [f"2007:{split}"], CLASSES), out, shard_mb=config.shard_mb)
+    """Of two runs that want the same set, one makes it and the other waits."""
+    root = Path(config.pictures)
+    splits = [(name, Path(out)) for name, out in (("train", train), ("val", val))]
+    if all((out / "index.json").exists() for _, out in splits):
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    with only_user(root, "draws the set of a run", wait=True):
+        for split, out in splits:
+            if (out / "index.json").exists():
+                continue
+            if not is_drawn(root):
+                draw_voc(root, train=config.train, val=config.val, seed=config.seed)
+            annotations = read_voc(root, [f"2007:{split}"], Choice(classes=CLASSES))
+            write_shards(annotations, out, shard_mb=config.shard_mb)

@@ -1,13 +1,17 @@
 """Files that are whole or not there: written under a name of one's own, synced, then renamed."""
 
+import fcntl
 import hashlib
 import os
 import socket
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+POLL_S = 0.2  # between two looks at a lock
 
 
 def sha256(path: Path) -> str:
@@ -71,3 +75,30 @@ def write_whole(path: Path, content: bytes | str) -> None:
     """Like `Path.write_bytes`, or `write_text` in UTF-8, but `path` holds either all of it or what it held before."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def only_user(folder: Path, does: str, *, wait: bool = False) -> Iterator[None]:
+    """Holds a lock on a folder, without a file for it; it ends with the process.
+
+    Refuses where another process holds it, or waits. Where a file system has no locks, there is none.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        while not _lock(descriptor):
+            if not wait:
+                raise ValueError(f"{folder}: another process {does} there; wait for it, or choose another folder")
+            time.sleep(POLL_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # as of NFS, which locks only what is open for writing
+        return True
+    return True

@@ -1,12 +1,15 @@
 """The same function over many jobs in as many processes as there are cores, with a progress bar on a terminal."""
 
+import multiprocessing
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
-from threading import Thread
+from threading import Thread, current_thread, main_thread
 from typing import Any, TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -22,8 +25,29 @@ def cores() -> int:
 def in_parallel(
     function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], workers: int, title: str
 ) -> list[Result]:
-    """The results in the order of the jobs. workers: processes; 0: one for each core this process may use."""
-    workers = min(workers or cores(), len(jobs))
+    """The results in the order of the jobs. workers: processes; 0: one for each core this process may use.
+
+    SIGTERM is a KeyboardInterrupt meanwhile: either ends the jobs where they are.
+    """
+    with _interruptible():
+        return _in_parallel(function, jobs, min(workers or cores(), len(jobs)), title)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    if current_thread() is not main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _in_parallel(
+    function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], workers: int, title: str
+) -> list[Result]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task(title, total=len(jobs))
@@ -33,6 +57,7 @@ def in_parallel(
                 results.append(function(*job))
                 progress.advance(task)
             return results
+        before = set(multiprocessing.active_children())
         with ProcessPoolExecutor(workers, get_context("forkserver"), _end_with_parent) as pool:
             futures = {pool.submit(function, *job): number for number, job in enumerate(jobs)}
             done: dict[int, Result] = {}
@@ -45,14 +70,18 @@ def in_parallel(
                     f"{title}: a process was killed, for want of memory perhaps; try again with less than {workers} "
                     "--workers"
                 ) from None
-            except BaseException:
+            except BaseException as error:
                 pool.shutdown(wait=False, cancel_futures=True)  # the first error ends it, not the last job
+                if not isinstance(error, Exception):  # Ctrl-C: nor what is being done
+                    for process in set(multiprocessing.active_children()) - before:
+                        process.kill()
                 raise
     return [done[number] for number in range(len(jobs))]
 
 
 def _end_with_parent() -> None:
     """Where the program is killed, nobody tells its processes to stop, and they would meet those of the next run."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal reaches all; the program decides
     parent = parent_process()
     assert parent is not None
 

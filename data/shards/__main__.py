@@ -2,6 +2,7 @@
 
 python -m data.shards voc ROOT --split 2007:trainval,2012:trainval OUT
 python -m data.shards coco ROOT --split train2017 OUT
+python -m data.shards yolo ROOT --split train OUT
 python -m data.shards index FOLDER       the index of tars that another program made
 python -m data.shards verify OUT         read everything back
 python -m data.shards stats OUT          counts, sizes, how anchors fit; --png draws charts of it
@@ -14,17 +15,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
-import numpy as np
 from PIL import Image
 
 from data.images.geometry import Resize
 from data.loading.config import DataConfig
+from data.records import Findings, listed
 from data.shards.index import ShardIndex
 from data.shards.scan import index_shards
+from data.shards.summary import look_at_set, names_of, summary
+from data.shards.unfinished import clear
 from data.shards.verify import verify
-from data.shards.write import SHARD_MB, write_shards
-from data.sources.coco import read_coco
-from data.sources.voc import read_voc
+from data.shards.write import SHARD_MB, Pixels, write_shards
+from data.sources import coco, voc, yolo
+from data.sources.collect import Choice
 from data.view.contact_sheet import read_data_config, sheet
 from data.view.figures import write
 from data.view.statistics import measure, read_anchors
@@ -32,42 +35,44 @@ from data.view.statistics_charts import draw
 from data.view.statistics_text import table
 from launch.command import run
 
+READERS = {"voc": voc, "coco": coco, "yolo": yolo}  # a new annotation format is a module like these, and a name here
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    if options.command == "verify":
+        print(summary(verify(options.out, options.workers)))
+    elif options.command == "index":
+        print(summary(index_shards(options.out, names_of(options.classes), options.workers)))
+    elif options.command in READERS:
+        print(_written(options))
+    else:
+        print(_stats(options) if options.command == "stats" else _show(options))
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m data.shards", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    voc = commands.add_parser("voc", help="Pascal VOC folders -> shards")
-    voc.add_argument("root", type=Path, help="VOCdevkit, or one folder with Annotations, ImageSets and JPEGImages")
-    voc.add_argument(
-        "--split", required=True, help="2007:trainval,2012:trainval; without a year ROOT is the year folder"
-    )
-    voc.add_argument("--drop-degenerate", action="store_true", help="leave out boxes without area instead of refusing")
-    coco = commands.add_parser("coco", help="COCO's instances JSON and images -> shards")
-    coco.add_argument("root", type=Path, help="the folder that has annotations/instances_SPLIT.json and SPLIT")
-    coco.add_argument(
-        "--split", required=True, help="train2017,... or JSON:FOLDER, both under ROOT, for files that lie elsewhere"
-    )
-    coco.add_argument("--count", type=int, help="only so many images: as if at random, always the same ones")
-    coco.add_argument("--keep-others", action="store_true", help="keep images that show none of --classes but others")
-    for writing in (voc, coco):
-        writing.add_argument("out", type=Path)
-        writing.add_argument("--drop-corrupt", action="store_true", help="leave out unreadable images, don't refuse")
-        writing.add_argument("--shard-mb", type=float, default=SHARD_MB, help=f"size of a shard, {SHARD_MB}")
+    for name, reader in READERS.items():
+        writing = commands.add_parser(name, help=f"{reader.TITLE} -> shards")
+        reader.add_arguments(writing)
+        _add_choices(writing)
     index = commands.add_parser("index", help="plain webdataset tars of jpg + json -> their index")
-    for naming in (voc, coco, index):
-        naming.add_argument(
-            "--classes", help="comma separated, in the order of the network's outputs; default: all there are"
-        )
+    index.add_argument("--classes", help="comma separated, in the order of the network's outputs; default: all")
     check = commands.add_parser("verify", help="read everything back")
     count = commands.add_parser("stats", help="what is in the shards, and what a network would see of it")
     show = commands.add_parser("show", help="a picture of some images with their truths on them")
+    for reading in (index, check, count, show):
+        reading.add_argument("out", type=Path, metavar="FOLDER")
+    for command in (index, check):
+        command.add_argument("--workers", type=int, default=0, help="processes; default: one for each core")
+    for looking in (count, show):
+        looking.add_argument("--side", type=int, default=416, help="px of the network's input")
     count.add_argument("--resize", choices=get_args(Resize), default="letterbox", help="how images get square")
     count.add_argument("--anchors", help="a config, or 1.32,1.73,3.19,4.01,...: w,h in cells of 32 px")
     count.add_argument("--png", type=Path, help="file for the charts")
-    for reading in (index, check, count, show):
-        reading.add_argument("out", type=Path, metavar="FOLDER")
     show.add_argument("sheet", type=Path, help="file for the picture: .png or .jpg")
     show.add_argument("--count", type=int, default=24, help="images")
     show.add_argument(
@@ -75,36 +80,66 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     show.add_argument("--config", type=Path, help="a run's config: its resize and augmentation instead of the defaults")
     show.add_argument("--seed", type=int, default=0, help="which images, and how augmentation falls out")
-    for looking in (count, show):
-        looking.add_argument("--side", type=int, default=416, help="px of the network's input")
-    for command in (voc, coco, index, check):
-        command.add_argument("--workers", type=int, default=0, help="processes; default: one for each core")
-    options = parser.parse_args(arguments)
-    print(_run(options))
+    return parser
 
 
-def _run(options: argparse.Namespace) -> str:
-    if options.command == "stats":
-        return _stats(options)
-    if options.command == "show":
-        return _show(options)
-    return summary(_index(options))
-
-
-def _index(options: argparse.Namespace) -> ShardIndex:
-    if options.command == "verify":
-        return verify(options.out, options.workers)
-    classes = options.classes.split(",") if options.classes else None
-    if options.command == "index":
-        return index_shards(options.out, classes, options.workers)
-    splits = options.split.split(",")
-    if options.command == "coco":
-        annotations = read_coco(options.root, splits, classes, count=options.count, keep_others=options.keep_others)
-    else:
-        annotations = read_voc(options.root, splits, classes, drop_degenerate=options.drop_degenerate)
-    return write_shards(
-        annotations, options.out, shard_mb=options.shard_mb, workers=options.workers, drop_corrupt=options.drop_corrupt
+def _add_choices(writing: argparse.ArgumentParser) -> None:
+    """The same for every annotation format."""
+    add = writing.add_argument
+    add("out", type=Path)
+    add("--classes", help="only these, in the order of the network's outputs: a,b or '\"a,b\",c'; default: all")
+    add("--keep-others", action="store_true", help="keep images that show none of --classes but others")
+    add("--count", type=int, help="only so many images: as if at random, always the same ones")
+    add("--hold-out", type=float, metavar="F", help="leave out this fraction, by a hash of the image's name")
+    add("--held-out", type=float, metavar="F", help="only what --hold-out leaves out")
+    add("--drop-degenerate", action="store_true", help="leave out boxes without area instead of refusing")
+    add("--drop-corrupt", action="store_true", help="leave out unreadable images instead of refusing")
+    add("--max-side", type=int, metavar="PX", help="shrink larger images; result files stay in px of the original")
+    add(
+        "--exif",
+        choices=("turn", "keep"),
+        default="turn",
+        help="images whose size says nothing of how they were labelled",
     )
+    add("--strict", action="store_true", help="refuse what is only remarked on otherwise")
+    add("--shard-mb", type=float, default=SHARD_MB, help=f"size of a shard, {SHARD_MB}")
+    add("--workers", type=int, default=0, help="processes; default: one for each core")
+
+
+def _written(options: argparse.Namespace) -> str:
+    choice = Choice(
+        classes=names_of(options.classes),
+        keep_others=options.keep_others,
+        count=options.count,
+        hold_out=options.hold_out,
+        held_out=options.held_out,
+        drop_degenerate=options.drop_degenerate,
+    )
+    annotations = READERS[options.command].read(options, choice)
+    findings = annotations.findings
+    _refuse(options, findings)
+    index = write_shards(
+        annotations,
+        options.out,
+        shard_mb=options.shard_mb,
+        workers=options.workers,
+        drop_corrupt=options.drop_corrupt,
+        pixels=Pixels(options.exif, options.max_side),
+        findings=findings,
+    )
+    look_at_set(findings, index, DataConfig(train="", val="").num_slots)
+    try:
+        _refuse(options, findings)
+    except ValueError:
+        clear(options.out)
+        raise
+    return summary(index, findings)
+
+
+def _refuse(options: argparse.Namespace, findings: Findings) -> None:
+    if options.strict and findings.found:
+        found = listed(findings.lines())
+        raise ValueError(f"{options.root}: expected nothing doubtful, found{found}\ncorrect it, or leave out --strict")
 
 
 def _stats(options: argparse.Namespace) -> str:
@@ -121,16 +156,6 @@ def _show(options: argparse.Namespace) -> str:
     drawn = sheet(index, config, side=options.side, count=options.count, augmented=options.augment, seed=options.seed)
     Image.fromarray(drawn).save(options.sheet, quality=92)
     return f"{min(options.count, index.num_samples)} images of {index.folder} -> {options.sheet}"
-
-
-def summary(index: ShardIndex) -> str:
-    counts = np.bincount(index.arrays["labels"], minlength=len(index.classes))
-    marked = [f"{int(index.arrays[name].sum())} {name}" for name in ("difficult", "crowd")]
-    lines = [f"{index.folder}: {index.num_samples} images, {counts.sum()} objects ({', '.join(marked)})"]
-    lines[0] += f" in {len(index.shards)} shards, from {index.source}"
-    lines += [f"  left out: {number} {reason}" for reason, number in index.dropped.items() if number]
-    lines += [f"  {name:<20} {count:>8}" for name, count in zip(index.classes, counts, strict=True)]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 FORMAT = "yolov2-shards"
 VERSION = 2
+MAX_BYTES = 2**28
 FIELDS = {"source": str, "classes": list, "category_ids": list, "images": int, "objects": int, "dropped": dict}
 FIELDS |= {"arrays_sha256": str, "shards": list}  # of index.json, each with its type
 MADE_ELSEWHERE = "tars that another program made: python -m data.shards index FOLDER"
@@ -31,6 +32,8 @@ def seal(header: dict[str, Any]) -> bytes:
 
 def parse_header(text: bytes, path: Path) -> dict[str, Any]:
     """The header again, if these are the very bytes that `seal` made."""
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"{path} is not an index of shards: it has {len(text):,} bytes")
     again = f"make the shards again ({MADE_ELSEWHERE})"
     try:
         header = json.loads(text)
@@ -49,10 +52,26 @@ def parse_header(text: bytes, path: Path) -> dict[str, Any]:
             raise ValueError(
                 f"{path}: expected {name} as in docs/data.md, found {reprlib.repr(header.get(name))}; {again}"
             )
+    _check_classes(header, path)
     for shard in header["shards"]:
         kinds = {name: type(value) for name, value in shard.items()} if isinstance(shard, dict) else None
-        if kinds != Shard.__annotations__ or shard["samples"] < 1:
+        if kinds != Shard.__annotations__ or min(shard["samples"] - 1, shard["bytes"]) < 0:
             raise ValueError(f"{path}: expected shards as in docs/data.md, found {reprlib.repr(shard)}; {again}")
         if not re.fullmatch(r"[^/\0]+\.tar", shard["name"]):  # staging writes files of these names
             raise ValueError(f"{path}: expected names of tars beside it, found {shard['name']!r}; {again}")
     return header
+
+
+def _check_classes(header: dict[str, Any], path: Path) -> None:
+    """Names that are words, and a number for each."""
+    for name in header["classes"]:
+        if type(name) is not str or not name.strip() or not name.isprintable():
+            raise ValueError(f"{path}: expected classes to be printable names, found {reprlib.repr(name)}")
+    numbers = header["category_ids"]
+    if len(numbers) != len(header["classes"]) or not all(type(number) is int for number in numbers):
+        raise ValueError(
+            f"{path}: expected a whole number for each class in category_ids, found {reprlib.repr(numbers)}"
+        )
+    for name in ("images", "objects"):
+        if not 0 <= header[name] < 2**40:
+            raise ValueError(f"{path}: expected a count in {name}, found {header[name]}")

@@ -4,7 +4,6 @@ Nothing in the files is believed before it was checked.
 """
 
 import hashlib
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,23 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import sha256
-from data.shards.header import MADE_ELSEWHERE, Shard, parse_header
-
-COLUMNS = {  # of index.npz, each with its shape and its type: N samples, M objects
-    "keys": ("N", "S"),
-    "image_ids": ("N", "S"),
-    "shards": ("N", "i4"),
-    "image_offsets": ("N", "i8"),
-    "image_bytes": ("N", "i8"),
-    "widths": ("N", "i4"),
-    "heights": ("N", "i4"),
-    "object_starts": ("N+1", "i8"),
-    "boxes_xyxy_px": ("M,4", "f8"),
-    "areas_px": ("M", "f8"),
-    "labels": ("M", "i2"),
-    "difficult": ("M", "b1"),
-    "crowd": ("M", "b1"),
-}
+from data.shards.columns import read_columns
+from data.shards.header import MADE_ELSEWHERE, MAX_BYTES, Shard, parse_header
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +52,12 @@ class ShardIndex:
         """Width, height."""
         return int(self.arrays["widths"][sample]), int(self.arrays["heights"][sample])
 
+    def source_size_px(self, sample: int) -> tuple[int, int]:
+        """Width, height before the set was written with a limit: that of result files."""
+        if "source_widths" not in self.arrays:
+            return self.size_px(sample)
+        return int(self.arrays["source_widths"][sample]), int(self.arrays["source_heights"][sample])
+
     def objects(self, sample: int) -> slice:
         """Where the objects of a sample stand in `boxes_xyxy_px`, `areas_px`, `labels`, `difficult`, `crowd`."""
         starts = self.arrays["object_starts"]
@@ -80,7 +70,8 @@ class ShardIndex:
         shards_there: False while shards are still on their way into the folder.
         """
         try:
-            text = (folder / "index.json").read_bytes()
+            with (folder / "index.json").open("rb") as file:
+                text = file.read(MAX_BYTES + 1)
         except FileNotFoundError:
             raise ValueError(
                 f"no shards at {folder}: expected {folder / 'index.json'}, which a finished run of "
@@ -100,12 +91,12 @@ class ShardIndex:
             category_ids=tuple(header["category_ids"]),
             dropped=header["dropped"],
             shards=tuple(Shard(**shard) for shard in header["shards"]),
-            arrays=_read_columns(arrays_path, header),
+            arrays=read_columns(arrays_path, header),
             digest=hashlib.sha256(text).hexdigest(),
         )
         for shard in index.shards if shards_there else ():
             path = folder / shard.name
-            found = path.stat().st_size if path.exists() else None
+            found = path.stat().st_size if path.is_file() else None
             if found != shard.bytes:
                 raise ValueError(
                     f"{path}: the index says {shard.bytes} bytes, "
@@ -113,35 +104,3 @@ class ShardIndex:
                     "copy the shard again or make the shards again"
                 )
         return index
-
-
-def _read_columns(path: Path, header: dict[str, Any]) -> dict[str, NDArray[Any]]:
-    """They may come from another program: nothing in them leads out of a shard, of the objects or of the classes."""
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            columns = {name: stored[name] for name in COLUMNS}
-    except Exception as error:  # of a damaged archive zipfile and numpy raise a dozen kinds
-        raise ValueError(
-            f"{path}: expected arrays as in docs/data.md, found: {error!s:.200}; make the shards again"
-        ) from None
-    sizes, count = [shard["samples"] for shard in header["shards"]], header["objects"]
-    shapes = {"N": (sum(sizes),), "N+1": (sum(sizes) + 1,), "M": (count,), "M,4": (count, 4)}
-    wrong = [
-        name
-        for name, (shape, kind) in COLUMNS.items()
-        if columns[name].shape != shapes[shape] or not re.fullmatch(rf"[<|]{kind}\d*", columns[name].dtype.str)
-    ]
-    if not wrong:
-        offsets, starts, labels = columns["image_offsets"], columns["object_starts"], columns["labels"]
-        room = np.repeat([shard["bytes"] for shard in header["shards"]], sizes) - offsets
-        right = {
-            "shards": np.array_equal(columns["shards"], np.repeat(np.arange(len(sizes)), sizes)),
-            "image_offsets": (offsets >= 0).all(),
-            "image_bytes": ((columns["image_bytes"] >= 0) & (columns["image_bytes"] <= room)).all(),
-            "object_starts": starts[0] == 0 and starts[-1] == count and (np.diff(starts) >= 0).all(),
-            "labels": ((labels >= 0) & (labels < len(header["classes"]))).all(),
-        }
-        wrong = [name for name, holds in right.items() if not holds]
-    if wrong:
-        raise ValueError(f"{path}: column {wrong[0]} is not as in docs/data.md; make the shards again")
-    return columns

@@ -18,7 +18,10 @@ class ShardReader:
     def image(self, sample: int) -> bytes:
         arrays = self.index.arrays
         shard, expected = int(arrays["shards"][sample]), int(arrays["image_bytes"][sample])
-        data = os.pread(self._file(shard), expected, int(arrays["image_offsets"][sample]))
+        try:
+            data = os.pread(self._file(shard), expected, int(arrays["image_offsets"][sample]))
+        except OSError as error:  # a bad block, or a disk that is gone: an unreadable image like any other
+            raise ValueError(f"{self.index.shards[shard].name} cannot be read: {error.strerror or error}") from None
         if len(data) != expected:
             raise ValueError(f"{self.index.shards[shard].name} ends after {len(data)} of {expected} bytes of the image")
         return data

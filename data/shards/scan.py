@@ -20,6 +20,7 @@ from data.shards.sidecar import parse_sidecar
 from data.shards.tar import entries
 
 MAX_CLASSES = 32_767  # labels are int16
+MAX_JSON = 2**28  # bytes of a KEY.json
 
 
 class Scan(NamedTuple):
@@ -39,6 +40,8 @@ def index_shards(folder: Path, classes: Sequence[str] | None = None, workers: in
             f"{folder} holds an interrupted run of `python -m data.shards`; repeat its command to finish it"
         )
     names = sorted(path.name for path in folder.glob("*.tar"))
+    if wrong := [name for name in names if not (folder / name).is_file()]:
+        raise ValueError(f"{folder / wrong[0]}: expected a tar, found a folder or no plain file; rename or remove it")
     if not names:
         raise ValueError(f"{folder}: expected tars of KEY.jpg and KEY.json, found no *.tar")
     given = tuple(classes or ())
@@ -60,6 +63,8 @@ def write_index(out: Path, names: Sequence[str], source: Annotations, workers: i
     arrays = {name: np.concatenate([scan.columns[name] for scan in scans]) for name in scans[0].columns}
     arrays["labels"] = np.concatenate([labels_of(scan, classes) for scan in scans])
     _refuse_twice(out, arrays["keys"])
+    if all(np.array_equal(arrays[f"source_{name}"], arrays[name]) for name in ("widths", "heights")):
+        del arrays["source_widths"], arrays["source_heights"]  # no image was shrunk
     counts = arrays.pop("object_counts")
     arrays["object_starts"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     arrays["shards"] = np.repeat(np.arange(len(scans), dtype=np.int32), [scan.shard.samples for scan in scans])
@@ -80,6 +85,8 @@ def write_index(out: Path, names: Sequence[str], source: Annotations, workers: i
         "arrays_sha256": hashlib.sha256(packed.getvalue()).hexdigest(),
         "shards": [scan.shard._asdict() for scan in scans],
     }
+    if source.source_ids:
+        header["source_ids"] = source.source_ids
     write_whole(out / "index.json", seal(header))
 
 
@@ -112,6 +119,9 @@ def check_classes(classes: Sequence[str]) -> None:
 def scan_shard(path: Path) -> Scan:
     found = list(entries(path))
     with path.open("rb") as file:
+        for entry in found:
+            if entry.json_bytes > MAX_JSON:
+                raise ValueError(f"{path}: {entry.key}.json has {entry.json_bytes:,} bytes, more than {MAX_JSON:,}")
         texts = [os.pread(file.fileno(), entry.json_bytes, entry.json_offset) for entry in found]
     sidecars = [
         parse_sidecar(text, entry.key, f"{path}: {entry.key}.json") for text, entry in zip(texts, found, strict=True)
@@ -123,6 +133,8 @@ def scan_shard(path: Path) -> Scan:
         "image_bytes": np.array([entry.image_bytes for entry in found], np.int64),
         "widths": np.array([sidecar.width for sidecar in sidecars], np.int32),
         "heights": np.array([sidecar.height for sidecar in sidecars], np.int32),
+        "source_widths": np.array([(one.source_size or (one.width, one.height))[0] for one in sidecars], np.int32),
+        "source_heights": np.array([(one.source_size or (one.width, one.height))[1] for one in sidecars], np.int32),
         "object_counts": np.array([len(sidecar.names) for sidecar in sidecars], np.int64),
         "boxes_xyxy_px": np.concatenate([np.empty((0, 4)), *(sidecar.boxes_xyxy_px for sidecar in sidecars)]),
         "areas_px": np.concatenate([np.empty(0), *(sidecar.areas_px for sidecar in sidecars)]),

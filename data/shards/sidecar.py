@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from data.records import Record
 
 MAX_SIDE_PX = 65_535  # JPEG's own limit
-MAX_IMAGE_ID = 200  # letters
+MAX_IMAGE_ID = 500  # letters
+SOURCE_SIZE = ("source_width", "source_height")
 
 SidePx = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE_PX)]
 NotNegative = Annotated[float, msgspec.Meta(ge=0)]
@@ -28,8 +29,10 @@ class Sidecar(NamedTuple):
     names: list[str]  # [N] of classes
     difficult: NDArray[np.bool_]  # [N]
     crowd: NDArray[np.bool_]  # [N]
+    source_size: tuple[int, int] | None = None  # px, where the image was shrunk when it was written
 
     def text(self) -> bytes:
+        shrunk = {} if self.source_size is None else dict(zip(SOURCE_SIZE, self.source_size, strict=True))
         return json.dumps(
             {
                 "image_id": self.image_id,
@@ -40,6 +43,7 @@ class Sidecar(NamedTuple):
                 "labels": self.names,
                 "difficult": self.difficult.tolist(),
                 "crowd": self.crowd.tolist(),
+                **shrunk,
             }
         ).encode()
 
@@ -55,12 +59,17 @@ class _Layout(msgspec.Struct, gc=False):
     difficult: list[bool] | UnsetType = UNSET
     crowd: list[bool] | UnsetType = UNSET
     image_id: int | str | UnsetType = UNSET
+    source_width: SidePx | UnsetType = UNSET
+    source_height: SidePx | UnsetType = UNSET
 
 
 _DECODER = msgspec.json.Decoder(_Layout)
 
 
-def sidecar_of(record: Record, classes: tuple[str, ...]) -> Sidecar:
+def sidecar_of(record: Record, classes: tuple[str, ...], size: tuple[int, int] | None = None) -> Sidecar:
+    """size: px of the image in the shard, where that is another one than the record's."""
+    if size not in (None, (record.width, record.height)):
+        return _scaled(sidecar_of(record, classes), *size)
     return Sidecar(
         image_id=record.image_id,
         width=record.width,
@@ -70,6 +79,18 @@ def sidecar_of(record: Record, classes: tuple[str, ...]) -> Sidecar:
         names=[classes[label] for label in record.labels],
         difficult=record.difficult,
         crowd=record.crowd,
+    )
+
+
+def _scaled(sidecar: Sidecar, width: int, height: int) -> Sidecar:
+    scale_x, scale_y = width / sidecar.width, height / sidecar.height
+    limits = np.array([width, height, width, height])
+    return sidecar._replace(
+        width=width,
+        height=height,
+        boxes_xyxy_px=np.minimum(sidecar.boxes_xyxy_px * [scale_x, scale_y, scale_x, scale_y], limits),
+        areas_px=sidecar.areas_px * (scale_x * scale_y),
+        source_size=(sidecar.width, sidecar.height),
     )
 
 
@@ -96,6 +117,8 @@ def parse_sidecar(text: bytes, key: str, where: str) -> Sidecar:
     bad = ~(inside & (boxes[:, 2:] > boxes[:, :2]).all(1))
     if bad.any():
         raise fail(f"expected boxes with an area inside {width}x{height} px, found {boxes[bad][0].tolist()}")
+    if (layout.source_width is UNSET) != (layout.source_height is UNSET):
+        raise fail(f"expected both of {' and '.join(SOURCE_SIZE)} or none of them")
     image_id = key if layout.image_id is UNSET else str(layout.image_id)
     if not 1 <= len(image_id) <= MAX_IMAGE_ID or not image_id.isprintable():
         raise fail(f"expected image_id as a number or up to {MAX_IMAGE_ID} printable letters, found {image_id[:80]!r}")
@@ -109,4 +132,7 @@ def parse_sidecar(text: bytes, key: str, where: str) -> Sidecar:
         names=names,
         difficult=np.array(layout.difficult or none, np.bool_),
         crowd=np.array(layout.crowd or none, np.bool_),
+        source_size=(layout.source_width, layout.source_height)
+        if layout.source_width and layout.source_height
+        else None,
     )

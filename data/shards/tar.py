@@ -1,4 +1,4 @@
-"""What lies where in a tar of samples: KEY.jpg (or jpeg, png) and KEY.json, side by side. Nothing in it is believed.
+"""What lies where in a tar of samples: KEY.jpg (png, webp ...) and KEY.json, side by side. Nothing in it is believed.
 
 Reads what POSIX, GNU, BSD and Python's tar write. Differs from `tarfile`: that takes a header it cannot read for the
 end of the tar, so a damaged one would lose its last samples in silence; it reads names of any length, and (before
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png")
+IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff")
 BLOCK = 512  # bytes: a header is one, data is filled up to whole ones
 PLAIN, FOLDER, PAX, PAX_OF_ALL, GNU_NAME = (b"0", b"\0"), b"5", b"x", b"g", b"L"  # kinds of headers
 PAX_FIELDS = (b"path", b"size")  # the others, times and owners, don't matter here
@@ -68,7 +68,7 @@ def _sample(path: Path, key: str, parts: dict[str, _File]) -> Iterator[Entry]:
     if len(images) != 1 or "json" not in parts:
         found = ", ".join(f"{key}.{extension}" for extension in parts)[:200]
         raise ValueError(
-            f"{path}: expected one image (jpg, jpeg or png) and one json side by side for each key, found {found}; "
+            f"{path}: expected one image (jpg, png, webp ...) and one json side by side for each key, found {found}; "
             "a key ends at its first dot; docs/data.md describes the layout"
         )
     if not re.fullmatch(r"[\x21-\x7e]{1,200}", key):

@@ -2,7 +2,8 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from data.files import write_whole
@@ -13,9 +14,9 @@ from data.shards.sidecar import sidecar_of
 PARTS = ("shard-*.part", "index.*.part", "unfinished.json.*.part")  # files that were being written
 
 
-def plan_digest(annotations: Annotations, groups: Sequence[Sequence[Record]]) -> str:
+def plan_digest(annotations: Annotations, groups: Sequence[Sequence[Record]], pixels: Sequence[object]) -> str:
     """Of all that decides the bytes of the shards. An image file that was touched counts as another one."""
-    digest = hashlib.sha256(json.dumps([VERSION, annotations.classes]).encode())
+    digest = hashlib.sha256(json.dumps([VERSION, annotations.classes, *pixels]).encode())
     for group in groups:
         digest.update(b"shard")
         for record in group:
@@ -43,8 +44,17 @@ def take_up(out: Path, plan: str) -> None:
     _remove(out, PARTS)
 
 
+@contextmanager
+def without_parts(out: Path) -> Iterator[None]:
+    """Whatever ends the run, whole files are what is left of it."""
+    try:
+        yield
+    finally:
+        _remove(out, PARTS)
+
+
 def clear(out: Path) -> None:
-    _remove(out, ("index.json", "shard-*.tar", *PARTS, "index.npz", "unfinished.json"))
+    _remove(out, ("index.json", "shard-*.tar", "shard-*.findings", *PARTS, "index.npz", "unfinished.json"))
 
 
 def _remove(out: Path, patterns: Sequence[str]) -> None:

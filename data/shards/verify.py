@@ -9,7 +9,8 @@ from data.files import sha256
 from data.images.decode import decode
 from data.parallel import in_parallel
 from data.records import listed
-from data.shards.index import COLUMNS, ShardIndex
+from data.shards.columns import COLUMNS, SHRUNK
+from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 from data.shards.scan import labels_of, scan_shard
 
@@ -30,7 +31,8 @@ def _only(index: ShardIndex, number: int) -> ShardIndex:
     samples = slice(first, first + index.shards[number].samples)
     starts = index.arrays["object_starts"][samples.start : samples.stop + 1]
     objects = slice(int(starts[0]), int(starts[-1]))
-    arrays = {name: index.arrays[name][samples if shape == "N" else objects] for name, (shape, _) in COLUMNS.items()}
+    kinds = {name: kind for name, kind in (COLUMNS | SHRUNK).items() if name in index.arrays}
+    arrays = {name: index.arrays[name][samples if shape == "N" else objects] for name, (shape, _) in kinds.items()}
     arrays |= {"shards": np.zeros_like(arrays["shards"]), "object_starts": starts - starts[0]}
     return replace(index, shards=index.shards[number : number + 1], arrays=arrays)
 

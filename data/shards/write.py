@@ -6,26 +6,36 @@ complete. A run that was interrupted leaves whole shards and `unfinished.json`; 
 
 import dataclasses
 import io
+import json
 import math
 import re
 import tarfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from data.files import replacing
-from data.images.decode import decode
+from data.files import only_user, replacing, write_whole
+from data.images.prepare import Prepared, prepare
 from data.parallel import in_parallel
 from data.randomness import Purpose, random_bits
-from data.records import Annotations, Record, listed
+from data.records import Annotations, Findings, Record, listed
 from data.shards.index import ShardIndex
 from data.shards.scan import check_classes, write_index
 from data.shards.sidecar import sidecar_of
 from data.shards.tar import entries
-from data.shards.unfinished import clear, plan_digest, take_up
+from data.shards.unfinished import clear, plan_digest, take_up, without_parts
 
 SHARD_MB = 32  # eight, a window, have to be there before the first batch; fewer mix worse (docs/data.md)
+MAX_IMAGE_BYTES = 2**30  # of a file
+
+
+class Pixels(NamedTuple):
+    """What becomes of an image on its way into a shard; see `prepare`."""
+
+    exif: Literal["turn", "keep"] = "turn"
+    max_side: int | None = None
 
 
 def write_shards(
@@ -35,20 +45,43 @@ def write_shards(
     shard_mb: float = SHARD_MB,
     workers: int = 0,
     drop_corrupt: bool = False,
+    pixels: Pixels | None = None,
+    findings: Findings | None = None,
 ) -> ShardIndex:
-    """Writes the set into `out`. Every image is decoded once on the way and its size compared with the annotation."""
+    """Writes the set into `out`. Every image is decoded once on the way and its size compared with the annotation.
+
+    findings: gets what looks wrong about the images.
+    """
     if not annotations.records:
         raise ValueError(f"{annotations.source}: no images to write")
     if not 0 < shard_mb < math.inf:
         raise ValueError(f"--shard-mb: expected a size above 0, found {shard_mb}")
+    pixels = pixels or Pixels()
+    if pixels.max_side is not None and pixels.max_side < 32:
+        raise ValueError(f"--max-side: expected 32 px or more, found {pixels.max_side}")
     check_classes(annotations.classes)
     _check_keys(annotations)
     out.mkdir(parents=True, exist_ok=True)
-    groups = _group(annotations.records, int(shard_mb * 1e6))
-    take_up(out, plan_digest(annotations, groups))
-    jobs = [(out / _shard_name(number), group, annotations.classes) for number, group in enumerate(groups)]
-    left_out = in_parallel(_write_shard, jobs, workers, "writing shards")
-    faults = [fault for found in left_out for fault in found]
+    with only_user(out, "writes shards"), without_parts(out):
+        return _write(annotations, out, int(shard_mb * 1e6), workers, drop_corrupt, pixels, findings or Findings())
+
+
+def _write(
+    annotations: Annotations,
+    out: Path,
+    shard_bytes: int,
+    workers: int,
+    drop_corrupt: bool,
+    pixels: Pixels,
+    findings: Findings,
+) -> ShardIndex:
+    groups = _group(annotations.records, shard_bytes)
+    take_up(out, plan_digest(annotations, groups, pixels))
+    jobs = [(out / _shard_name(number), group, annotations.classes, pixels) for number, group in enumerate(groups)]
+    written = in_parallel(_write_shard, jobs, workers, "writing shards")
+    faults = [fault for _, found in written for fault in found]
+    for found, _ in written:
+        findings.merge(found)
     dropped = dict(annotations.dropped)
     if faults:
         if not drop_corrupt or len(faults) == len(annotations.records):
@@ -60,14 +93,15 @@ def write_shards(
         dropped["corrupt images"] = len(faults)
     names = [
         _shard_name(number)
-        for number, (group, found) in enumerate(zip(groups, left_out, strict=True))
+        for number, (group, (_, found)) in enumerate(zip(groups, written, strict=True))
         if len(found) < len(group)
     ]
-    source = dataclasses.replace(annotations, dropped=dropped, records=[])
-    write_index(out, names, source, workers)
+    write_index(out, names, dataclasses.replace(annotations, dropped=dropped, records=[]), workers)
     for path in out.glob("shard-*.tar"):  # of which every image was left out
         if path.name not in names:
             path.unlink()
+    for path in out.glob("shard-*.findings"):
+        path.unlink()
     (out / "unfinished.json").unlink()
     return ShardIndex.load(out)
 
@@ -83,6 +117,9 @@ def _check_keys(annotations: Annotations) -> None:
         if record.key in seen:
             raise ValueError(f"{record.image} and {seen[record.key].image} would both be sample {record.key!r}")
         seen[record.key] = record
+
+
+# ---------------------------------------------------------------------------------------------------------- one shard
 
 
 def _shard_name(number: int) -> str:
@@ -105,33 +142,45 @@ def _group(records: Sequence[Record], target_bytes: int) -> list[list[Record]]:
     return groups
 
 
-def _write_shard(path: Path, records: list[Record], classes: tuple[str, ...]) -> list[str]:
+def _write_shard(
+    path: Path, records: list[Record], classes: tuple[str, ...], pixels: Pixels
+) -> tuple[Findings, list[str]]:
     """Writes one tar, or takes up the one that is there. Returns one sentence for each image left out."""
-    if path.exists():  # renamed into place by an interrupted run of the same plan, so whole
-        there = {entry.key for entry in entries(path)}
-        faults = [(record, _fault(record, record.image.read_bytes())) for record in records if record.key not in there]
-        return [f"{record.image}: {fault}" for record, fault in faults]
-    left_out = []
-    with replacing(path) as file, tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
-        for record in records:
-            data = record.image.read_bytes()
-            fault = _fault(record, data)
-            if fault:
-                left_out.append(f"{record.image}: {fault}")
-                continue
-            _add(tar, record.key + record.image.suffix.lower().replace(".jpeg", ".jpg"), data)
-            _add(tar, record.key + ".json", sidecar_of(record, classes).text())
-    return left_out
+    notes = path.with_suffix(".findings")
+    if path.exists() and notes.exists():  # renamed into place by an interrupted run of the same plan, so whole
+        found, faults = json.loads(notes.read_bytes())
+        for _ in entries(path):
+            pass
+        return Findings({what: (count, shown) for what, (count, shown) in found.items()}), faults
+    findings, faults = Findings(), list[str]()
+    with replacing(path) as file:
+        with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+            for record in records:
+                prepared = _prepared(record, pixels)
+                if isinstance(prepared, str):
+                    faults.append(f"{record.image}: {prepared}")
+                    continue
+                for mark in prepared.marks:
+                    findings.add(mark, [record.image.name])
+                extension = prepared.extension or record.image.suffix.lower().replace(".jpeg", ".jpg")[1:]
+                _add(tar, f"{record.key}.{extension}", prepared.data)
+                _add(tar, f"{record.key}.json", sidecar_of(record, classes, (prepared.width, prepared.height)).text())
+        write_whole(notes, json.dumps([findings.found, faults]))
+    return findings, faults
 
 
-def _fault(record: Record, data: bytes) -> str | None:
+def _prepared(record: Record, pixels: Pixels) -> Prepared | str:
+    """Or the reason why the image cannot be used."""
     try:
-        height, width = decode(data).shape[:2]
+        with record.image.open("rb") as file:
+            data = file.read(MAX_IMAGE_BYTES + 1)
+        if len(data) > MAX_IMAGE_BYTES:
+            return f"has more than {MAX_IMAGE_BYTES:,} bytes"
+        return prepare(data, record.width, record.height, **pixels._asdict())
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
     except ValueError as error:
-        return f"does not decode: {error}"
-    if (width, height) != (record.width, record.height):
-        return f"is {width}x{height} px, its annotation says {record.width}x{record.height}"
-    return None
+        return str(error)
 
 
 def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:

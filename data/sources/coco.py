@@ -1,262 +1,181 @@
 """COCO's `instances` JSON and a folder of images -> `Annotations`: what the sharder reads.
 
-A bbox is x, y, width, height in px from the image's corner. It becomes edges, clipped to the image; an object of which
-nothing is left (train2017 has some of width or height 0) is left out and counted. Areas stay those of the JSON: they
-are of the segmentation, and evaluation sorts objects by them. Segmentations are passed over.
+A bbox is x, y, width, height in px from the image's corner. It becomes edges, clipped to the image. Areas stay those of
+the JSON: they are of the segmentation, and evaluation sorts objects by them. Segmentations are passed over.
 """
 
-import re
+import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from data.randomness import Purpose, random_bits
-from data.records import Annotations, Record
-from data.shards.sidecar import MAX_SIDE_PX
-from data.shards.tar import IMAGE_EXTENSIONS
+from data.records import NUM_LISTED, Annotations, Findings
+from data.sources.coco_json import Category, Image, Instances, read_instances
+from data.sources.collect import Choice, Found, Picture, collect
+from data.sources.files import nfc, without_suffix
 
-NUM_LISTED = 10  # an error about many things shows this many of them
-
-Id = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-SidePx = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE_PX)]
-NotNegative = Annotated[float, msgspec.Meta(ge=0)]
-Row = TypeVar("Row")
+TITLE = "COCO instances JSON and images"
 
 
-class _Image(msgspec.Struct, gc=False):
-    id: Id
-    file_name: str
-    width: SidePx
-    height: SidePx
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", type=Path, help="the folder that has annotations/instances_SPLIT.json and SPLIT")
+    parser.add_argument(
+        "--split",
+        required=True,
+        help="train2017,... ; JSON:FOLDER, both under ROOT, for files that lie elsewhere; or a folder below ROOT with "
+        "_annotations.coco.json",
+    )
 
 
-class _Annotation(msgspec.Struct, gc=False):
-    id: Id
-    image_id: Id
-    category_id: Id
-    bbox: tuple[float, float, NotNegative, NotNegative]
-    area: NotNegative | None = None  # w * h
-    iscrowd: Literal[0, 1] = 0
+def read(options: argparse.Namespace, choice: Choice) -> Annotations:
+    return read_coco(options.root, options.split.split(","), choice)
 
 
-class _Category(msgspec.Struct, gc=False):
-    id: Id
-    name: Annotated[str, msgspec.Meta(min_length=1)]
+def read_coco(root: Path, splits: Sequence[str], choice: Choice | None = None) -> Annotations:
+    """A split is "val2017" for root/annotations/instances_val2017.json and root/val2017 (or root/images/val2017, or
+    root/images), "JSON:FOLDER", both under root, or a folder of images with _annotations.coco.json.
 
-
-class _Tables(msgspec.Struct):
-    """The file, its rows not yet decoded. One at a time they need no memory: 860,001 at once as much as the text."""
-
-    images: list[msgspec.Raw]
-    annotations: list[msgspec.Raw]
-    categories: list[msgspec.Raw]
-
-
-class _Instances(NamedTuple):
-    """One JSON, checked: every id once, every reference to something that is there."""
-
-    images: list[_Image]  # [N] in order of id
-    categories: list[_Category]  # in order of id
-    objects: NDArray[Any]  # [M] of OBJECT
-
-
-OBJECT = np.dtype(
-    [("id", "i8"), ("image_id", "i8"), ("category_id", "i8"), ("xywh", "f8", 4), ("area", "f8"), ("crowd", "?")]
-)
-
-
-def read_coco(
-    root: Path,
-    splits: Sequence[str],
-    classes: Sequence[str] | None = None,
-    *,
-    count: int | None = None,
-    keep_others: bool = False,
-) -> Annotations:
-    """A split is "val2017" for root/annotations/instances_val2017.json and root/val2017 (or root/images/val2017), or
-    "JSON:FOLDER", both under root; without a folder the images are beside the JSON.
-
-    Classes are all categories in order of id; with `classes` those, in that order, and images that show only others are
-    left out unless keep_others. Images without any object always stay. `count` keeps so many of these images, as if at
-    random but always the same; fewer are a subset of more.
+    Classes are all categories in order of id but for those that only group others. Several files become one set:
+    categories are the same where they have the same name, and image ids that come again are numbered anew.
     """
+    findings = Findings()
     sources = [_files(root, split) for split in splits]
-    read = [_read(path) for path, _ in sources]
-    categories = read[0].categories
-    for (path, _), instances in zip(sources, read, strict=True):
-        if instances.categories != categories:
-            raise ValueError(f"{path}: expected the categories of {sources[0][0]}, found others; read them separately")
-    ids = {category.name: category.id for category in categories}
-    classes = list(ids) if classes is None else classes
-    if wrong := [name for name in classes if name not in ids or classes.count(name) > 1]:
-        raise ValueError(
-            f"{sources[0][0]}: expected --classes out of {', '.join(ids)}, each once; found {wrong[0]}; correct it"
-        )
-    found: list[tuple[Record, int]] = []
-    for (_, folder), instances in zip(sources, read, strict=True):
-        found += _records(instances, folder, classes, keep_others)
-    _refuse_twice(root, f"images of {', '.join(splits)}", [int(record.image_id) for record, _ in found])
-    if count is not None:
-        if not 0 < count <= len(found):
-            raise ValueError(f"{root}: expected --count from 1 to {len(found)}, the images there are; found {count}")
-        drawn = np.argsort(random_bits(len(found), Purpose.WRITING, 0), kind="stable")[:count]
-        found = [found[place] for place in sorted(drawn)]
-    records = [record for record, _ in found]
-    if missing := [str(record.image) for record in records if not record.image.is_file()]:
-        raise ValueError(
-            f"{root}: expected {len(records)} images, {len(missing)} are not there; unpack them, or say where they are "
-            "with --split JSON:FOLDER\n  " + "\n  ".join(missing[:NUM_LISTED])
-        )
-    total = sum(len(instances.images) for instances in read)
-    kept = [(len(classes), len(categories), "classes"), (len(records), total, "images")]
-    parts = [f"{part} of {whole} {what}" for part, whole, what in kept if part < whole]
-    source = " ".join(["coco", *splits]) + (f" ({', '.join(parts)})" if parts else "")
-    degenerate = sum(number for _, number in found)
-    dropped = {"degenerate boxes": degenerate} if degenerate else {}
-    return Annotations(source, tuple(classes), tuple(ids[name] for name in classes), records, dropped)
+    read = [read_instances(path) for path, _ in sources]
+    categories = _merged([path for path, _ in sources], read, findings)
+    label_of = {category.name: label for label, category in enumerate(categories)}
+    pictures: list[Picture] = []
+    objects = []
+    source_ids: dict[str, dict[str, str]] = {"images": {}, "categories": {}}
+    taken: set[int] = set()
+    for (path, folders), instances in zip(sources, read, strict=True):
+        numbers = _image_numbers(path, instances, taken, findings, source_ids)
+        rows = instances.objects.copy()
+        rows["picture"] += len(pictures)
+        labels = [label_of.get(category.name, -1) for category in instances.categories]
+        rows["label"] = np.array(labels, np.int32)[rows["label"]]
+        objects.append(rows)
+        pictures += _pictures(path, instances.images, numbers, folders)
+        for number, word in instances.words["categories"].items():
+            source_ids["categories"][str(number)] = word
+    return collect(
+        Found(
+            source=" ".join(["coco", *splits]),
+            root=root if len(sources) > 1 else sources[0][0],
+            classes=[category.name for category in categories],
+            category_ids=[category.id for category in categories],
+            all_classes=True,
+            pictures=pictures,
+            objects=np.concatenate(objects),
+            noun="annotation",
+            findings=findings,
+            source_ids={table: words for table, words in source_ids.items() if words},
+        ),
+        choice or Choice(),
+    )
 
 
-def _files(root: Path, split: str) -> tuple[Path, Path]:
-    """JSON and folder of images."""
+# ------------------------------------------------------------------------------------------------------------- files
+
+
+def _files(root: Path, split: str) -> tuple[Path, list[Path]]:
+    """JSON, and the folders that its images may lie in."""
     name, _, images = split.partition(":")
     if name.endswith(".json"):
         path = root / name
-        folder = root / images if images else path.parent
+        folders = [root / images] if images else [path.parent, path.parent / "images", root / "images", root]
     else:
-        path = root / "annotations" / f"instances_{split}.json"
-        folder = next((there for there in (root / split, root / "images" / split) if there.is_dir()), root / split)
+        places = (f"annotations/instances_{split}.json", f"{split}/_annotations.coco.json", f"annotations/{split}.json")
+        path = next((root / place for place in places if (root / place).is_file()), root / places[0])
+        folders = [root / split, root / "images" / split, root / "images", root]
     if not path.is_file():
         there = ", ".join(str(other.relative_to(root)) for other in sorted(root.glob("**/*.json"))[:NUM_LISTED])
         raise ValueError(
             f"{path}: expected instances in JSON, found no such file; under {root} there is {there or 'no JSON'}; name "
-            "a split val2017, or JSON:FOLDER with the images in FOLDER"
+            "a split val2017, JSON:FOLDER with the images in FOLDER, or a folder with _annotations.coco.json"
         )
-    return path, folder
+    return path, [folder for folder in folders if folder.is_dir()] or folders[:1]
 
 
-def _records(
-    instances: _Instances, folder: Path, classes: Sequence[str], keep_others: bool
-) -> list[tuple[Record, int]]:
-    """In order of image id; each with the number of its degenerate boxes."""
-    images, objects = instances.images, instances.objects
-    label_of = {name: label for label, name in enumerate(classes)}
-    labels_of = np.array([label_of.get(category.name, -1) for category in instances.categories], np.int16)
-    labels = labels_of[np.searchsorted([category.id for category in instances.categories], objects["category_id"])]
-    owners = np.searchsorted([image.id for image in images], objects["image_id"])
-    sizes_px = np.array([(image.width, image.height) for image in images], np.float64)
-
-    xywh = objects["xywh"]
-    boxes_xyxy_px = np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
-    boxes_xyxy_px = np.clip(boxes_xyxy_px, 0, np.tile(sizes_px[owners], 2))
-    has_area = (boxes_xyxy_px[:, 2:] > boxes_xyxy_px[:, :2]).all(1)
-    chosen = labels >= 0
-    degenerate = np.bincount(owners[chosen & ~has_area], minlength=len(images))
-    only_others = (np.bincount(owners, minlength=len(images)) > 0) & (
-        np.bincount(owners[chosen], minlength=len(images)) == 0
-    )
-
-    order = np.flatnonzero(chosen & has_area)
-    order = order[np.argsort(owners[order], kind="stable")]
-    starts = np.searchsorted(owners[order], np.arange(len(images) + 1))
-    boxes_xyxy_px, labels, crowd = boxes_xyxy_px[order], labels[order], objects["crowd"][order]
-    areas_px = objects["area"][order]
-    areas_px = np.where(np.isnan(areas_px), (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).prod(1), areas_px)
-    difficult = np.zeros(len(order), np.bool_)
-    found = []
-    for row, image in enumerate(images):
-        if only_others[row] and not keep_others:
-            continue
-        mine = slice(starts[row], starts[row + 1])
-        record = Record(
-            key=re.sub(r"[./]", "_", str(PurePosixPath(image.file_name).with_suffix(""))),
-            image_id=str(image.id),
-            image=folder / image.file_name,
-            width=image.width,
-            height=image.height,
-            boxes_xyxy_px=boxes_xyxy_px[mine],
-            areas_px=areas_px[mine],
-            labels=labels[mine],
-            difficult=difficult[mine],
-            crowd=crowd[mine],
-        )
-        found.append((record, int(degenerate[row])))
-    return found
+def _pictures(
+    path: Path, images: Sequence[Image], numbers: Sequence[int], folders: Sequence[Path]
+) -> Iterator[Picture]:
+    folder = next((folder for folder in folders if (folder / images[0].file_name).is_file()), folders[0])
+    others: dict[str, Path] | None = None
+    for image, number in zip(images, numbers, strict=True):
+        file = folder / image.file_name
+        if not file.is_file():  # perhaps but for the case of its ending, or for how its letters are written
+            if others is None:
+                there = (other for other in folder.rglob("*") if not other.is_dir())
+                others = {_alike(other.relative_to(folder).as_posix()): other for other in there}
+            file = others.get(_alike(image.file_name), file)
+        name = nfc(without_suffix(image.file_name))
+        yield Picture(name, str(number), file, image.width, image.height, path)
 
 
-# --------------------------------------------------------------------------------------------------------------- JSON
+def _alike(name: str) -> str:
+    suffix = PurePosixPath(name).suffix
+    return nfc(name.removesuffix(suffix)) + suffix.lower()
 
 
-def _read(path: Path) -> _Instances:
-    tables = _decode(path)
-    images = sorted(_rows(path, "images", tables.images, _Image), key=lambda image: image.id)
-    categories = sorted(_rows(path, "categories", tables.categories, _Category), key=lambda category: category.id)
-    annotations = _rows(path, "annotations", tables.annotations, _Annotation)
-    nan = float("nan")
-    objects = np.fromiter(
-        (
-            (one.id, one.image_id, one.category_id, one.bbox, nan if one.area is None else one.area, one.iscrowd)
-            for one in annotations
-        ),
-        OBJECT,
-        len(tables.annotations),
-    )
-    image_ids, category_ids = [image.id for image in images], [category.id for category in categories]
-    if not images or not categories:
-        found = f"{len(images)} images and {len(categories)} categories"
-        raise ValueError(f"{path}: expected at least one of each, found {found}; leave the file out")
-    _refuse_twice(path, "images", image_ids)
-    _refuse_twice(path, "categories", category_ids)
-    _refuse_twice(path, "annotations", objects["id"])
-    for column, there, table in (("image_id", image_ids, "images"), ("category_id", category_ids, "categories")):
-        if (strange := ~np.isin(objects[column], there)).any():
-            first = objects[strange][0]
-            raise ValueError(
-                f"{path}: annotation {first['id']}: expected {column} out of {table}, found {first[column]}; correct"
-                " it, or take the annotation out"
-            )
-    names = [category.name for category in categories]
-    if twice := {name for name in names if names.count(name) > 1}:
-        raise ValueError(f"{path}: expected each name of categories once, found {min(twice)} again; rename one")
-    for image in images:
-        name = PurePosixPath(image.file_name)
-        if name.is_absolute() or ".." in name.parts or name.suffix.lower()[1:] not in IMAGE_EXTENSIONS:
-            raise ValueError(
-                f"{path}: image {image.id}: expected a {' or '.join(IMAGE_EXTENSIONS)} file below the folder of images,"
-                f" found {image.file_name!r}; correct file_name"
-            )
-    return _Instances(images, categories, objects)
+# ------------------------------------------------------------------------------------------------- several files as one
 
 
-def _decode(path: Path) -> _Tables:
-    text = path.read_bytes()
-    try:
-        return msgspec.json.decode(text, type=_Tables)
-    except (ValueError, RecursionError) as error:
-        place = re.search(r"\(byte (\d+)\)", str(error))
-        near = text[max(0, int(place[1]) - 100) : int(place[1]) + 20].decode(errors="replace") if place else ""
-        raise ValueError(
-            f"{path}: expected COCO's JSON with images, annotations and categories, found: {error}"
-            f"{f' after {near!r}' if near else ''}; fetch or write the file again"
-        ) from None
+def _merged(paths: Sequence[Path], read: Sequence[Instances], findings: Findings) -> list[Category]:
+    """The classes of all files, in order of id; the first file that has one decides its id."""
+    merged: dict[str, Category] = {}
+    for path, instances in zip(paths, read, strict=True):
+        mine = _distinct(path, instances, findings)
+        anew = [category for category in mine if merged.get(category.name, category).id != category.id]
+        for category in mine:
+            if category.name not in merged:
+                ids = {other.id for other in merged.values()}
+                number = category.id if category.id not in ids else max(ids) + 1
+                anew += [category] if number != category.id else []
+                merged[category.name] = category._replace(id=number)
+        what = "categories with another id in the first file (taken by their names)"
+        findings.add(what, [f"{category.name} ({category.id} in {path.name})" for category in anew])
+    return sorted(merged.values())
 
 
-def _rows(path: Path, table: str, raws: list[msgspec.Raw], kind: type[Row]) -> Iterator[Row]:
-    decoder = msgspec.json.Decoder(kind)
-    for number, raw in enumerate(raws):
-        try:
-            yield decoder.decode(raw)
-        except ValueError as error:
-            id_ = re.search(rb'"id"\s*:\s*("[^"]*"|[^\s,}]*)', bytes(raw))
-            name = f"id {id_[1].decode(errors='replace')}" if id_ else f"number {number}, without id"
-            raise ValueError(f"{path}: {table}, {name}: {error}; correct it, or take it out") from None
+def _distinct(path: Path, instances: Instances, findings: Findings) -> list[Category]:
+    """Without categories that have no object and only group others, or have the name of another one."""
+    counts = np.bincount(instances.objects["label"], minlength=len(instances.categories)).tolist()
+    groups = {category.group for category in instances.categories if category.group != category.name}
+    kept: dict[str, Category] = {}
+    grouping = []
+    by_use = sorted(zip(counts, instances.categories, strict=True), key=lambda pair: -pair[0])
+    for count, category in by_use:
+        if not count and not category.group and category.name in groups:
+            grouping.append(f"{category.name} ({path.name})")
+        elif category.name in kept:
+            if count:
+                raise ValueError(
+                    f"{path}: expected each name of categories once, found {category.name} again; rename one of them"
+                )
+            grouping.append(f"{category.name} ({path.name})")
+        else:
+            kept[category.name] = category
+    findings.add("categories without objects that group others or double a name (no classes)", grouping)
+    return sorted(kept.values())
 
 
-def _refuse_twice(where: Path, table: str, ids: Sequence[int] | NDArray[np.int64]) -> None:
-    ordered = np.sort(ids)
-    twice = ordered[1:][ordered[1:] == ordered[:-1]]
-    if len(twice):
-        raise ValueError(f"{where}: expected each id of {table} once, found {twice[0]} again; leave one of them out")
+def _image_numbers(
+    path: Path, instances: Instances, taken: set[int], findings: Findings, source_ids: dict[str, dict[str, str]]
+) -> list[int]:
+    """Ids for the result files: those of the JSON, unless an earlier file has some of them."""
+    numbers = [image.id for image in instances.images]
+    words = instances.words["images"]
+    again = taken & set(numbers)
+    if again:
+        first = max(taken) + 1
+        numbers = list(range(first, first + len(numbers)))
+        words = {
+            number: f"{words.get(image.id, image.id)} of {path.name}"
+            for number, image in zip(numbers, instances.images, strict=True)
+        }
+        what = f"image ids of {path.name} that an earlier file has (all of it is numbered anew, from {first})"
+        findings.add(what, sorted(again))
+    source_ids["images"] |= {str(number): str(word) for number, word in words.items()}
+    taken |= set(numbers)
+    return numbers

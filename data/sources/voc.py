@@ -1,171 +1,141 @@
-"""Pascal VOC folders (ImageSets, Annotations, JPEGImages) -> `Annotations`: what the sharder reads.
+"""Pascal VOC XML and images, in the folders of a VOCdevkit or any others -> `Annotations`: what the sharder reads."""
 
-Corners in the files are 1-based and inclusive: a box over a whole row of 500 px runs from 1 to 500. They become
-continuous 0-based edges here and nowhere else: x1 = xmin - 1, x2 = xmax.
-Differs: darknet's voc_label.py has the centre at (min + max) / 2 - 1 and the size max - min: half a pixel up and left
-of this centre, one pixel smaller.
-"""
-
+import argparse
 import math
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
-from xml.etree import ElementTree
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
 
 import numpy as np
-from numpy.typing import NDArray
 
-from data.images.boxes import clip
-from data.records import Annotations, Record
-from data.shards.sidecar import MAX_SIDE_PX
+from data.records import Annotations, Findings
+from data.sources.collect import OBJECT, Choice, Found, Picture, collect
+from data.sources.files import IMAGE_SUFFIXES, nfc, read_text, without_suffix
+from data.sources.voc_splits import Split, find_split
+from data.sources.voc_xml import Annotation, parse_annotation
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
-NUM_LISTED = 10  # an error about many things shows this many of them
+USAGE = (
+    "2007:trainval,2012:trainval; without a year ROOT is the year folder. Without ImageSets: all, a fraction such as "
+    "0.8 and the rest of it 0.8-1, LIST.txt, a folder below ROOT, or train and val with --hold-out"
+)
 
 
-class Annotation(NamedTuple):
-    """One annotation file: the objects with a box, and a sentence for each object whose box is degenerate."""
+TITLE = "Pascal VOC XML and images"
 
-    width: int
-    height: int
-    names: list[str]
-    boxes_xyxy_px: NDArray[np.float64]  # [N, 4] continuous edges, clipped to the image
-    difficult: NDArray[np.bool_]  # [N]
-    degenerate: list[str]
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", type=Path, help="VOCdevkit, or one folder with XML and images, or with folders of them")
+    parser.add_argument("--split", required=True, help=USAGE)
+    parser.add_argument("--annotations", help="folder of the XML below ROOT, where it has another name than usual")
+    parser.add_argument("--images", help="folder of the images below ROOT, likewise")
+    parser.add_argument("--from-zero", action="store_true", help="corners count from 0, as many tools write them")
+
+
+def read(options: argparse.Namespace, choice: Choice) -> Annotations:
+    return read_voc(
+        options.root,
+        options.split.split(","),
+        choice,
+        from_zero=options.from_zero,
+        annotations=options.annotations,
+        images=options.images,
+    )
 
 
 def read_voc(
-    root: Path, splits: Sequence[str], classes: Sequence[str] | None = None, *, drop_degenerate: bool = False
+    root: Path,
+    splits: Sequence[str],
+    choice: Choice | None = None,
+    *,
+    from_zero: bool = False,
+    annotations: str | None = None,
+    images: str | None = None,
 ) -> Annotations:
-    """A split is "2007:trainval", an image set of root/VOC2007, or "trainval", an image set of root itself.
+    """A split is "2007:trainval", an image set of root/VOC2007, or one of root itself; see USAGE for those without.
 
-    Without `classes` they are the sorted names found in these splits (VOC's own order); a set that goes with
+    Classes are the sorted names found in these splits (VOC's own order), or those of the choice; a set that goes with
     another one is to be read with the classes of that one.
     """
-    origin: dict[str, str] = {}  # key -> where it was listed
-    found: list[tuple[str, str, Path, Path, Annotation]] = []
-    for split in splits:
-        year, _, name = split.rpartition(":")
-        folder = root / f"VOC{year}" if year else root
-        for image_id in _listed(folder, name):
-            key, where = image_id.replace(".", "_"), f"{image_id} of {split}"
-            if key in origin:
+    choice, findings = choice or Choice(), Findings()
+    origin: dict[str, str] = {}  # image id -> where it was listed
+    pictures: list[Picture] = []
+    parsed: list[Annotation] = []
+    for name in splits:
+        split, choice = find_split(root, name, choice, annotations, images)
+        for image_id in split.ids:
+            where = f"{image_id} of {name}"
+            if image_id in origin:
                 raise ValueError(
-                    f"{root}: expected each image once, found {origin[key]} and {where} (both would be sample {key!r});"
-                    " leave out one of the splits, or take one image off its list"
+                    f"{root}: expected each image once, found {origin[image_id]} and {where}; leave out one of the "
+                    "splits, or take one image off its list"
                 )
-            origin[key] = where
-            xml = _existing(folder / "Annotations", image_id, (".xml",), where)
-            image = _existing(folder / "JPEGImages", image_id, IMAGE_SUFFIXES, where)
-            found.append((key, image_id, image, xml, parse_annotation(_text(xml), xml)))
-
-    degenerate = [sentence for *_, parsed in found for sentence in parsed.degenerate]
-    if degenerate and not drop_degenerate:
+            origin[image_id] = where
+            xml = _first(split.xmls, image_id, (".xml",), split.xml_folder, where)
+            image = _first(split.images, image_id, IMAGE_SUFFIXES, split.image_folder, where)
+            found = parse_annotation(read_text(xml), xml, from_zero=from_zero)
+            pictures.append(Picture(image_id, image_id, image, found.width, found.height, xml))
+            parsed.append(found)
+        _look_at(findings, split)
+    _look_at_files(findings, pictures, parsed)
+    classes = sorted({box.name for found in parsed for box in found.boxes})
+    if not classes and (astray := [str(p.file) for p, found in zip(pictures, parsed, strict=True) if found.astray]):
         raise ValueError(
-            f"{root}: expected boxes with an area inside the image, found {len(degenerate)} others; correct"
-            " the files, or leave out such objects with --drop-degenerate\n  " + "\n  ".join(degenerate[:NUM_LISTED])
+            f"{astray[0]}: expected <object> directly below the root, found <bndbox> deeper in the file, and no object "
+            "in the whole set; convert the files to VOC's layout"
         )
-    if classes is None:
-        classes = sorted({name for *_, parsed in found for name in parsed.names})
+    return collect(
+        Found(
+            source=" ".join(["voc", *(f"VOC{name}" if ":" in name else name for name in splits)]),
+            root=root,
+            classes=classes,
+            category_ids=range(1, len(classes) + 1),
+            all_classes=False,
+            pictures=pictures,
+            objects=np.array(list(_objects(parsed, classes)), OBJECT),
+            noun="object",
+            findings=findings,
+        ),
+        choice,
+    )
+
+
+def _objects(parsed: Sequence[Annotation], classes: Sequence[str]) -> Iterator[tuple[object, ...]]:
     label_of = {name: label for label, name in enumerate(classes)}
-    records = []
-    for key, image_id, image, xml, (width, height, names, boxes_xyxy_px, difficult, _) in found:
-        if unknown := sorted(set(names) - label_of.keys()):
-            known, strange = ", ".join(classes), ", ".join(unknown)
-            raise ValueError(f"{xml}: expected objects of the classes {known}; found {strange}; add it to --classes")
-        labels, crowd = np.array([label_of[name] for name in names], np.int16), np.zeros(len(names), np.bool_)
-        areas_px = (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).prod(1)
-        records.append(Record(key, image_id, image, width, height, boxes_xyxy_px, areas_px, labels, difficult, crowd))
-    source = " ".join(["voc", *(f"VOC{split}" if ":" in split else split for split in splits)])
-    dropped = {"degenerate boxes": len(degenerate)} if degenerate else {}
-    return Annotations(source, tuple(classes), tuple(range(1, len(classes) + 1)), records, dropped)
+    for row, found in enumerate(parsed):
+        for number, (name, xyxy_px, difficult, flat) in enumerate(found.boxes, start=1):
+            yield row, xyxy_px, math.nan, label_of[name], difficult, False, flat, number
 
 
-def parse_annotation(text: str, path: Path) -> Annotation:
-    """Objects are direct children of the root: a <part> has a <bndbox> too. `path` is for messages only."""
-    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can expand to gigabytes
-        raise ValueError(f"{path}: expected plain XML, found a <!DOCTYPE or <!ENTITY declaration; remove it")
-    if "\0" in text:  # the parser takes such text for UTF-16, and would find a declaration there
-        raise ValueError(f"{path}: expected UTF-8 text, found zero bytes, as in UTF-16; convert the file")
-    try:
-        root = ElementTree.fromstring(text)
-    except ElementTree.ParseError as error:
-        raise ValueError(f"{path}: expected XML, found: {error}; fetch or write the file again") from None
-    size = _child(root, "size", f"{path}: the annotation")
-    sides = [_number(size, tag, f"{path}: <size>") for tag in ("width", "height")]
-    if not all(1 <= side <= MAX_SIDE_PX and side.is_integer() for side in sides):
-        raise ValueError(f"{path}: expected the image's size in px, found {sides[0]:g}x{sides[1]:g}; correct it")
-    width, height = map(int, sides)
-
-    names, boxes, difficult, degenerate = [], [], [], []
-    for number, element in enumerate(root.findall("object"), start=1):
-        name = (_child(element, "name", f"{path}: object {number}").text or "").strip()
-        if not name.isprintable():
-            raise ValueError(f"{path}: object {number}: expected a class in <name>, found {name[:80]!r}; correct it")
-        where = f"{path}: object {number} ({name})"
-        corners = _child(element, "bndbox", where)
-        xmin, ymin, xmax, ymax = (_number(corners, tag, where) for tag in ("xmin", "ymin", "xmax", "ymax"))
-        box_xyxy_px = clip(np.array([xmin - 1, ymin - 1, xmax, ymax], np.float64), width, height)
-        if xmax <= xmin or ymax <= ymin or (box_xyxy_px[2:] <= box_xyxy_px[:2]).any():
-            edges = f"xmin={xmin:g} xmax={xmax:g} ymin={ymin:g} ymax={ymax:g}"
-            degenerate.append(f"{where} has {edges} in {width}x{height}")
-            continue
-        names.append(name)
-        boxes.append(box_xyxy_px)
-        difficult.append(element.find("difficult") is not None and _number(element, "difficult", where) != 0)
-    boxes_xyxy_px = np.array(boxes, np.float64).reshape(-1, 4)
-    return Annotation(width, height, names, boxes_xyxy_px, np.array(difficult, np.bool_), degenerate)
+def _look_at(findings: Findings, split: Split) -> None:
+    several = [paths for name, paths in split.images.items() if len(paths) > 1 and name in split.xmls]
+    shown = [f"{paths[0].name} and {paths[1].name}" for paths in several]
+    findings.add("images with the name of another one (the first is taken)", shown)
+    if split.where:
+        without = [str(paths[0]) for name, paths in split.images.items() if name not in split.xmls]
+        findings.add("images without XML (left out)", without)
 
 
-def _child(parent: ElementTree.Element, tag: str, where: str) -> ElementTree.Element:
-    child = parent.find(tag)
-    if child is None or (len(child) == 0 and not (child.text or "").strip()):
-        raise ValueError(f"{where}: expected <{tag}>, found none; add it, or take the image off the list")
-    return child
+def _look_at_files(findings: Findings, pictures: Sequence[Picture], parsed: Sequence[Annotation]) -> None:
+    names = {nfc(PurePosixPath(picture.name).name) for picture in pictures}
+    rows = list(zip(pictures, parsed, strict=True))
+    other = [(picture, nfc(without_suffix(re.split(r"[/\\]", found.filename)[-1]))) for picture, found in rows]
+    other = [(picture, name) for picture, name in other if name in names - {nfc(PurePosixPath(picture.name).name)}]
+    findings.add(
+        "XML files whose <filename> is another image of the set (the file's own name counts)",
+        [f"{picture.file.name} ({name})" for picture, name in other],
+    )
+    findings.add(
+        "XML files with a <bndbox> outside of <object> (not read)",
+        [picture.file.name for picture, found in rows if found.astray],
+    )
+    findings.add(
+        "XML files with a corner at 0, though VOC counts from 1 (--from-zero, if the tool counted from 0)",
+        [picture.file.name for picture, found in rows if found.from_zero],
+    )
 
 
-def _number(parent: ElementTree.Element, tag: str, where: str) -> float:
-    text = _child(parent, tag, where).text or ""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ValueError(f"{where}: expected a finite number in <{tag}>, found {text[:80]!r}; correct it")
-    return number
-
-
-def _listed(folder: Path, name: str) -> list[str]:
-    """Image ids. A list for one class says "id flag": 1 has it, 0 only difficult ones, -1 has none."""
-    path = folder / "ImageSets" / "Main" / f"{name}.txt"
-    if not path.is_file():
-        there = ", ".join(sorted((other.stem for other in path.parent.glob("*.txt")), key=len)[:NUM_LISTED])
-        raise ValueError(
-            f"{path}: expected an image set, found only: {there or 'nothing'}; name a split 2007:trainval under the"
-            " folder of VOC2007, or trainval under the folder of ImageSets"
-        )
-    ids = []
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        image_id, *flags = line.split() or [""]
-        if flags not in ([], ["-1"], ["0"], ["1"]) or "/" in image_id:
-            raise ValueError(f"{path}:{number}: expected ID or ID -1|0|1, found {line[:80]!r}; correct it")
-        if image_id and flags != ["-1"]:
-            ids.append(image_id)
-    if not ids:
-        raise ValueError(f"{path}: expected at least one image, found none; leave this split out")
-    return ids
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected UTF-8 text, found: {error}; convert the file") from None
-
-
-def _existing(folder: Path, image_id: str, suffixes: Sequence[str], where: str) -> Path:
-    for suffix in suffixes:
-        if (path := folder / f"{image_id}{suffix}").is_file():
-            return path
+def _first(files: dict[str, list[Path]], image_id: str, suffixes: Sequence[str], folder: Path, where: str) -> Path:
+    if paths := files.get(nfc(image_id)):
+        return paths[0]
     wanted = f"{image_id} with {' or '.join(suffixes)}"
     raise ValueError(f"{folder}: expected {wanted}, found no such file; unpack it, or take {where} off its list")

@@ -3,11 +3,13 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
-from data.files import part_name, replacing, sha256, sync_folder, write_whole
+from data.files import only_user, part_name, replacing, sha256, sync_folder, write_whole
 from tests.conftest import ROOT
 
 
@@ -82,3 +84,26 @@ def test_a_part_has_the_name_of_its_process(tmp_path: Path) -> None:
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         sync_folder(tmp_path / "missing")
+
+
+def test_a_folder_has_one_user_at_a_time(tmp_path: Path) -> None:
+    entered = []
+
+    def wait() -> None:
+        with only_user(tmp_path, "writes", wait=True):
+            entered.append(time.monotonic())
+
+    with only_user(tmp_path, "writes"):
+        with (
+            pytest.raises(
+                ValueError, match=f"{tmp_path}: another process writes there; wait for it, or choose another"
+            ),
+            only_user(tmp_path, "writes"),
+        ):
+            pytest.fail("two users")
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        time.sleep(0.3)
+        assert not entered
+    waiting.join()
+    assert entered and not list(tmp_path.iterdir())

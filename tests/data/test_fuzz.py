@@ -9,7 +9,6 @@ import re
 import tarfile
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from xml.sax.saxutils import escape
@@ -29,7 +28,9 @@ from data.shards.sidecar import parse_sidecar
 from data.shards.tar import BLOCK, entries
 from data.shards.verify import verify
 from data.sources.coco import read_coco
+from data.sources.collect import Choice
 from data.sources.voc import read_voc
+from data.sources.yolo import read_yolo
 from tests.data.pictures import change_header, jpeg, note, write_tar
 
 Answer = TypeVar("Answer")
@@ -127,6 +128,7 @@ XML_WORDS += [
 ]
 
 
+DROP = Choice(drop_degenerate=True)
 ENCODINGS = ["utf-8"] * 9 + ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"]
 
 
@@ -154,7 +156,7 @@ def count_objects(found: Annotations) -> int:
 def check_voc(root: Path, xml: bytes) -> int | None:
     """What is accepted is as the shards want it, and has no more objects than the file. Returns their number."""
     path = fresh(root / "Annotations" / "a.xml", xml)
-    found = answer(path, partial(read_voc, drop_degenerate=True), root, ["all"])
+    found = answer(path, read_voc, root, ["all"], DROP)
     if not found:
         return None
     count = count_objects(found)
@@ -212,7 +214,7 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def check_coco(root: Path, text: bytes) -> int | None:
     fresh(root / "annotations" / "instances_all.json", text)
-    found = answer(root, read_coco, root, ["all"])
+    found = answer(root, read_coco, root, ["all"], DROP)
     if not found:
         return None
     assert len(found.records) <= text.count(b'"file_name"')
@@ -238,7 +240,71 @@ def test_coco_with_other_values(coco: Path, values: dict[bytes, object]) -> None
     assert check_coco(coco, text) in (None, 3)
 
 
-# -------------------------------------------------------------------------------------------------------------- notes
+YOLO = b"0 0.5 0.25 0.2 0.5\n1 0.1 0.1 0.9 0.1 0.5 0.4\n\n1 0.5 0.5 1 1\n"
+YOLO_WORDS = [
+    b"nan",
+    b"1e999",
+    b"-1",
+    b"9" * 400,
+    b"0.5 " * 2000,
+    b"\n",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"1_0",
+    b"0x1",
+    b"2 ",
+]
+YAML = b"path: .\ntrain: images/train\nval: [images/train]\nnames:\n  0: no\n  1: '007'\nnc: 2\n"
+YAML_WORDS = [
+    b"&a ",
+    b"*a",
+    b"!!python/name:os.system ",
+    b"<<: ",
+    b"- ",
+    b"{",
+    b"[" * 2000,
+    b"\t",
+    b"? ",
+    b"|",
+    b"\xff",
+]
+YAML_WORDS += [b"~", b"../", b"/dev/zero", b"names: ", b"train: ", b"nc: 1", b"0: ", b"\n", b"---\n", b"%"]
+
+
+@pytest.fixture(scope="module")
+def yolo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of one image."""
+    root = tmp_path_factory.mktemp("yolo")
+    for folder in ("images/train", "labels/train"):
+        (root / folder).mkdir(parents=True)
+    (root / "images/train/a.jpg").write_bytes(jpeg(width=100, height=80))
+    (root / "labels/train/a.txt").write_bytes(YOLO)
+    (root / "data.yaml").write_bytes(YAML)
+    return root
+
+
+@fuzzed
+@given(edits(len(YOLO), YOLO_WORDS))
+def test_yolo(yolo: Path, changes: list[Edit]) -> None:
+    text = changed(YOLO, changes)
+    path = fresh(yolo / "labels/train/a.txt", text)
+    found = answer(path, read_yolo, yolo, ["train"], DROP)
+    assert not found or count_objects(found) <= len(text.splitlines()) + text.count(b"\x0b")
+
+
+@fuzzed
+@given(edits(len(YAML), YAML_WORDS))
+def test_yolo_yaml(yolo: Path, changes: list[Edit]) -> None:
+    fresh(yolo / "labels/train/a.txt", YOLO)
+    path = fresh(yolo / "data.yaml", changed(YAML, changes))
+    try:
+        found = answer(yolo, read_yolo, yolo, ["train"], DROP)
+        assert not found or (len(found.records) == 1 and count_objects(found) == 3 and len(found.classes) >= 2)
+    finally:
+        fresh(path, YAML)
+
+
+# ---------------------------------------------------------------------------------------------------------- sidecars
 
 NOTE = note(
     image_id="7",

@@ -56,3 +56,26 @@ def test_processes_end_with_a_program_that_is_killed(tmp_path: Path) -> None:
     sizes = [path.stat().st_size for path in files]
     time.sleep(0.5)
     assert min(sizes) > 0 and [path.stat().st_size for path in files] == sizes
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_program_is_gone_at_once(tmp_path: Path, sent: signal.Signals) -> None:
+    """As from a terminal: the signal reaches the processes too, which are in the middle of long jobs."""
+    files = [tmp_path / "one", tmp_path / "two"]
+    jobs = [(BEATING.format(path=str(path)),) for path in files]
+    code = "import sys; from launch.command import run; from data.parallel import in_parallel\n"
+    code += f"sys.exit(run(lambda _: in_parallel(exec, {jobs!r}, 2, 'beating')))"
+    program = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 60
+    while not all(path.exists() for path in files) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    start = time.monotonic()
+    os.killpg(program.pid, sent)
+    _, errors = program.communicate(timeout=60)
+    assert time.monotonic() - start < 10 and (program.returncode, errors) == (130, "error: interrupted\n")
+    time.sleep(0.5)
+    sizes = [path.stat().st_size for path in files]
+    time.sleep(0.3)
+    assert [path.stat().st_size for path in files] == sizes

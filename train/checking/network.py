@@ -11,7 +11,7 @@ import torch.distributed as dist
 from data.loading.loader import Loader
 from data.remote.addresses import is_remote
 from data.shards.index import ShardIndex
-from data.sources.shapes import CLASSES
+from data.sources.drawn_picture import CLASSES
 from launch.environment import Environment
 from train.checking.report import Report, amount
 from train.config import Config

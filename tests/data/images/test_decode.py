@@ -229,8 +229,8 @@ def test_no_format_may_claim_more_than_the_limit(monkeypatch: pytest.MonkeyPatch
         "gif": encoded(picture(), "GIF").replace(struct.pack("<HH", 64, 48), struct.pack("<HH", side, side)),
         "ppm": f"P6 {side} {side} 255\n".encode(),
         "tiff": encoded(picture(), "TIFF")
-        .replace(struct.pack("<HHIHH", 256, 3, 1, 64, 0), struct.pack("<HHIHH", 256, 3, 1, side, 0))
-        .replace(struct.pack("<HHIHH", 257, 3, 1, 48, 0), struct.pack("<HHIHH", 257, 3, 1, side, 0)),
+        .replace(struct.pack("<HHII", 256, 4, 1, 64), struct.pack("<HHII", 256, 4, 1, side))
+        .replace(struct.pack("<HHII", 257, 4, 1, 48), struct.pack("<HHII", 257, 4, 1, side)),
     }  # fmt: skip
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     for data in bombs.values():

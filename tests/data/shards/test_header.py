@@ -42,6 +42,8 @@ def test_a_header_cannot_point_out_of_its_folder(copy: Path, index: ShardIndex, 
 
 
 FIELDS: list[dict[str, object]] = [{"source": 3}, {"classes": "cat"}, {"category_ids": {"a": 1}}, {"images": "5"}]
+FIELDS += [{"classes": [3]}, {"classes": [{"a": 1}]}, {"classes": ["a\x1b[2J"]}, {"category_ids": ["1"] * 6}]
+FIELDS += [{"images": -1}, {"objects": 2**50}, {"classes": [" "]}]
 FIELDS += [{"objects": 5.0}, {"dropped": []}, {"arrays_sha256": None}, {"shards": {}}, {"shards": [3]}]
 FIELDS += [{"shards": [{"name": "a.tar"}]}, {"shards": [{"name": "a.tar", "bytes": 1, "sha256": "", "samples": 0}]}]
 
@@ -50,7 +52,5 @@ FIELDS += [{"shards": [{"name": "a.tar"}]}, {"shards": [{"name": "a.tar", "bytes
 def test_a_header_of_another_program_that_is_wrong(copy: Path, field: dict[str, object]) -> None:
     """Sealed as it should be; what it holds is not as it should be."""
     change_header(copy, **field)
-    with pytest.raises(
-        ValueError, match=rf"index\.json: expected {next(iter(field))} as in docs/data\.md, found .*; make"
-    ):
+    with pytest.raises(ValueError, match=rf"index\.json: expected .*{next(iter(field))}.*found"):
         ShardIndex.load(copy)

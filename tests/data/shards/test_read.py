@@ -1,6 +1,7 @@
 """Images come out of the tars by number."""
 
 import dataclasses
+import errno
 import os
 import pickle
 from pathlib import Path
@@ -43,3 +44,15 @@ def test_a_reader_of_many_shards_keeps_few_open(index: ShardIndex, monkeypatch: 
             assert reader.image(sample) == images[sample]
             assert num_open_files() <= before + 2
     assert num_open_files() == before and len(index.shards) > 2
+
+
+def test_a_bad_block_is_an_unreadable_image(index: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> bytes:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("os.pread", fail)
+    with (
+        ShardReader(index) as reader,
+        pytest.raises(ValueError, match=r"shard-0+\.tar cannot be read: Input/output error"),
+    ):
+        reader.image(0)

@@ -70,6 +70,14 @@ def test_tars_without_samples_are_refused(tmp_path: Path, files: list[tuple[str,
         index_shards(tmp_path, workers=1)
 
 
+def test_a_folder_that_is_called_a_tar(tmp_path: Path) -> None:
+    (tmp_path / "x.tar").mkdir()
+    with pytest.raises(
+        ValueError, match=r"x\.tar: expected a tar, found a folder or no plain file; rename or remove it"
+    ):
+        index_shards(tmp_path, workers=1)
+
+
 def test_captions_are_no_class_names(tmp_path: Path) -> None:
     names = [f"caption {number}" for number in range(MAX_CLASSES + 1)]
     text = note(labels=names, boxes_xyxy_px=[[0, 0, 1, 1]] * len(names))

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from data.shards.scan import scan_shard
-from data.shards.sidecar import MAX_SIDE_PX, parse_sidecar
-from tests.data.pictures import jpeg, note, write_tar
+from data.shards.sidecar import MAX_SIDE_PX, parse_sidecar, sidecar_of
+from tests.data.pictures import annotations, jpeg, note, write_tar
 
 
 def test_the_least_sidecar() -> None:
@@ -74,10 +74,10 @@ def test_a_sidecar_is_read_back_as_it_was_written() -> None:
         (note(difficult=[1]), "Expected `bool`, got `int` - at `$.difficult[0]`"),
         (note(crowd=[]), "expected crowd of 1 objects, as labels has, found 0"),
         (note(crowd=None), "Expected `array`, got `null` - at `$.crowd`"),
-        (note(image_id="a\nb"), r"expected image_id as a number or up to 200 printable letters, found 'a\nb'"),
-        (note(image_id=""), "expected image_id as a number or up to 200 printable letters, found ''"),
+        (note(image_id="a\nb"), r"expected image_id as a number or up to 500 printable letters, found 'a\nb'"),
+        (note(image_id=""), "expected image_id as a number or up to 500 printable letters, found ''"),
         (note(image_id=True), "Expected `int | str`, got `bool` - at `$.image_id`"),
-        (note(image_id="x" * 201), "expected image_id as a number or up to 200 printable letters, found 'xxx"),
+        (note(image_id="x" * 501), "expected image_id as a number or up to 500 printable letters, found 'xxx"),
     ],
 )
 def test_sidecars_that_are_refused(text: bytes, message: str) -> None:
@@ -102,3 +102,19 @@ def test_a_hundred_thousand_boxes_are_read_in_seconds(tmp_path: Path) -> None:
     start = time.monotonic()
     assert scan_shard(tmp_path / "a.tar").columns["boxes_xyxy_px"].shape == (count, 4)
     assert time.monotonic() - start < 10
+
+
+def test_the_size_of_the_original_is_kept() -> None:
+    found = parse_sidecar(note(source_width=400, source_height=300), "key", "here")
+    assert found.source_size == (400, 300) and parse_sidecar(found.text(), "key", "here").source_size == (400, 300)
+    with pytest.raises(ValueError, match="expected both of source_width and source_height or none of them"):
+        parse_sidecar(note(source_width=400), "key", "here")
+
+
+def test_a_record_whose_image_was_shrunk(tmp_path: Path) -> None:
+    record = annotations(tmp_path / "images", 3).records[2]
+    found = sidecar_of(record, ("cat", "dog"), (20, 15))
+    assert (found.width, found.height, found.source_size) == (20, 15, (40, 30))
+    assert found.boxes_xyxy_px.tolist() == [[0.75, 1, 6, 10.125], [0, 0, 20, 15]]
+    assert found.areas_px.tolist() == (record.areas_px / 4).tolist()
+    assert sidecar_of(record, ("cat", "dog"), (40, 30)).source_size is None

@@ -150,7 +150,7 @@ def test_keys_are_those_of_the_webdataset_library(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (sample("a")[:1], "one image (jpg, jpeg or png) and one json side by side for each key, found a.jpg; a key"),
+        (sample("a")[:1], "one image (jpg, png, webp ...) and one json side by side for each key, found a.jpg; a key"),
         (sample("a")[1:], "for each key, found a.json; a key ends at its first dot; docs/data.md describes the layout"),
         ([*sample("a"), ("a.png", b"")], "for each key, found a.jpg, a.json, a.png; a key"),
         (sample("a.v1"), "for each key, found a.v1.jpg, a.v1.json; a key ends at its first dot"),

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from data.records import NUM_LISTED
-from data.shards.index import COLUMNS, ShardIndex
+from data.shards.columns import COLUMNS
+from data.shards.index import ShardIndex
 from data.shards.scan import index_shards
 from data.shards.verify import verify
 from tests.data.pictures import change_header, flip_byte, jpeg, note, write_tar

@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 import webdataset
 
+from data.files import only_user
 from data.images.decode import decode
-from data.records import Annotations
+from data.records import Annotations, Findings
+from data.shards import write
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 from data.shards.scan import index_shards
 from data.shards.verify import verify
-from data.shards.write import write_shards
+from data.shards.write import Pixels, write_shards
 from data.sources.voc import read_voc
 from tests.data.pictures import annotations, contents, note, write_tar
 
@@ -215,3 +217,60 @@ def test_classes_that_cannot_be_told_apart(tmp_path: Path, names: tuple[str, ...
     write_tar(tmp_path / "a.tar", [("a.jpg", b""), ("a.json", note())])
     with pytest.raises(ValueError, match=message):
         index_shards(tmp_path, names, workers=1)
+
+
+def test_images_larger_than_the_limit_are_shrunk(tmp_path: Path) -> None:
+    given = annotations(tmp_path / "images", 4, width=160, height=120)
+    index = write_shards(given, tmp_path / "out", workers=1, pixels=Pixels(max_side=80))
+    verify(tmp_path / "out", workers=1)
+    by_key = {record.key: record for record in given.records}
+    with ShardReader(index) as reader:
+        for sample in range(4):
+            record, objects = by_key[index.key(sample)], index.objects(sample)
+            assert index.size_px(sample) == (80, 60) and index.source_size_px(sample) == (160, 120)
+            assert decode(reader.image(sample)).shape == (60, 80, 3)
+            np.testing.assert_array_equal(index.arrays["boxes_xyxy_px"][objects] * 2, record.boxes_xyxy_px)
+            np.testing.assert_array_equal(index.arrays["areas_px"][objects] * 4, record.areas_px)
+    whole = write_shards(given, tmp_path / "whole", workers=1, pixels=Pixels(max_side=160))
+    assert "source_widths" not in whole.arrays and whole.source_size_px(0) == whole.size_px(0) == (160, 120)
+    with pytest.raises(ValueError, match="--max-side: expected 32 px or more, found 8"):
+        write_shards(given, tmp_path / "other", workers=1, pixels=Pixels(max_side=8))
+
+
+def test_what_is_wrong_with_images_is_counted(tmp_path: Path) -> None:
+    given, findings = annotations(tmp_path / "images", 5), Findings()
+    for number in (1, 3):
+        data = given.records[number].image.read_bytes()
+        given.records[number].image.write_bytes(data[:20] + b"\0\0" + data[20:])
+    write_shards(given, tmp_path / "out", workers=1, findings=findings)
+    ((what, (count, shown)),) = findings.found.items()
+    assert what.startswith("JPEGs with extraneous bytes") and count == 2
+    assert sorted(shown) == ["image1.jpg", "image3.jpg"]
+
+
+def test_ids_of_the_source_are_kept(tmp_path: Path) -> None:
+    given = annotations(tmp_path / "images", 2)
+    given = dataclasses.replace(given, source_ids={"images": {"1": "frame \u00e9"}})
+    given.records[0] = dataclasses.replace(given.records[0], image_id="bild \u00e9 / 1")
+    index = write_shards(given, tmp_path / "out", workers=1)
+    assert json.loads((tmp_path / "out" / "index.json").read_text())["source_ids"] == given.source_ids
+    assert {index.image_id(sample) for sample in range(2)} == {"bild \u00e9 / 1", "1"}
+    verify(tmp_path / "out", workers=1)
+
+
+def test_one_writer_at_a_time(tmp_path: Path) -> None:
+    given, out = annotations(tmp_path / "images", 2), tmp_path / "out"
+    out.mkdir()
+    with (
+        only_user(out, "writes shards"),
+        pytest.raises(ValueError, match=r"out: another process writes shards there; wait for it, or choose another"),
+    ):
+        write_shards(given, out, workers=1)
+    assert write_shards(given, out, workers=1).num_samples == 2
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = annotations(tmp_path / "images", 2)
+    monkeypatch.setattr(write, "MAX_IMAGE_BYTES", 100)
+    with pytest.raises(ValueError, match=r"image\d\.jpg: has more than 100 bytes"):
+        write_shards(given, tmp_path / "out", workers=1)

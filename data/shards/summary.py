@@ -1,0 +1,84 @@
+"""What a set holds, for people; and what of it was probably meant otherwise."""
+
+import csv
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+from data.records import NUM_EXAMPLES, Findings
+from data.shards.index import ShardIndex
+from data.shards.read import ShardReader
+
+MAX_COMPARED = 2**28  # bytes of images that are read to find duplicates
+
+
+def summary(index: ShardIndex, findings: Findings | None = None) -> str:
+    counts = np.bincount(index.arrays["labels"], minlength=len(index.classes))
+    marked = [f"{int(index.arrays[name].sum())} {name}" for name in ("difficult", "crowd")]
+    lines = [f"{index.folder}: {index.num_samples} images, {counts.sum()} objects ({', '.join(marked)})"]
+    lines[0] += f" in {len(index.shards)} shards, from {index.source}"
+    lines += [f"  left out: {number} {reason}" for reason, number in index.dropped.items() if number]
+    lines += [f"  {name:<20} {count:>8}" for name, count in zip(index.classes, counts, strict=True)]
+    if findings is not None and (found := findings.lines()):
+        lines += ["look at these (--strict makes them errors):", *(f"  {line}" for line in found)]
+    return "\n".join(lines)
+
+
+def look_at_set(findings: Findings, index: ShardIndex, truth_slots: int) -> None:
+    """Of the whole set, and of the sets beside it."""
+    arrays = index.arrays
+    trained = ~(arrays["difficult"] | arrays["crowd"])
+    owners = np.repeat(np.arange(index.num_samples), np.diff(arrays["object_starts"]))[trained]
+    objects = np.bincount(owners, minlength=index.num_samples)
+    many = np.flatnonzero(objects > truth_slots)
+    findings.add(
+        f"images with more than the {truth_slots} objects of data.truth_slots (the others are trained as background)",
+        [f"{index.image_id(int(sample))} ({objects[sample]})" for sample in many[:NUM_EXAMPLES]],
+        len(many),
+    )
+    if not trained.any():
+        findings.add("sets without an object that can be trained on", [str(index.folder)])
+    for folder in sorted(index.folder.resolve().parent.iterdir()):
+        if _are_apart(folder.name, index.folder.resolve().name) and (folder / "index.json").is_file():
+            _look_at_duplicates(findings, index, folder)
+
+
+def _are_apart(one: str, two: str) -> bool:
+    """By their names: one is for training, the other for evaluation."""
+    return any("train" in a and re.search("val|test", b) for a, b in ((one, two), (two, one)))
+
+
+def _look_at_duplicates(findings: Findings, index: ShardIndex, folder: Path) -> None:
+    try:
+        other = ShardIndex.load(folder)
+        same = duplicates(index, other)
+    except ValueError:  # not a whole set: none of this one's business
+        return
+    shown = [f"{index.image_id(mine)} = {other.image_id(theirs)}" for mine, theirs in same]
+    findings.add(f"images that are, byte for byte, in {folder.name} beside it too", shown)
+
+
+def duplicates(one: ShardIndex, two: ShardIndex) -> list[tuple[int, int]]:
+    """Pairs of samples whose images have the same bytes. Reads only images of the same length and size in px."""
+    shape = ("image_bytes", "widths", "heights")
+    alike: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
+    for sample, key in enumerate(zip(*(two.arrays[name].tolist() for name in shape), strict=True)):
+        alike[key].append(sample)
+    found, compared = [], 0
+    with ShardReader(one) as ours, ShardReader(two) as theirs:
+        for sample, key in enumerate(zip(*(one.arrays[name].tolist() for name in shape), strict=True)):
+            if key not in alike or compared > MAX_COMPARED:
+                continue
+            data = ours.image(sample)
+            compared += len(data) * (1 + len(alike[key]))
+            found += [(sample, other) for other in alike[key] if theirs.image(other) == data][:1]
+    return found
+
+
+def names_of(text: str | None) -> list[str] | None:
+    """Class names out of `a,b` or, where one holds a comma, `"a,b",c`."""
+    if not text:
+        return None
+    return next(csv.reader([text], skipinitialspace=False))

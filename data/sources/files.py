@@ -1,0 +1,61 @@
+"""Files as people name them: endings in any case, any letters, any folder depth; and texts of a bounded size."""
+
+import os
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from data.shards.tar import IMAGE_EXTENSIONS
+
+IMAGE_SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
+MAX_TEXT = 2**28  # bytes of an annotation file of one image, or of a list
+
+
+def nfc(text: str) -> str:
+    """One of the ways in which Unicode writes the same letters: file systems and tools differ."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def without_suffix(name: str) -> str:
+    """a/b.c.JPG -> a/b.c: without the ending of an image, if it has one."""
+    suffix = PurePosixPath(name).suffix
+    return name.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else name
+
+
+def by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, list[Path]]:
+    """Path below the folder, in NFC and without the ending -> the files of that name, in the order of `suffixes`."""
+    found: dict[str, list[Path]] = {}
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        below = os.path.relpath(parent, folder)
+        prefix = "" if below == "." else nfc(below).replace(os.sep, "/") + "/"
+        for name in sorted(names):
+            path = Path(parent, name)
+            if path.suffix.lower() in suffixes and not name.startswith("."):
+                found.setdefault(prefix + nfc(path.stem), []).append(path)
+    for paths in found.values():
+        paths.sort(key=lambda path: suffixes.index(path.suffix.lower()))
+    return found
+
+
+def read_bytes(path: Path, most: int = MAX_TEXT) -> bytes:
+    """Of a plain file that is not larger than expected."""
+    if not path.is_file():
+        raise ValueError(f"{path}: expected a file, found none")
+    if (size := path.stat().st_size) > most:
+        raise ValueError(f"{path}: expected up to {most:,} bytes, found {size:,}; is it an annotation file?")
+    return path.read_bytes()
+
+
+def read_text(path: Path) -> str:
+    """UTF-8, with or without a byte order mark."""
+    try:
+        return read_bytes(path).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: expected UTF-8 text, found: {error}; convert the file") from None
+
+
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """The lines that hold something, without blanks around it, with their numbers from 1."""
+    lines = ((number, line.strip()) for number, line in enumerate(read_text(path).splitlines(), start=1))
+    return [(number, line) for number, line in lines if line]

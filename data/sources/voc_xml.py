@@ -1,0 +1,94 @@
+"""One XML file of Pascal VOC -> sizes, names and corners.
+
+Corners in the files are 1-based and inclusive: a box over a whole row of 500 px runs from 1 to 500. They become
+continuous 0-based edges here and nowhere else: x1 = xmin - 1, x2 = xmax.
+Differs: darknet's voc_label.py has the centre at (min + max) / 2 - 1 and the size max - min: half a pixel up and left
+of this centre, one pixel smaller.
+"""
+
+import math
+from pathlib import Path
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+from data.shards.sidecar import MAX_SIDE_PX
+from data.sources.files import nfc
+
+
+class Box(NamedTuple):
+    """One <object>."""
+
+    name: str
+    xyxy_px: tuple[float, float, float, float]  # continuous edges, not clipped
+    difficult: bool
+    flat: bool  # its corners are the wrong way round, or the same
+
+
+class Annotation(NamedTuple):
+    """One annotation file."""
+
+    width: int
+    height: int
+    boxes: list[Box]
+    filename: str  # of the image, as the file says
+    astray: int  # <bndbox> that belong to no <object> of the annotation
+    from_zero: bool  # a corner is at 0, which VOC does not have
+
+
+def parse_annotation(text: str, path: Path, *, from_zero: bool = False) -> Annotation:
+    """Objects are direct children of the root: a <part> has a <bndbox> too. `path` is for messages only.
+
+    from_zero: corners are edges already, as of tools that count from 0.
+    """
+    root = _parse(text, path)
+    size = _child(root, "size", f"{path}: the annotation")
+    sides = [_number(size, tag, f"{path}: <size>") for tag in ("width", "height")]
+    if not all(1 <= side <= MAX_SIDE_PX and side.is_integer() for side in sides):
+        raise ValueError(f"{path}: expected the image's size in px, found {sides[0]:g}x{sides[1]:g}; correct it")
+    elements = root.findall("object")
+    boxes, lowest = [], math.inf
+    for number, element in enumerate(elements, start=1):
+        name = nfc((_child(element, "name", f"{path}: object {number}").text or "").strip())
+        if not name.isprintable():
+            raise ValueError(f"{path}: object {number}: expected a class in <name>, found {name[:80]!r}; correct it")
+        where = f"{path}: object {number} ({name})"
+        corners = _child(element, "bndbox", where)
+        xmin, ymin, xmax, ymax = (_number(corners, tag, where) for tag in ("xmin", "ymin", "xmax", "ymax"))
+        first = 0 if from_zero else 1
+        edges = (xmin - first, ymin - first, xmax, ymax)
+        difficult = element.find("difficult") is not None and _number(element, "difficult", where) != 0
+        boxes.append(Box(name, edges, difficult, flat=xmax <= xmin or ymax <= ymin))
+        lowest = min(lowest, *(corner for corner in (xmin, ymin) if corner >= 0), math.inf)
+    astray = sum(1 for _ in root.iter("bndbox")) - sum(1 for element in elements for _ in element.iter("bndbox"))
+    filename = (root.findtext("filename") or "").strip()
+    return Annotation(int(sides[0]), int(sides[1]), boxes, filename, astray, from_zero=lowest < 1 and not from_zero)
+
+
+def _parse(text: str, path: Path) -> ElementTree.Element:
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can expand to gigabytes
+        raise ValueError(f"{path}: expected plain XML, found a <!DOCTYPE or <!ENTITY declaration; remove it")
+    if "\0" in text:  # the parser takes such text for UTF-16, and would find a declaration there
+        raise ValueError(f"{path}: expected UTF-8 text, found zero bytes, as in UTF-16; convert the file")
+    try:
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"{path}: expected XML, found: {error}; fetch or write the file again") from None
+
+
+def _child(parent: ElementTree.Element, tag: str, where: str) -> ElementTree.Element:
+    child = parent.find(tag)
+    if child is None or (len(child) == 0 and not (child.text or "").strip()):
+        found = "none; add it" if child is None else "an empty one; fill it in"
+        raise ValueError(f"{where}: expected <{tag}>, found {found}, or take the image off the list")
+    return child
+
+
+def _number(parent: ElementTree.Element, tag: str, where: str) -> float:
+    text = _child(parent, tag, where).text or ""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise ValueError(f"{where}: expected a finite number in <{tag}>, found {text[:80]!r}; correct it")
+    return number

@@ -1,0 +1,132 @@
+"""YOLO's text files, as many programs write them -> `Annotations`: what the sharder reads.
+
+A line is a class from 0 and its box (centre x, centre y, width, height) or its polygon (x1 y1 x2 y2 ...), all of them
+fractions of the image as viewers show it, turned by its EXIF. A polygon becomes the box around it.
+"""
+
+import argparse
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from data.images.facts import stored_size
+from data.records import Annotations, Findings
+from data.sources.collect import OBJECT, Choice, Found, Picture, collect
+from data.sources.files import nfc, read_text
+from data.sources.yolo_layout import find_layout, images_of, label_file
+
+ROUNDING = 0.01  # fractions this far outside of 0..1 are taken for rounding and clipped
+Row = tuple[float, float, float, float]
+
+
+TITLE = "YOLO text files and images"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("root", type=Path, help="data.yaml, darknet's .data, or a folder with one of them")
+    parser.add_argument("--split", required=True, help="train, val ... of data.yaml; a folder or a list; all")
+
+
+def read(options: argparse.Namespace, choice: Choice) -> Annotations:
+    return read_yolo(options.root, options.split.split(","), choice, turned=options.exif == "turn")
+
+
+def read_yolo(root: Path, splits: Sequence[str], choice: Choice | None = None, *, turned: bool = True) -> Annotations:
+    """A split is a name of data.yaml or of darknet's .data, a folder of images or a list of them below root.
+
+    An image without label file, or with an empty one, has no objects. turned: EXIF's orientation is applied before
+    fractions become px.
+    """
+    choice, layout, findings = choice or Choice(), find_layout(root), Findings()
+    names = layout.names if layout.names is not None else list(choice.classes or [])
+    if not names:
+        raise ValueError(
+            f"{layout.file}: expected the names of the classes in data.yaml, .names or classes.txt, found none; "
+            "add one, or name them in order with --classes"
+        )
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"{layout.file}: expected each class once, found {twice[0]!r} again; rename one")
+    pictures: list[Picture] = []
+    objects, without = [], []
+    for split in splits:
+        for name, path in images_of(layout, split):
+            labels = label_file(path)
+            if labels is None:
+                without.append(path)
+            width, height = _size(path, turned)
+            if labels is not None:
+                rows = read_labels(labels, len(names), box_only=layout.box_only)
+                scale = np.array([width, height, width, height])
+                for number, label, box in rows:
+                    objects.append((len(pictures), np.array(box) * scale, math.nan, label, False, False, False, number))
+            pictures.append(Picture(nfc(name), nfc(name), path, width, height, labels or path))
+    if len(without) == len(pictures):
+        raise ValueError(
+            f"{layout.file}: expected labels beside {pictures[0].path}, or in labels/ where that is in images/; found "
+            f"none for any of {len(pictures)} images; put them there"
+        )
+    findings.add("images without a label file (background)", without)
+    return collect(
+        Found(
+            source=" ".join(["yolo", *splits]),
+            root=layout.file,
+            classes=names,
+            category_ids=range(1, len(names) + 1),
+            all_classes=True,
+            pictures=pictures,
+            objects=np.array(objects, OBJECT),
+            noun="line",
+            findings=findings,
+        ),
+        choice,
+    )
+
+
+def _size(path: Path, turned: bool) -> tuple[int, int]:
+    """px; of a file that cannot be read any: whoever decodes it says so."""
+    try:
+        width, height, orientation = stored_size(path)
+    except ValueError:
+        return 1, 1
+    return (height, width) if turned and orientation >= 5 else (width, height)
+
+
+def read_labels(path: Path, classes: int, *, box_only: bool = False) -> Iterator[tuple[int, int, Row]]:
+    """Line, class and box (left, top, right, bottom in fractions of the image) of each object."""
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        words = line.split()
+        if not words:
+            continue
+        try:
+            label, *rest = (float(word) for word in words)
+        except ValueError:
+            label, rest = math.nan, []
+        if not math.isfinite(label) or not all(map(math.isfinite, rest)):
+            raise ValueError(f"{path}:{number}: expected numbers, found {line[:80]!r}; correct it")
+        if not label.is_integer() or not 0 <= label < classes:
+            raise ValueError(
+                f"{path}:{number}: expected a class from 0 to {classes - 1}, of the {classes} names, found {words[0]}; "
+                "correct the line or the names"
+            )
+        if box_only:
+            rest = rest[:4]
+        if len(rest) != 4 and (len(rest) < 6 or len(rest) % 2):
+            raise ValueError(
+                f"{path}:{number}: expected class, x, y, width, height, or a polygon of three points and more; found "
+                f"{len(words)} numbers; correct it"
+            )
+        if not -ROUNDING <= min(rest) <= max(rest) <= 1 + ROUNDING:
+            raise ValueError(
+                f"{path}:{number}: expected fractions of the image, found {line[:80]!r}; divide px by the image's "
+                "width and height"
+            )
+        yield number, int(label), _box(rest)
+
+
+def _box(numbers: Sequence[float]) -> Row:
+    if len(numbers) == 4:
+        x, y, width, height = numbers
+        return x - width / 2, y - height / 2, x + width / 2, y + height / 2
+    return min(numbers[::2]), min(numbers[1::2]), max(numbers[::2]), max(numbers[1::2])

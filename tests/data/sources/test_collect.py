@@ -1,0 +1,67 @@
+"""The rules that all annotation formats share. More of them through each format's own tests."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.sources.collect import OBJECT, Choice, Found, Picture, collect, fraction_of, safe_key
+
+
+def found(folder: Path, count: int = 6, **fields: Any) -> Found:
+    """Image i has an object of class i % 3."""
+    pictures = []
+    for number in range(count):
+        path = folder / f"{number}.jpg"
+        path.touch()
+        pictures.append(Picture(f"{number}", f"id {number}", path, 100, 80, folder / "all.txt"))
+    objects = [(n, (10, 10, 20, 20), float("nan"), n % 3, False, n == 1, False, n) for n in range(count)]
+    known = {"source": "some all", "root": folder, "classes": ["a", "b", "c"], "category_ids": [3, 5, 9]}
+    known |= {"all_classes": True, "pictures": pictures, "objects": np.array(objects, OBJECT), "noun": "line"}
+    return Found(**known | fields)
+
+
+def test_records_keep_what_the_source_says(tmp_path: Path) -> None:
+    annotations = collect(found(tmp_path), Choice())
+    assert (annotations.source, annotations.category_ids, annotations.dropped) == ("some all", (3, 5, 9), {})
+    assert [record.image_id for record in annotations.records] == [f"id {n}" for n in range(6)]
+    assert [record.labels.tolist() for record in annotations.records] == [[0], [1], [2], [0], [1], [2]]
+    assert annotations.records[1].crowd.tolist() == [True] and annotations.records[0].areas_px.tolist() == [100]
+
+
+def test_objects_may_come_in_any_order(tmp_path: Path) -> None:
+    given = found(tmp_path)
+    turned = collect(found(tmp_path, objects=given.objects[::-1]), Choice())
+    assert [record.labels.tolist() for record in turned.records] == [[0], [1], [2], [0], [1], [2]]
+
+
+def test_choices_combine(tmp_path: Path) -> None:
+    annotations = collect(found(tmp_path, 60), Choice(classes=["c", "a"], count=10))
+    assert annotations.category_ids == (9, 3) and len(annotations.records) == 10
+    assert annotations.source == "some all (2 of 3 classes, 10 of 60 images)"
+    parts = [collect(found(tmp_path, 60), Choice(**{name: 0.3})) for name in ("hold_out", "held_out")]
+    ids = [{record.image_id for record in part.records} for part in parts]
+    assert len(ids[0] | ids[1]) == 60 and not ids[0] & ids[1] and 5 < len(ids[1]) < 35
+
+
+def test_a_name_stands_for_its_part_whatever_its_unicode_form() -> None:
+    assert fraction_of("e\u0301") == fraction_of("\u00e9") != fraction_of("e")
+    assert 0.4 < np.mean([fraction_of(str(number)) for number in range(1000)]) < 0.6
+
+
+@pytest.mark.parametrize("name", ["a", "IMG_0001", "a-b+c", "k" * 95, "(1)~"])
+def test_keys_that_are_names(name: str) -> None:
+    assert safe_key(name) == name
+
+
+@pytest.mark.parametrize("name", ["a b", "é", "фото", "k" * 96, "", "a\\b", "x\x7f", "日" * 90, "\udcff"])
+def test_keys_of_other_names(name: str) -> None:
+    assert re.fullmatch(r"[!-~]{1,95}", safe_key(name)) and not set(safe_key(name)) & set("./\\")
+    assert safe_key(name) != safe_key(f"{name} ")
+
+
+def test_nothing_left_to_write(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="expected images, found none that --classes and --hold-out leave"):
+        collect(found(tmp_path, 1), Choice(classes=["b"]))

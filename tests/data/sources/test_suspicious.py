@@ -1,0 +1,35 @@
+"""What can hardly be meant is counted; what can is not."""
+
+import numpy as np
+import pytest
+
+from data.records import Findings
+from data.sources.suspicious import look_at_boxes, look_at_names
+
+
+def boxes_found(*given: tuple[float, float, float, float]) -> list[str]:
+    """In an image of 100x80."""
+    findings, edges = Findings(), np.array(given, np.float64).reshape(-1, 4)
+    look_at_boxes(findings, edges, edges.clip(0, [100, 80, 100, 80]), lambda row: f"box {row}")
+    return findings.lines()
+
+
+@pytest.mark.parametrize("box", [(0, 0, 100, 80), (1, 1, 104, 50), (-0.5, -0.5, 3, 3), (10, 10, 10.5, 10.5)])
+def test_boxes_that_can_be_meant(box: tuple[float, float, float, float]) -> None:
+    assert boxes_found(box, (10, 10, 20, 20)) == [] and boxes_found() == []
+
+
+def test_boxes_that_can_hardly_be_meant() -> None:
+    (line,) = boxes_found((50, 10, 150, 20), (10, 10, 20, 20), (-1e308, 0, 1e308, 9))
+    assert line.startswith("boxes of 3 that lose more than a tenth at the border of their image, 75% on average")
+    assert line.endswith(": 2 (box 0, box 2)")
+    (line,) = boxes_found(*[(0.1, 0.1, 0.5, 0.5)] * 5)
+    assert line.endswith("(fractions of the image, not px?): 5 (box 0, box 1, box 2, ...)")
+    assert boxes_found((0.1, 0.1, 0.5, 0.5), (0.1, 0.1, 0.5, 1.5)) == []
+
+
+def test_names() -> None:
+    findings = Findings()
+    look_at_names(findings, ["Cat", "dog", "cat ", "hot dog", "hot_dog", "fi", "ﬁ", "no", "007"])
+    (line,) = findings.lines()
+    assert line.endswith("Unicode form: 3 ('Cat' / 'cat ', 'hot dog' / 'hot_dog', 'fi' / 'ﬁ')")
