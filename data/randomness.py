@@ -26,6 +26,9 @@ class Purpose(IntEnum):
     OBJECT_ORDER = 5  #        seed, epoch, sample   which of two objects wins a cell and anchor, or the last slot
     ANCHORS = 6  #             seed, start           seeds of k-means
     CONTACT_SHEET = 7  #       seed                  which images are shown
+    MOSAIC = 8  #              seed, epoch, sample   whether, with whom, and where each goes
+    MIXUP = 9  #               seed, epoch, sample   whether, with whom
+    MIXUP_PLACEMENT = 10  #    seed, epoch, sample   of the image that is blended over the canvas
 
     # Before the first epoch, and as old as number 0: the bytes of shards and pictures hang on it.
     WRITING = 0  #             0                     shuffle of a set when it is written; images of --count

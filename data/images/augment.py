@@ -27,6 +27,17 @@ class AugmentConfig:
     saturation: float = 1.5  #: largest factor; its inverse is as likely
     exposure: float = 1.5
     min_size: float = 0.001  #: boxes thinner than this fraction of the canvas after clipping are dropped (darknet)
+    min_visible: float = 0.0  #: boxes of which less than this share of the area is left are dropped
+    mosaic: float = 0.0  #: probability that an image shares its canvas with three others (data.images.mosaic)
+    mosaic_scale_min: float = 0.4  #: longer side of an image in a mosaic, as a fraction of the canvas
+    mosaic_scale_max: float = 1.0
+    mixup: float = 0.0  #: probability that another image is blended over the canvas, half and half
+    mix_until: float = 0.85  #: share of the run after which there is neither mosaic nor mixup
+
+    @property
+    def mixed(self) -> bool:
+        """Whether images share canvases at all."""
+        return self.mosaic > 0 or self.mixup > 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.jitter < 0.5:
@@ -35,9 +46,13 @@ class AugmentConfig:
             raise ValueError(
                 f"data.augment.scale_min={self.scale_min}, scale_max={self.scale_max}: expected 0 < min <= max"
             )
-        if not (0 <= self.flip <= 1 and 0 <= self.hue <= 1 and 0 <= self.min_size < 1):
+        for name in ("flip", "hue", "min_size", "min_visible", "mosaic", "mixup", "mix_until"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"data.augment.{name}={getattr(self, name)}: expected 0 to 1")
+        if not 0 < self.mosaic_scale_min <= self.mosaic_scale_max:
             raise ValueError(
-                f"data.augment.flip={self.flip}, hue={self.hue}, min_size={self.min_size}: expected each from 0 to 1"
+                f"data.augment.mosaic_scale_min={self.mosaic_scale_min}, mosaic_scale_max={self.mosaic_scale_max}: "
+                "expected 0 < min <= max"
             )
         if self.saturation < 1 or self.exposure < 1:
             raise ValueError(
@@ -53,7 +68,7 @@ def random_placement(width: int, height: int, side: int, config: AugmentConfig, 
         left, right, top, bottom = (jitter * (2 * draw - 1) for draw in four)
         left, right, top, bottom = left * width, right * width, top * height, bottom * height
         zoom_x, zoom_y = side / (width - left - right), side / (height - top - bottom)
-        laid = lay(-left * zoom_x, -top * zoom_y, width * zoom_x, height * zoom_y, width, height, side)
+        laid = lay(-left * zoom_x, -top * zoom_y, width * zoom_x, height * zoom_y, width, height, (side, side))
         return Placement(*laid, flip, repeat_border=True)
     wider, higher, across, down = four
     aspect = width * (1 + jitter * (2 * wider - 1)) / (height * (1 + jitter * (2 * higher - 1)))
@@ -62,7 +77,7 @@ def random_placement(width: int, height: int, side: int, config: AugmentConfig, 
         (scale * side * aspect, scale * side) if aspect < 1 else (scale * side, scale * side / aspect)
     )
     left, top = across * (side - new_width), down * (side - new_height)
-    return Placement(*lay(left, top, new_width, new_height, width, height, side), flip)
+    return Placement(*lay(left, top, new_width, new_height, width, height, (side, side)), flip)
 
 
 def random_colour(config: AugmentConfig, rng: np.random.Generator) -> Colour:

@@ -17,6 +17,15 @@ Resize = Literal["letterbox", "stretch", "darknet-letterbox", "darknet-stretch"]
 GREY = 128  # darknet fills with .5
 
 
+class Room(NamedTuple):
+    """A part of a canvas, px."""
+
+    x1: int
+    y1: int
+    x2: int
+    y2: int
+
+
 class Placement(NamedTuple):
     source: tuple[int, int, int, int]  # x1 y1 x2 y2 px of the image, inside it
     target: tuple[int, int, int, int]  # x1 y1 x2 y2 px of the canvas, inside it
@@ -36,11 +45,11 @@ def overlap(start: float, length: float, source_length: int, canvas_length: int)
 
 
 def lay(
-    left: float, top: float, new_width: float, new_height: float, width: int, height: int, side: int
+    left: float, top: float, new_width: float, new_height: float, width: int, height: int, room: tuple[int, int]
 ) -> tuple[tuple[int, int, int, int], tuple[int, int, int, int]]:
-    """The image stretched to new_width x new_height, its corner at (left, top) of the canvas -> source, target."""
-    sx1, sx2, tx1, tx2 = overlap(left, new_width, width, side)
-    sy1, sy2, ty1, ty2 = overlap(top, new_height, height, side)
+    """The image stretched to new_width x new_height, its corner at (left, top) of the room -> source, target."""
+    sx1, sx2, tx1, tx2 = overlap(left, new_width, width, room[0])
+    sy1, sy2, ty1, ty2 = overlap(top, new_height, height, room[1])
     return (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2)
 
 
@@ -74,7 +83,7 @@ def whole_image(width: int, height: int, side: int, resize: Resize) -> Placement
 
 
 def place_image(image: Image, placement: Placement, canvas: Image) -> None:
-    """Writes the [S, S, 3] canvas. One resize, straight into it: three times faster than one warpAffine."""
+    """Writes a canvas [H, W, 3], or a room of one. One resize, straight into it: 3 times as fast as warpAffine."""
     sx1, sy1, sx2, sy2 = placement.source
     tx1, ty1, tx2, ty2 = placement.target
     for edge in (canvas[:ty1], canvas[ty2:], canvas[ty1:ty2, :tx1], canvas[ty1:ty2, tx2:]):
@@ -85,7 +94,7 @@ def place_image(image: Image, placement: Placement, canvas: Image) -> None:
     else:
         cv2.resize(image[sy1:sy2, sx1:sx2], (tx2 - tx1, ty2 - ty1), dst=inner, interpolation=cv2.INTER_LINEAR)
     if placement.repeat_border:
-        border = ty1, len(canvas) - ty2, tx1, len(canvas) - tx2
+        border = ty1, canvas.shape[0] - ty2, tx1, canvas.shape[1] - tx2
         cv2.copyMakeBorder(inner.copy(), *border, cv2.BORDER_REPLICATE, dst=canvas)
     if placement.flip:
         cv2.flip(canvas, 1, dst=canvas)
@@ -107,15 +116,18 @@ def _aligned_axis(length: int, new_length: int) -> tuple[NDArray[np.int64], NDAr
     return first, np.minimum(first + 1, length - 1), (exact - first).astype(np.float32)
 
 
-def place_boxes(boxes_xyxy_px: NDArray[np.float32], placement: Placement, side: int) -> NDArray[np.float32]:
-    """[N, 4] px of the image -> [N, 4] fractions of the canvas, not clipped."""
+def place_boxes(
+    boxes_xyxy_px: NDArray[np.float32], placement: Placement, side: int, room: Room | None = None
+) -> NDArray[np.float32]:
+    """[N, 4] px of the image -> [N, 4] fractions of the canvas, not clipped. room: where the image is laid into one."""
+    x1, y1, x2, _ = room or (0, 0, side, side)
     (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
     zoom_x, zoom_y = (tx2 - tx1) / (sx2 - sx1) / side, (ty2 - ty1) / (sy2 - sy1) / side
-    left, top = tx1 / side - sx1 * zoom_x, ty1 / side - sy1 * zoom_y
+    left, top = (x1 + tx1) / side - sx1 * zoom_x, (y1 + ty1) / side - sy1 * zoom_y
     boxes = (boxes_xyxy_px - _last_pixel(placement)) * np.array((zoom_x, zoom_y, zoom_x, zoom_y))
     boxes = boxes + np.array((left, top, left, top))
     if placement.flip:
-        boxes[:, [0, 2]] = 1 - boxes[:, [2, 0]]
+        boxes[:, [0, 2]] = (x1 + x2) / side - boxes[:, [2, 0]]
     placed: NDArray[np.float32] = boxes.astype(np.float32)
     return placed
 
@@ -134,8 +146,21 @@ def _last_pixel(placement: Placement) -> NDArray[np.int64]:
     return np.array((0, 0, 1, 1)) * placement.aligned
 
 
-def clip_boxes(boxes_xyxy: NDArray[np.float32], min_size: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Clips to the canvas; also which boxes are still at least `min_size` wide and high."""
-    clipped: NDArray[np.float32] = np.minimum(np.maximum(boxes_xyxy, 0), 1)
+def clip_boxes(
+    boxes_xyxy: NDArray[np.float32],
+    min_size: float,
+    min_visible: float = 0,
+    inside: tuple[float, float, float, float] = (0, 0, 1, 1),
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Clips to a part of the canvas; also which boxes are still large enough.
+
+    min_size: least width and height that is left. min_visible: least share of the area that is left.
+    """
+    left, top, right, bottom = inside
+    low, high = np.array((left, top) * 2, np.float32), np.array((right, bottom) * 2, np.float32)
+    clipped: NDArray[np.float32] = np.minimum(np.maximum(boxes_xyxy, low), high)
     size = clipped[:, 2:] - clipped[:, :2]
-    return clipped, (size[:, 0] >= min_size) & (size[:, 1] >= min_size)
+    kept = (size[:, 0] >= min_size) & (size[:, 1] >= min_size)
+    if min_visible:
+        kept &= size.prod(1) >= min_visible * (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(1)
+    return clipped, kept

@@ -6,7 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data.images.augment import AugmentConfig
 from data.images.boxes import Floats, cxcywh_from_xyxy
+from data.shards.index import ShardIndex
 
 
 class Batch(NamedTuple):
@@ -23,6 +25,16 @@ class Batch(NamedTuple):
     side: int  # S, px
     colours: torch.Tensor | None = None  # [B, 3] float32: hue shift, saturation and exposure factor
     layout: torch.Tensor | None = None  # [B, 12] int64: where each image lies in `images` and where it goes
+
+
+def needed_slots(index: ShardIndex, augment: AugmentConfig) -> int:
+    """For all objects of any canvas: those of the images with the most, as many as share one; in steps of 8."""
+    trained = (~(index.arrays["difficult"] | index.arrays["crowd"])).astype(np.int64)
+    starts = index.arrays["object_starts"]
+    counts = np.sort(np.diff(np.concatenate([[0], np.cumsum(trained)])[starts]))[::-1]
+    images = (4 if augment.mosaic else 1) + (1 if augment.mixup else 0)
+    most = int(np.resize(counts, max(images, len(counts)))[:images].sum())  # of a tiny set one may meet itself
+    return max(8, -(-most // 8) * 8)
 
 
 def truth_slots(boxes_xyxy: Floats, labels: NDArray[np.integer], num_slots: int) -> NDArray[np.float32]:

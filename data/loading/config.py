@@ -18,7 +18,7 @@ class DataConfig:
     batch: int = 64  #: images of one step, over all processes
     sides: list[int] = field(default_factory=lambda: list(range(320, 609, 32)))  #: px, multiples of 32
     batches_per_side: int = 10  #: darknet draws a new side every 10 batches
-    truth_slots: int | str = 50  #: most objects of one image that are trained on (darknet: 30); auto: of any image
+    truth_slots: int | str = 50  #: most objects of one image that are trained on (darknet: 30); auto: as the set has
     window: int = 8  #: shards that are mixed with each other
     workers: int = 4  #: loader processes of each rank; 0: in the training process
     geometry: Literal["workers", "device"] = "workers"  #: where images are cropped and resized (docs/data.md)
@@ -31,6 +31,11 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not self.sides or any(side % 32 or side < 32 for side in self.sides):
             raise ValueError(f"data.sides={self.sides}: expected multiples of 32 px, the stride of the network")
+        if self.geometry == "device" and self.augment.mixed:
+            raise ValueError(
+                f"data.geometry=device with data.augment.mosaic={self.augment.mosaic}, mixup={self.augment.mixup}: the "
+                "device lays one image into each canvas; leave geometry to the workers, or set both to 0"
+            )
         if isinstance(self.truth_slots, str) and self.truth_slots != "auto":
             raise ValueError(f"data.truth_slots={self.truth_slots}: expected a number of objects, or auto")
         if self.num_slots < 1:

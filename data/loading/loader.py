@@ -21,7 +21,7 @@ from data.loading.batch import Batch
 from data.loading.config import DataConfig
 from data.loading.order import BatchPlan, Order, plan
 from data.loading.reader import BatchReader, Filled, Numbered
-from data.loading.slots import Slots
+from data.loading.slots import Slots, most_pixels
 from data.loading.to_device import Transfer
 from data.loading.workers import end_workers_at_exit, ignore_warnings, start_fork_server
 from data.remote.arrivals import Arrivals
@@ -68,10 +68,11 @@ class Loader:
             world_size=self.world_size,
             sides=tuple(config.sides),
             images_per_side=config.batch * config.batches_per_side,
+            mix_until=round(stop * config.augment.mix_until) if config.augment.mixed else 0,
         )
 
     def batches(self, start: int, stop: int, stopping: Callable[[], bool] | None = None) -> Iterator[Batch]:
-        """Training batches from position `start` (images seen) on, until `stop` images are seen.
+        """Training batches from position `start` (images seen) on, until `stop` images are seen: the end of the run.
 
         They end early if `stopping` says so while their shards are still on the way.
         """
@@ -160,7 +161,7 @@ class Loader:
         transfer = Transfer(self.device, reader.slots, packed=reader.packed, coloured=reader.colour)
         try:
             for slot, each in to_come:
-                if not all(arrivals.wait_for(sample, stopping) for sample in each.samples.tolist()):
+                if not all(arrivals.wait_for(sample, stopping) for sample in each.reads.tolist()):
                     return
                 filled = next(found)
                 if isinstance(filled, ValueError):
@@ -169,12 +170,6 @@ class Loader:
                 transfer.wait_for_all_but_the_last()
         finally:
             transfer.close()
-
-
-def most_pixels(index: ShardIndex, batch: int) -> int:
-    """Of all images of a batch: of the largest ones there are, each as often as epochs meet in a batch."""
-    pixels = np.sort(index.arrays["widths"].astype(np.int64) * index.arrays["heights"])[-batch:]
-    return int(np.sort(np.tile(pixels, batch // index.num_samples + 2))[-batch:].sum())
 
 
 class _Answers(Dataset[Filled | ValueError]):

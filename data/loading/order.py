@@ -22,6 +22,8 @@ from data.randomness import Purpose, random_bits
 
 Ids = NDArray[np.int64]
 
+GROUP = 8  # consecutive samples of the stream that may share canvases
+
 
 class BatchPlan(NamedTuple):
     """One local batch, before anything is read."""
@@ -30,6 +32,12 @@ class BatchPlan(NamedTuple):
     epochs: Ids  # [B] to whose order each sample belongs: what is random about it depends on it
     side: int  # px
     augmented: bool = True  # False for evaluation: the whole image, its own colours, no truths
+    partners: Ids | None = None  # [B, GROUP - 1] samples that each may share its canvas with; None: with none
+
+    @property
+    def reads(self) -> Ids:
+        """All samples that may be read for it."""
+        return self.samples if self.partners is None else np.concatenate([self.samples, self.partners.reshape(-1)])
 
 
 def shard_order(num_shards: int, seed: int, epoch: int) -> Ids:
@@ -89,6 +97,20 @@ class Order:
         return self._epochs[epoch]
 
 
+def partners(order: Order, first: int, count: int) -> Ids:
+    """[count, GROUP - 1] for each position from `first` on: the others of its group of the stream.
+
+    Groups are absolute, so that partners depend on no batch size, rank or start. Most batches are whole groups: then
+    all partners are in the batch as well, every image is read and decoded once, and its shards are at hand.
+    """
+    positions = np.arange(first, first + count, dtype=np.int64)
+    begins = positions // GROUP * GROUP
+    samples, _ = order[int(begins[0]) : int(begins[-1]) + GROUP]
+    others = ((positions - begins)[:, None] + np.arange(1, GROUP)) % GROUP
+    found: Ids = samples[begins[:, None] + others - begins[0]]
+    return found
+
+
 def plan(
     order: Order,
     *,
@@ -99,11 +121,17 @@ def plan(
     world_size: int,
     sides: tuple[int, ...],
     images_per_side: int,
+    mix_until: int = 0,
 ) -> Iterator[BatchPlan]:
-    """The batches of one rank from position `start` until `stop` images are seen (the last may run over it)."""
+    """The batches of one rank from position `start` until `stop` images are seen (the last may run over it).
+
+    mix_until: position from which on images share no canvas.
+    """
     assert batch % world_size == 0
     local = batch // world_size
     for position in range(start, stop, batch):
         first = position + rank * local
         samples, epochs = order[first : first + local]
-        yield BatchPlan(samples, epochs, batch_side(position, order.seed, sides, images_per_side))
+        side = batch_side(position, order.seed, sides, images_per_side)
+        mixed = partners(order, first, local) if position < mix_until else None
+        yield BatchPlan(samples, epochs, side, partners=mixed)

@@ -1,32 +1,33 @@
-"""A plan -> a batch, written into a slot: read by offset, decode, place, change colours, move the boxes.
+"""A plan -> a batch, written into a slot: read by offset, decode, place, change colours.
 
-    BatchPlan (samples, epochs, side) -> ShardReader.image -> decode -> place, flip, colour -> Slot
+    BatchPlan -> Composer (what goes where) -> ShardReader.image -> decode -> place, flip, colour -> Slot
 
 What is on a batch is a function of plan, seed and shards: who makes it, and when, makes no difference.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from data.images.augment import AugmentConfig, random_colour, random_placement
+from data.images.augment import AugmentConfig
 from data.images.colour import Colour, distort_colour
-from data.images.decode import decode
-from data.images.geometry import Placement, Resize, clip_boxes, place_boxes, place_image, whole_image
+from data.images.decode import Image, decode
+from data.images.geometry import Resize, place_image
+from data.images.mosaic import Piece
 from data.images.on_device import layout_row
 from data.loading.batch import truth_slots
+from data.loading.compose import Composer
 from data.loading.decoded_cache import DecodedCache
 from data.loading.order import BatchPlan
 from data.loading.slots import Slot, Slots
-from data.randomness import Generators, Purpose
 from data.remote.arrivals import Arrivals
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
-
-Image = NDArray[np.uint8]
 
 
 class Numbered(NamedTuple):
@@ -62,57 +63,67 @@ class BatchReader(Dataset[Filled]):
         cache: str | None = None,
     ) -> None:
         """packed: leave geometry to the device, and hand over decoded images. colour: change colours here."""
-        self.index, self.slots, self.augment, self.seed, self.resize = index, slots, augment, seed, resize
+        self.index, self.slots, self.compose = index, slots, Composer(index, augment, seed=seed, resize=resize)
         self.packed, self.colour, self.cache_folder = packed, colour, cache
         self.shards, self.arrivals = ShardReader(index), Arrivals(index)
-        self._trained = ~(index.arrays["difficult"] | index.arrays["crowd"])
-        self._generators = Generators(seed)
         self._cache: DecodedCache | None = None
         self._scratch: Image | None = None
 
     def __getitem__(self, numbered: Numbered) -> Filled:
         slot, plan = self.slots[numbered.slot], numbered.plan
-        side = plan.side
-        faults: list[str] = []
-        filled = 0
-        rows = list(enumerate(zip(plan.samples.tolist(), plan.epochs.tolist(), strict=True)))
-        placements = [self._draw(slot, row, sample, sample, epoch, plan) for row, (sample, epoch) in rows]
-        for row, (sample, epoch) in rows:
+        return self._pack(slot, plan) if self.packed else self._place(slot, plan)
+
+    def _pack(self, slot: Slot, plan: BatchPlan) -> Filled:
+        """Decoded images one after the other, and where the device is to lay them."""
+        faults, filled = list[str](), 0
+        for row, sample in enumerate(plan.samples.tolist()):
             image, source = self._image(sample, slot.pixels[filled:], plan.augmented, faults)
-            if source != sample:
-                placements[row] = self._draw(slot, row, source, sample, epoch, plan)
-            placement = placements[row]
-            if self.packed:
-                slot.layout[row] = layout_row(filled, image.shape[1], placement)
-                filled += image.size
-                continue
-            canvas = slot.pixels[filled : filled + side * side * 3].reshape(side, side, 3)
-            filled += canvas.size
-            place_image(image, placement, canvas)
-            if self.colour and plan.augmented:
-                distort_colour(canvas, Colour(*slot.colours[row].tolist()))
+            (piece,) = self._draw(slot, plan, row, {sample: source})
+            slot.layout[row] = layout_row(filled, image.shape[1], piece.placement)
+            filled += image.size
         return Filled(filled, faults)
 
-    def _draw(self, slot: Slot, row: int, source: int, sample: int, epoch: int, plan: BatchPlan) -> Placement:
-        """All that is random about a sample, and its truths. source: the image that is shown for it."""
-        num_slots, side = len(slot.truths[row]), plan.side
-        arrays, objects = self.index.arrays, self.index.objects(source)
-        boxes, labels = arrays["boxes_xyxy_px"][objects], arrays["labels"][objects]
-        width, height = self.index.size_px(source)
-        if not plan.augmented:
-            placement = whole_image(width, height, side, self.resize)
-            slot.colours[row], slot.truths[row] = Colour(), truth_slots(boxes[:0], labels[:0], num_slots)
-            return placement
-        rng = self._generators(Purpose.PLACEMENT, epoch, sample)
-        placement = random_placement(width, height, side, self.augment, rng)
-        slot.colours[row] = random_colour(self.augment, self._generators(Purpose.COLOUR, epoch, sample))
-        trained = self._trained[objects]
-        boxes, kept = clip_boxes(place_boxes(boxes[trained], placement, side), self.augment.min_size)
-        boxes, labels = boxes[kept], labels[trained][kept]
-        # as darknet: which of two objects wins a slot changes by epoch
-        shuffled = self._generators(Purpose.OBJECT_ORDER, epoch, sample).permutation(len(labels))
-        slot.truths[row] = truth_slots(boxes[shuffled], labels[shuffled], num_slots)
-        return placement
+    def _place(self, slot: Slot, plan: BatchPlan) -> Filled:
+        """Canvases. Each image is decoded once, and then goes wherever the batch shows it."""
+        rows, side = len(plan.samples), plan.side
+        canvases = slot.pixels[: rows * side * side * 3].reshape(rows, side, side, 3)
+        faults, shown = list[str](), dict[int, int]()
+        drawn = [self._draw(slot, plan, row, shown) for row in range(rows)]
+        rows_of: dict[int, list[int]] = {}
+        for row, pieces in enumerate(drawn):
+            for piece in pieces:
+                rows_of.setdefault(piece.sample, []).append(row)
+        missing, overlays = [len(pieces) for pieces in drawn], dict[int, Image]()
+        for sample, places in rows_of.items():
+            image, shown[sample] = self._image(sample, slot.pixels, plan.augmented, faults)
+            for row in dict.fromkeys(places):
+                if shown[sample] != sample:
+                    drawn[row] = self._draw(slot, plan, row, shown)
+                for piece in drawn[row]:
+                    if piece.sample == sample:
+                        self._lay(image, piece, canvases[row], row, overlays)
+                        missing[row] -= 1
+                if not missing[row]:  # while its pixels are still in the cache of the processor
+                    self._finish(canvases[row], overlays.pop(row, None), slot.colours[row], plan.augmented)
+        return Filled(canvases.size, faults)
+
+    def _draw(self, slot: Slot, plan: BatchPlan, row: int, shown: Mapping[int, int]) -> list[Piece]:
+        """Writes truths and colours. shown: samples in place of which another image is shown."""
+        pieces, slot.colours[row], boxes, labels = self.compose(plan, row, shown)
+        slot.truths[row] = truth_slots(boxes, labels, len(slot.truths[row]))
+        return pieces
+
+    def _lay(self, image: Image, piece: Piece, canvas: Image, row: int, overlays: dict[int, Image]) -> None:
+        if piece.blended:
+            canvas = overlays[row] = np.empty_like(canvas)
+        x1, y1, x2, y2 = piece.room
+        place_image(image, piece.placement, canvas[y1:y2, x1:x2])
+
+    def _finish(self, canvas: Image, overlay: Image | None, colour: NDArray[np.float32], augmented: bool) -> None:
+        if overlay is not None:
+            cv2.addWeighted(canvas, 0.5, overlay, 0.5, 0, dst=canvas)
+        if self.colour and augmented:
+            distort_colour(canvas, Colour(*colour.tolist()))
 
     def _image(self, sample: int, room: Image, augmented: bool, faults: list[str]) -> tuple[Image, int]:
         """The decoded image and its number: an unreadable one is replaced by the next in the shards."""

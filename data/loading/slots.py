@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.images.on_device import LAYOUT
+from data.shards.index import ShardIndex
 
 
 class Slot(NamedTuple):
@@ -68,6 +69,12 @@ class Slots:
     def __del__(self) -> None:
         if isinstance(getattr(self, "_descriptor", None), int):
             os.close(self._descriptor)
+
+
+def most_pixels(index: ShardIndex, batch: int) -> int:
+    """Of all images of a batch: of the largest ones there are, each as often as epochs meet in a batch."""
+    pixels = np.sort(index.arrays["widths"].astype(np.int64) * index.arrays["heights"])[-batch:]
+    return int(np.sort(np.tile(pixels, batch // index.num_samples + 2))[-batch:].sum())
 
 
 def _unnamed_file() -> int:

@@ -13,9 +13,10 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from data.images.boxes import xyxy_from_cxcywh
-from data.images.geometry import place_boxes, whole_image
+from data.images.geometry import Resize, place_boxes, whole_image
+from data.loading.batch import needed_slots
 from data.loading.config import DataConfig
-from data.loading.order import BatchPlan
+from data.loading.order import BatchPlan, Order, partners
 from data.loading.reader import BatchReader, Numbered
 from data.loading.slots import Slots
 from data.randomness import Purpose, random_bits
@@ -49,14 +50,14 @@ def sheet(index: ShardIndex, config: DataConfig, *, side: int, count: int, augme
     if min(count, side) < 1 or augmented < 0:
         raise ValueError(f"count={count}, side={side}, augment={augmented}: expected at least 1, 1 and 0")
     chosen = np.argsort(random_bits(index.num_samples, Purpose.CONTACT_SHEET, seed), kind="stable")[:count]
-    reader = BatchReader(
-        index, Slots(1, 1, config.num_slots, side * side * 3), config.augment, seed=seed, resize=config.resize
-    )
+    slots = Slots(1, 1, needed_slots(index, config.augment), side * side * 3)
+    reader = BatchReader(index, slots, config.augment, seed=seed, resize=config.resize)
+    order = Order(index.shard_sizes, seed, config.window)
     rows: list[list[Image]] = [[]]
     for sample in chosen.tolist():
         pictures = [
-            _whole(reader, sample, side),
-            *(_augmented(reader, sample, epoch, side) for epoch in range(augmented)),
+            _whole(reader, sample, side, config.resize),
+            *(_augmented(reader, _plan(order, sample, epoch, side, config)) for epoch in range(augmented)),
         ]
         if rows[-1] and len(rows[-1]) + len(pictures) > NUM_ACROSS:
             rows.append([])
@@ -71,29 +72,38 @@ def sheet(index: ShardIndex, config: DataConfig, *, side: int, count: int, augme
     return paper
 
 
-def _whole(reader: BatchReader, sample: int, side: int) -> Image:
+def _whole(reader: BatchReader, sample: int, side: int, resize: Resize) -> Image:
     index, arrays, objects = reader.index, reader.index.arrays, reader.index.objects(sample)
-    image, _ = _read(reader, sample, None, side)
+    image, _ = _read(reader, BatchPlan(np.array([sample]), np.zeros(1, np.int64), side, augmented=False))
     width, height = index.size_px(sample)
-    boxes = place_boxes(arrays["boxes_xyxy_px"][objects], whole_image(width, height, side, reader.resize), side) * side
+    boxes = place_boxes(arrays["boxes_xyxy_px"][objects], whole_image(width, height, side, resize), side) * side
     marks = arrays["difficult"][objects], arrays["crowd"][objects]
     drawn = draw_truths(image, boxes, arrays["labels"][objects], *marks, index.classes)
     return _captioned(drawn, f"{index.key(sample)}  {width}x{height}")
 
 
-def _augmented(reader: BatchReader, sample: int, epoch: int, side: int) -> Image:
-    image, truths = _read(reader, sample, epoch, side)
+def _plan(order: Order, sample: int, epoch: int, side: int, config: DataConfig) -> BatchPlan:
+    """As in the middle of a run: with those that the sample shares its canvas with in this epoch."""
+    first = epoch * order.num_samples
+    position = first + int(np.flatnonzero(order[first : first + order.num_samples][0] == sample)[0])
+    mixed = partners(order, position, 1) if config.augment.mixed else None
+    return BatchPlan(np.array([sample]), np.array([epoch]), side, partners=mixed)
+
+
+def _augmented(reader: BatchReader, plan: BatchPlan) -> Image:
+    image, truths = _read(reader, plan)
     truths = truths[truths[:, 4] >= 0]
     none = np.zeros(len(truths), np.bool_)
-    boxes, labels = xyxy_from_cxcywh(truths[:, :4]) * side, truths[:, 4].astype(np.int64)
-    return _captioned(draw_truths(image, boxes, labels, none, none, reader.index.classes), f"augmented, epoch {epoch}")
+    boxes, labels = xyxy_from_cxcywh(truths[:, :4]) * plan.side, truths[:, 4].astype(np.int64)
+    return _captioned(
+        draw_truths(image, boxes, labels, none, none, reader.index.classes), f"augmented, epoch {plan.epochs[0]}"
+    )
 
 
-def _read(reader: BatchReader, sample: int, epoch: int | None, side: int) -> tuple[Image, NDArray[np.float32]]:
-    plan = BatchPlan(np.array([sample]), np.array([epoch or 0]), side, augmented=epoch is not None)
+def _read(reader: BatchReader, plan: BatchPlan) -> tuple[Image, NDArray[np.float32]]:
     reader[Numbered(0, plan)]
     slot = reader.slots[0]
-    return slot.pixels.reshape(side, side, 3), slot.truths[0]
+    return slot.pixels.reshape(plan.side, plan.side, 3), slot.truths[0]
 
 
 def _captioned(picture: Image, text: str) -> Image:

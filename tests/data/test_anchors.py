@@ -1,6 +1,7 @@
 import dataclasses
 import re
 import tarfile
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -208,3 +209,24 @@ def test_refused_arguments(shards: Path, arguments: list[str], message: str) -> 
 def test_no_shards(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no shards at"):
         main([str(tmp_path)])
+
+
+# --- time
+
+
+def with_boxes(index: ShardIndex, boxes_xyxy_px: NDArray[np.float64]) -> ShardIndex:
+    """The set with other objects, all on its first image."""
+    count = len(boxes_xyxy_px)
+    starts = np.full(index.num_samples + 1, count)
+    starts[0] = 0
+    none = np.zeros(count, np.bool_)
+    arrays = {"boxes_xyxy_px": boxes_xyxy_px, "object_starts": starts, "difficult": none, "crowd": none}
+    return dataclasses.replace(index, arrays=index.arrays | arrays)
+
+
+def test_a_hundred_thousand_boxes_take_less_than_two_seconds(index: ShardIndex) -> None:
+    corners = np.random.default_rng(0).gamma(2, 20, (100_000, 2))
+    large = with_boxes(index, np.concatenate([np.zeros_like(corners), corners], 1))
+    began = time.process_time()
+    cluster(sizes_cells(large, 416, "letterbox"), 5)
+    assert time.process_time() - began < 2

@@ -9,12 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from data.anchors import cluster, sizes_cells
+from data.loading.batch import needed_slots
 from data.shards.index import ShardIndex
 from launch.environment import Environment
 from train.config import AUTO, VOC_ANCHORS, Config
 from train.run.checkpoint_files import newest, read
-
-SLOTS_STEP = 8  # slots are rounded up to a multiple: sets that differ a little have the same shapes
 
 
 def settled(config: Config, index: ShardIndex, env: Environment) -> Config:
@@ -24,14 +23,9 @@ def settled(config: Config, index: ShardIndex, env: Environment) -> Config:
         env.say(f"anchors=auto: {', '.join(f'{width:g} x {height:g}' for width, height in _pairs(anchors))} cells")
         config = replace(config, anchors=anchors)
     if config.data.truth_slots == AUTO:
-        slots = -(-max(most_objects(index), 1) // SLOTS_STEP) * SLOTS_STEP
+        slots = needed_slots(index, config.data.augment)
         config = replace(config, data=replace(config.data, truth_slots=slots))
     return config
-
-
-def most_objects(index: ShardIndex) -> int:
-    """That are trained on in one image: neither difficult nor crowds."""
-    return int(objects_per_image(index).max(initial=0))
 
 
 def objects_per_image(index: ShardIndex) -> np.ndarray:

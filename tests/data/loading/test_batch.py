@@ -1,8 +1,11 @@
 """Truth slots: a constant number of rows, whatever is on the image."""
 
 import numpy as np
+import pytest
 
-from data.loading.batch import truth_slots
+from data.images.augment import AugmentConfig
+from data.loading.batch import needed_slots, truth_slots
+from data.shards.index import ShardIndex
 
 
 def test_free_slots_have_class_minus_1_and_zeros() -> None:
@@ -24,3 +27,14 @@ def test_of_too_many_objects_the_first_ones_are_kept() -> None:
     np.testing.assert_array_equal(slots[:, 4], [0, 1, 2])
     np.testing.assert_array_equal(slots, truth_slots(boxes, np.arange(5, dtype=np.int16), 9)[:3])
     assert len(truth_slots(boxes, np.arange(5, dtype=np.int16), 5)) == 5
+
+
+def counts(index: ShardIndex) -> list[int]:
+    trained = ~(index.arrays["difficult"] | index.arrays["crowd"])
+    return sorted((int(trained[index.objects(sample)].sum()) for sample in range(index.num_samples)), reverse=True)
+
+
+@pytest.mark.parametrize(("augment", "images"), [({}, 1), ({"mosaic": 0.1}, 4), ({"mosaic": 1, "mixup": 1}, 5)])
+def test_there_is_room_for_the_fullest_images(index: ShardIndex, augment: dict[str, float], images: int) -> None:
+    needed = needed_slots(index, AugmentConfig(**augment))
+    assert 0 <= needed - sum(counts(index)[:images]) < 8 and needed % 8 == 0

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from data.images.augment import AugmentConfig
 from data.loading.config import DataConfig
 
 
@@ -16,6 +17,11 @@ from data.loading.config import DataConfig
         ({"batch": 0}, r"data\.batch=0: expected at least 1"),
         ({"batches_per_side": 0}, r"data\.batches_per_side=0: expected at least 1"),
         ({"truth_slots": 0}, r"data\.truth_slots=0: expected at least 1"),
+        ({"truth_slots": "many"}, r"data\.truth_slots=many: expected a number of objects, or auto"),
+        (
+            {"geometry": "device", "augment": AugmentConfig(mosaic=0.5)},
+            r"geometry=device with data\.augment\.mosaic=0\.5, mixup=0\.0: the device lays one image into each canvas",
+        ),
         ({"window": 0}, r"data\.window=0: expected at least 1"),
         ({"workers": -1}, r"data\.workers=-1: expected at least 0"),
         ({"max_faults": -1}, r"data\.max_faults=-1: expected at least 0"),

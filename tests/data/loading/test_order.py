@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import data.loading.order
-from data.loading.order import BatchPlan, Order, batch_side, epoch_order, plan
+from data.loading.order import GROUP, BatchPlan, Order, batch_side, epoch_order, plan
 from data.randomness import Purpose, random_bits
 
 GRID = [[1], [7], [1, 1, 1], [5, 9, 1, 12, 3], [40, 2, 2, 2, 2, 2, 2, 2, 2, 2], [13] * 17]
@@ -281,3 +281,34 @@ def test_shards_come_in_the_order_in_which_the_stream_needs_them(
         places = [found.index(shard) for shard in first_needs if shard in found]
         # inside a window samples are mixed, and so is who is needed first
         assert all(later > earlier - window for earlier, later in pairwise(places))
+
+
+@pytest.mark.parametrize(
+    ("batch", "world_size", "start"), [(8, 1, 0), (16, 2, 16), (12, 3, 24), (6, 1, 30), (64, 8, 0)]
+)
+@pytest.mark.parametrize("shard_sizes", [[5, 9, 1, 12, 3], [3], [40, 40]], ids=str)
+def test_partners_depend_on_no_batch_rank_or_start(
+    shard_sizes: list[int], batch: int, world_size: int, start: int
+) -> None:
+    order, stop = Order(sizes(*shard_sizes), 4, 2), start + 5 * batch
+    samples, _ = order[0 : stop + GROUP]
+    found = []
+    for rank in range(world_size):
+        ours = Order(sizes(*shard_sizes), 4, 2)
+        fields = {"start": start, "stop": stop, "batch": batch, "rank": rank, "world_size": world_size}
+        each = plan(ours, **fields, sides=SIDES, images_per_side=80, mix_until=stop)  # type: ignore[arg-type]
+        found.append([planned.partners for planned in each])
+    together = np.concatenate([rows for step in zip(*found, strict=True) for rows in step])  # type: ignore[arg-type]
+    for position, row in zip(range(start, stop), together.tolist(), strict=True):
+        begin = position // GROUP * GROUP
+        group = samples[begin : begin + GROUP].tolist()
+        del group[position - begin]
+        assert sorted(row) == sorted(group)
+
+
+def test_images_share_canvases_until_the_stated_position() -> None:
+    fields = {"batch": 8, "rank": 0, "world_size": 1, "sides": SIDES, "images_per_side": 80}
+    found = list(plan(Order(sizes(40), 4, 2), start=0, stop=160, mix_until=100, **fields))  # type: ignore[arg-type]
+    assert [each.partners is not None for each in found] == [position < 100 for position in range(0, 160, 8)]
+    assert len(found[0].reads) == 8 + 8 * (GROUP - 1) and len(found[-1].reads) == 8
+    assert set(found[0].reads.tolist()) == set(found[0].samples.tolist())  # whole groups: nothing else is read

@@ -1,0 +1,98 @@
+"""What is on a canvas: which images, where, in which colours, and the boxes. All that is random about it, no pixels."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.images.augment import AugmentConfig, random_colour, random_placement
+from data.images.colour import Colour
+from data.images.geometry import Resize, Room, whole_image
+from data.images.mosaic import Piece, piece_boxes, random_rooms, random_tile
+from data.loading.order import BatchPlan
+from data.randomness import Generators, Purpose
+from data.shards.index import ShardIndex
+
+NONE: Mapping[int, int] = {}
+
+
+class Canvas(NamedTuple):
+    pieces: list[Piece]  # together they cover it; one that is blended comes last
+    colour: Colour
+    boxes_xyxy: NDArray[np.float32]  # [N, 4] fractions of the canvas
+    labels: NDArray[np.integer]  # [N]
+
+
+class Composer:
+    """`compose(plan, row)`: a function of (seed, epoch, sample) and of who is in the sample's group of the stream."""
+
+    def __init__(self, index: ShardIndex, augment: AugmentConfig, *, seed: int, resize: Resize) -> None:
+        self.index, self.augment, self.resize = index, augment, resize
+        self._draws = Generators(seed)
+        self._trained = ~(index.arrays["difficult"] | index.arrays["crowd"])
+
+    def __call__(self, plan: BatchPlan, row: int, shown: Mapping[int, int] = NONE) -> Canvas:
+        """shown: samples in place of which another image is shown, because they cannot be read."""
+        sample, epoch, side = int(plan.samples[row]), int(plan.epochs[row]), plan.side
+        if not plan.augmented:
+            placement = whole_image(*self.index.size_px(shown.get(sample, sample)), side, self.resize)
+            whole = Piece(sample, placement, Room(0, 0, side, side))
+            return Canvas([whole], Colour(), np.empty((0, 4), np.float32), np.empty(0, np.int16))
+        pieces = self._pieces(plan, row, shown)
+        boxes, labels = self._truths(pieces[0], side, shown)
+        for piece in pieces[1:]:
+            more_boxes, more_labels = self._truths(piece, side, shown)
+            boxes, labels = np.concatenate([boxes, more_boxes]), np.concatenate([labels, more_labels])
+        colour = random_colour(self.augment, self._draws(Purpose.COLOUR, epoch, sample))
+        # as darknet: which of two objects wins a slot changes by epoch
+        order = self._draws(Purpose.OBJECT_ORDER, epoch, sample).permutation(len(labels))
+        return Canvas(pieces, colour, boxes[order], labels[order])
+
+    def _pieces(self, plan: BatchPlan, row: int, shown: Mapping[int, int]) -> list[Piece]:
+        sample, epoch, augment = int(plan.samples[row]), int(plan.epochs[row]), self.augment
+        if plan.partners is None:
+            return [self._single(sample, sample, epoch, plan.side, Purpose.PLACEMENT, shown)]
+        partners, pieces = plan.partners[row], list[Piece]()
+        if augment.mosaic:
+            rng = self._draws(Purpose.MOSAIC, epoch, sample)
+            if rng.random() < augment.mosaic:
+                pieces = self._mosaic(sample, partners, plan.side, rng, shown)
+        if not pieces:
+            pieces = [self._single(sample, sample, epoch, plan.side, Purpose.PLACEMENT, shown)]
+        if augment.mixup:
+            chance, choice = self._draws(Purpose.MIXUP, epoch, sample).random(2).tolist()
+            if chance < augment.mixup:
+                other = int(partners[int(choice * len(partners))])
+                single = self._single(other, sample, epoch, plan.side, Purpose.MIXUP_PLACEMENT, shown)
+                pieces.append(single._replace(blended=True))
+        return pieces
+
+    def _single(
+        self, image: int, sample: int, epoch: int, side: int, purpose: Purpose, shown: Mapping[int, int]
+    ) -> Piece:
+        """One image on all of the canvas of a sample."""
+        width, height = self.index.size_px(shown.get(image, image))
+        placement = random_placement(width, height, side, self.augment, self._draws(purpose, epoch, sample))
+        return Piece(image, placement, Room(0, 0, side, side))
+
+    def _mosaic(
+        self, sample: int, partners: NDArray[np.int64], side: int, rng: np.random.Generator, shown: Mapping[int, int]
+    ) -> list[Piece]:
+        rooms = random_rooms(side, rng)
+        images = rng.permutation(partners)[: len(rooms) - 1].tolist()
+        images.insert(int(rng.integers(len(rooms))), sample)
+        pieces = []
+        for image, room in zip(images, rooms, strict=True):
+            width, height = self.index.size_px(shown.get(image, image))
+            pieces.append(Piece(image, random_tile(width, height, room, side, self.augment, rng), room))
+        return pieces
+
+    def _truths(
+        self, piece: Piece, side: int, shown: Mapping[int, int]
+    ) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
+        objects = self.index.objects(shown.get(piece.sample, piece.sample))
+        trained = self._trained[objects]
+        boxes, labels = self.index.arrays["boxes_xyxy_px"][objects][trained], self.index.arrays["labels"][objects]
+        boxes, kept = piece_boxes(boxes, piece, side, self.augment)
+        return boxes[kept], labels[trained][kept]
