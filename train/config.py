@@ -16,7 +16,7 @@ from data.loading.config import DataConfig
 from data.remote.addresses import is_command, redacted
 from launch.config_file import ALLOW_PIPE, parse_overrides, parse_yaml, read_yaml
 from train.darknet.cfg import as_config, read_cfg
-from train.evaluation.evaluator import EvaluateConfig
+from train.evaluation.config import EvaluateConfig
 from train.loss import LossConfig
 from train.model import ModelConfig
 from train.recipes import Recipe, over_its_recipe

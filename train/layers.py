@@ -46,6 +46,20 @@ class ConvBlock(nn.Sequential):
         self.act = nn.LeakyReLU(0.1, inplace=True)
 
 
+class Output(nn.Conv2d):
+    """The last convolution. Under autocast it predicts in float32, though it trains in the lower precision.
+
+    bf16 has 8 bits: 1,436 detections had 296 distinct scores, and the order of equal ones moved a small set's mAP by
+    1.5 points.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.training or not torch.is_autocast_enabled(x.device.type):
+            return super().forward(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return super().forward(x.float())
+
+
 class Stack(nn.Sequential):
     """Layers one after the other.
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from train.layers import ConvBlock, Reorg, SpaceToDepth, Stack
+from train.layers import ConvBlock, Output, Reorg, SpaceToDepth, Stack
 
 POOL, POOL_SAME = "pool", "pool, stride 1"
 Layers = Sequence[int | str]
@@ -161,7 +161,7 @@ class YOLOv2(nn.Module):
             self.passthrough = SpaceToDepth(2) if passthrough == "space_to_depth" else Reorg()
             channels += 4 * tap
         self.fused, channels = _stack(description.fused, channels, width, bn_momentum)
-        self.output = nn.Conv2d(channels, num_anchors * (5 + num_classes), 1)
+        self.output = Output(channels, num_anchors * (5 + num_classes), 1)
         self._initialise()
 
     def _initialise(self) -> None:

@@ -6,14 +6,16 @@ train.score ...` shares the work.
 
 Printed for every side: means, then each class with its AP@[.5:.95] by the size of objects (COCO's: below 32^2, to 96^2
 and above, px of the image) and the score at which F1 is best, a threshold for train.detect; then what mAP loses to
-which kind of error (train/evaluation/errors.py). --out has all of it as scores.json, and curves of precision over
-recall.
+which kind of error (train/evaluation/errors.py), and how far scores are from the share that is right (ECE). --out has
+all of it as scores.json, and charts: precision over recall, F1 over the score, confusion of classes, reliability.
+
+The network runs in step.precision; its last layer, and all that comes of it, is computed in float32.
 """
 
 import argparse
 import dataclasses
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,10 +30,13 @@ from launch.command import run
 from launch.config_file import ALLOW_PIPE
 from launch.environment import Environment, connect, leave
 from train.config import Config, require_own_commands
+from train.evaluation.calibration import calibrate
+from train.evaluation.charts import write_confusion, write_curves, write_f1, write_reliability
 from train.evaluation.coco import coco_ap
+from train.evaluation.config import EvaluateConfig
 from train.evaluation.errors import find_errors
-from train.evaluation.evaluator import EvaluateConfig, Evaluator
-from train.evaluation.report import Scored, as_json, tables, write_curves
+from train.evaluation.evaluator import Evaluator
+from train.evaluation.report import Scored, as_json, tables
 from train.evaluation.result_files import write_coco, write_voc
 from train.evaluation.tables import Detections, by_image_id, truths_of
 from train.loss import build_loss
@@ -71,7 +76,7 @@ def _score_side(config: EvaluateConfig, loader: Loader, step: Step, env: Environ
     compared = by_image_id(evaluation.found, index), evaluator.truths, len(index.classes)
     if evaluation.coco is None:
         evaluation = evaluation._replace(coco=coco_ap(*compared))
-    return Scored(evaluation, find_errors(*compared))
+    return Scored(evaluation, find_errors(*compared), calibrate(*compared))
 
 
 def write_results(out: Path, side: int, found: Detections, index: ShardIndex) -> None:
@@ -95,7 +100,7 @@ def write_all(
             for side, each in found.items()
             if results
         ),
-        ("curves.png", lambda: write_curves(out / "curves.png", index, found)),
+        *_charts(out, index, found),
     ]
     for name, write in files:
         try:
@@ -106,13 +111,26 @@ def write_all(
         raise ValueError("\n".join(problems))
 
 
+def _charts(out: Path, index: ShardIndex, found: Mapping[int, Scored]) -> Iterator[tuple[str, Callable[[], object]]]:
+    classes, title = index.classes, f"{index.source}, {index.num_samples:,} images"
+    voc = {f"{side} px": each.evaluation.voc for side, each in found.items()}
+    calibrations = {f"{side} px": each.calibration for side, each in found.items()}
+    yield "curves.png", partial(write_curves, out / "curves.png", title, classes, voc)
+    yield "calibration.png", partial(write_reliability, out / "calibration.png", title, calibrations)
+    for side, each in found.items():
+        at_side, f1, matrix = f"{title}, {side} px", out / f"f1-{side}.png", out / f"confusion_matrix-{side}.png"
+        yield f1.name, partial(write_f1, f1, at_side, classes, each.evaluation.voc)
+        if each.evaluation.confusion is not None:
+            yield matrix.name, partial(write_confusion, matrix, at_side, classes, each.evaluation.confusion)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m train.score", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("target", type=Path, metavar="RUN|CHECKPOINT|CONFIG")
     parser.add_argument("--sides", help="comma separated, px; default: evaluate.side")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for scores.json and curves.png")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for scores.json and charts")
     parser.add_argument("--results", action="store_true", help="also result files for VOC's or COCO's server, in --out")
     parser.add_argument(ALLOW_PIPE, action="store_true", help="run commands that stand in the config")
     parser.add_argument("overrides", nargs="*", metavar="key=value")

@@ -1,5 +1,6 @@
 """Figures in the style of this project. Matplotlib without pyplot: no display, no state outside the figure."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,8 +31,10 @@ def panels(title: str, count: int, across: int = 3) -> tuple[Figure, list[Axes]]
 
 
 def write(figure: Figure, path: Path) -> None:
-    """PNG, or what the suffix says."""
-    figure.savefig(path)
+    """PNG, or what the suffix says. Letters that the font lacks are boxes; nobody needs a warning for each."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph ")
+        figure.savefig(path)
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import train.model
-from train.layers import ConvBlock, Reorg, SpaceToDepth, Stack
+from train.layers import ConvBlock, Output, Reorg, SpaceToDepth, Stack
 
 
 def test_the_users_import_stays() -> None:
@@ -55,3 +55,13 @@ def test_a_recomputed_stack_gives_the_same_numbers_gradients_and_statistics(reco
     assert x.grad is not None and again.grad is not None and torch.equal(x.grad, again.grad)
     for (name, mine), (_, theirs) in zip(stack.named_buffers(), plain.named_buffers(), strict=True):
         assert torch.equal(mine, theirs), name
+
+
+def test_the_last_convolution_predicts_in_float32_and_trains_in_the_lower_precision() -> None:
+    torch.manual_seed(0)
+    output, x = Output(64, 5, 1), torch.randn(1, 64, 40, 40)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert output(x).dtype == torch.bfloat16
+        predicted = output.eval()(x.bfloat16())
+    assert predicted.dtype == torch.float32 and len(predicted.unique()) > 7000  # bf16 has some hundreds
+    assert torch.equal(predicted, output(x.bfloat16().float()))

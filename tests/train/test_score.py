@@ -15,6 +15,7 @@ from data.shards.write import write_shards
 from data.sources.voc import read_voc as read_annotations
 from tests.conftest import ROOT, launch
 from train.darknet.weights import save_weights
+from train.evaluation.calibration import calibrate
 from train.evaluation.coco import coco_ap
 from train.evaluation.errors import find_errors
 from train.evaluation.evaluator import Evaluation
@@ -63,7 +64,9 @@ def test_weights_are_scored_at_every_size_and_written_down(
         assert sum(numbers["errors"].values()) > 0
     assert Image.open(out / "curves.png").width > 500
     main([str(config), f"weights={tmp_path}/net.weights", "--out", str(tmp_path / "plain")])
-    assert sorted(path.name for path in (tmp_path / "plain").iterdir()) == ["curves.png", "scores.json"]
+    assert sorted(path.name for path in (tmp_path / "plain").iterdir()) == [
+        "calibration.png", "confusion_matrix-64.png", "curves.png", "f1-64.png", "scores.json",
+    ]  # fmt: skip
 
 
 def test_result_files_are_those_of_the_set(index: ShardIndex, tmp_path: Path) -> None:
@@ -141,7 +144,8 @@ def test_a_file_that_cannot_be_written_keeps_no_other_from_it(
     truths = truths_of(index)
     num_classes = len(index.classes)
     evaluation = Evaluation(voc_ap(none, truths, num_classes), coco_ap(none, truths, num_classes), none, {})
-    scored = {64: Scored(evaluation, find_errors(none, truths, num_classes))}
+    counted = none, truths, num_classes
+    scored = {64: Scored(evaluation, find_errors(*counted), calibrate(*counted))}
     (tmp_path / "results-64").write_text("a file where a folder should be")
 
     def fails(*_: object) -> None:

@@ -1,10 +1,9 @@
 """A whole set through the network: every process predicts its own, unpadded share; all get the same scores."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,43 +19,12 @@ from launch.stop import Stop
 from train.detection.head import Found, detections
 from train.evaluation.coco import MOST, CocoScores, Matches, coco_scores, match
 from train.evaluation.coco_reference import reference_scores
+from train.evaluation.config import EvaluateConfig
+from train.evaluation.confusion import confusion_matrix
 from train.evaluation.pictures import draw_validation
 from train.evaluation.tables import Detections, by_image_id, truths_of
 from train.evaluation.voc import VocScores, voc_ap
 from train.stepping.step import Step
-
-AUTO, EVALUATIONS = "auto", 40
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateConfig:
-    side: int = 416  #: px
-    every_epochs: int | str = 1  #: and at the end of the run; auto: some 40 times in a run
-    patience: int | None = None  #: so many evaluations in a row without a better one end the run; null: none do
-    batch: int = 32  #: images of one forward pass of each process
-    score_threshold: float = 0.005  #: darknet detector valid
-    iou_threshold: float = 0.45  #: of non-maximum suppression
-    max_detections: int | None = None  #: of an image, after suppression; none: 100 by COCO's protocol, all by VOC's
-    protocol: Literal["auto", "voc", "coco"] = "auto"  #: whose number decides what is best; auto: where the set is from
-    coco_backend: Literal["own", "pycocotools"] = "own"  #: the same numbers, the other one slowly
-    pictures: int = 8  #: drawn with truths and detections
-    picture_threshold: float = 0.3  #: detections below this score are not drawn
-
-    def __post_init__(self) -> None:
-        if self.side % 32 or self.side < 32:
-            raise ValueError(f"evaluate.side={self.side}: expected a multiple of 32 px, the stride of the network")
-        if self.batch < 1:
-            raise ValueError(f"evaluate.batch={self.batch}: expected at least 1")
-        if self.every_epochs != AUTO and (isinstance(self.every_epochs, str) or self.every_epochs < 1):
-            raise ValueError(f"evaluate.every_epochs={self.every_epochs}: expected at least 1, or auto")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"evaluate.patience={self.patience}: expected at least 1, or null")
-        if self.max_detections is not None and self.max_detections < 1:
-            raise ValueError(f"evaluate.max_detections={self.max_detections}: expected at least 1, or null for all")
-
-    def epochs_between(self, epochs: int) -> int:
-        """Two evaluations of a run of so many."""
-        return max(epochs // EVALUATIONS, 1) if isinstance(self.every_epochs, str) else self.every_epochs
 
 
 class Evaluation(NamedTuple):
@@ -66,6 +34,7 @@ class Evaluation(NamedTuple):
     coco: CocoScores | None  # by COCO's protocol
     found: Detections  # images are samples of the index
     pictures: dict[str, NDArray[np.uint8]]  # by image id, [H, W, 3] the first of the set, truths and detections drawn
+    confusion: NDArray[np.int64] | None = None  # [C + 1, C + 1] as of `confusion_matrix`
 
     @property
     def deciding_ap(self) -> float:
@@ -119,8 +88,13 @@ class Evaluator:
         drawn: dict[int, NDArray[np.uint8]] = {}
         for share in self.env.gather(pictures):
             drawn |= share
-        image_id = self.loader.index.image_id
-        return Evaluation(*self._score(found), {image_id(sample): drawn[sample] for sample in sorted(drawn)})
+        index = self.loader.index
+        voc, coco, everything = self._score(found)
+        named = {index.image_id(sample): drawn[sample] for sample in sorted(drawn)}
+        if self.env.rank:
+            return Evaluation(voc, coco, everything, named)
+        confusion = confusion_matrix(by_image_id(everything, index), self.truths, len(index.classes))
+        return Evaluation(voc, coco, everything, named, confusion)
 
     def _score(self, found: Detections) -> tuple[VocScores, CocoScores | None, Detections]:
         """What the share of this process adds is matched here, and counted on rank 0."""

@@ -1,19 +1,16 @@
-"""Scores of one network on one set, at several sides: as tables for people, as JSON, as curves. No network here."""
+"""Scores of one network on one set, at several sides: as tables for people and as JSON. No network here."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 from data.shards.index import ShardIndex
-from data.view.figures import curves, panels, write
+from train.evaluation.calibration import Calibration
 from train.evaluation.coco import NAMES, SIZES
 from train.evaluation.errors import KINDS, Errors
 from train.evaluation.evaluator import Evaluation
-from train.evaluation.voc import CURVE_RECALLS
 
 #: Short headings of what `Evaluation` names; None: in the JSON alone. A name that is not here is its own heading.
 MEANS: dict[str, str | None] = {
@@ -34,6 +31,7 @@ class Scored(NamedTuple):
 
     evaluation: Evaluation
     errors: Errors
+    calibration: Calibration
 
 
 def as_json(index: ShardIndex, scored: Mapping[int, Scored]) -> dict[str, Any]:
@@ -42,7 +40,7 @@ def as_json(index: ShardIndex, scored: Mapping[int, Scored]) -> dict[str, Any]:
 
 
 def _side_as_json(index: ShardIndex, scored: Scored) -> dict[str, Any]:
-    evaluation, errors = scored
+    evaluation, errors, calibration = scored
     means, voc = dict(evaluation.means()), evaluation.voc
     classes = {
         name: {
@@ -58,10 +56,20 @@ def _side_as_json(index: ShardIndex, scored: Scored) -> dict[str, Any]:
         "mAP@.5 (11-point)": _known(voc.map_11point),
         "COCO": {name: _known(means[f"coco/{name}"]) for name in NAMES},
         "means": {name: _known(value) for name, value in means.items()},
+        "expected calibration error": _known(calibration.error),
+        "reliability": [
+            {"detections": count, "mean score": _known(score), "precision": _known(precision)}
+            for count, score, precision in zip(*map(np.ndarray.tolist, calibration), strict=True)
+        ],
+        "confusion (rows: is, columns: detected as, last: background)": _listed(evaluation.confusion),
         "errors cost": dict(zip(KINDS, errors.cost_K.tolist(), strict=True)),
         "errors": dict(zip(KINDS, errors.counts_KC.sum(1).tolist(), strict=True)),
         "classes": classes,
     }
+
+
+def _listed(counts: NDArray[np.int64] | None) -> list[list[int]] | None:
+    return None if counts is None else counts.tolist()
 
 
 def _known(value: float) -> float | None:
@@ -78,6 +86,7 @@ def _means(scored: Mapping[int, Scored]) -> str:
     rows = {}
     for side, each in scored.items():
         headed = {MEANS.get(name, name): value for name, value in each.evaluation.means()}
+        headed["ECE"] = each.calibration.error
         rows[f"{side} px"] = {heading: _percent(value) for heading, value in headed.items() if heading is not None}
     columns = list(next(iter(rows.values())))
     return _table("", columns, {name: list(cells.values()) for name, cells in rows.items()})
@@ -119,22 +128,3 @@ def _cell(name: str, value: float) -> str:
 
 def _percent(share: float) -> str:
     return "-" if np.isnan(share) else f"{100 * share:.2f}"
-
-
-def write_curves(path: Path, index: ShardIndex, scored: Mapping[int, Scored]) -> None:
-    """Precision over recall at IoU .5: the mean of all classes, then each that has objects; a line for each side."""
-    present = np.flatnonzero(next(iter(scored.values())).evaluation.voc.num_truths)
-    title = f"Precision over recall at IoU .5: {index.source}, {index.num_samples:,} images"
-    figure, (first, *others) = panels(title, 1 + len(present))
-    _curves(first, "all classes", scored, present)
-    for axes, label in zip(others, present, strict=True):
-        _curves(axes, index.classes[label], scored, present[present == label])
-    write(figure, path)
-
-
-def _curves(axes: Axes, title: str, scored: Mapping[int, Scored], labels: NDArray[np.int64]) -> None:
-    lines = {}
-    for side, each in scored.items():
-        voc = each.evaluation.voc
-        lines[f"{side} px: AP {_percent(voc.ap_area[labels].mean())}"] = voc.envelope_RC[:, labels].mean(1)
-    curves(axes, title, CURVE_RECALLS, lines, across="recall", down="precision")

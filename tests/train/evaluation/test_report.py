@@ -1,18 +1,17 @@
 """Tables, JSON and curves of made-up scores."""
 
 import json
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from data.shards.index import ShardIndex
+from train.evaluation.calibration import calibrate
 from train.evaluation.coco import coco_ap
+from train.evaluation.confusion import confusion_matrix
 from train.evaluation.errors import KINDS, find_errors
 from train.evaluation.evaluator import Evaluation
-from train.evaluation.report import Scored, as_json, tables, write_curves
+from train.evaluation.report import Scored, as_json, tables
 from train.evaluation.tables import Detections, rows, truths_of
 from train.evaluation.voc import voc_ap
 
@@ -28,8 +27,8 @@ def found(index: ShardIndex) -> dict[int, Scored]:
         scores = np.linspace(0.9, 0.5, chosen.sum())
         detections = Detections(truths.images[chosen], truths.labels[chosen], scores, truths.boxes_xyxy_px[chosen])
         args = detections, truths, len(index.classes)
-        evaluation = Evaluation(voc_ap(*args), coco_ap(*args), detections, {})
-        scored[side] = Scored(evaluation, find_errors(*args))
+        evaluation = Evaluation(voc_ap(*args), coco_ap(*args), detections, {}, confusion_matrix(*args))
+        scored[side] = Scored(evaluation, find_errors(*args), calibrate(*args))
     return scored
 
 
@@ -76,20 +75,10 @@ def test_json_has_null_for_what_is_not_known(index: ShardIndex, found: dict[int,
     assert circle["AP@.5"] == 0.0 and circle["errors"]["missed"] == circle["objects"] > 0
     assert nothing["objects"] == 0 and nothing["AP@.5"] is None and nothing["AP@[.5:.95] small"] is None
     assert numbers["96"]["mAP@.5"] == found[96].evaluation.voc.map_area
+    confusion = np.array(numbers["96"]["confusion (rows: is, columns: detected as, last: background)"])
+    assert confusion.shape == (7, 7) and confusion[0, 6] == circle["objects"] and confusion[:, 0].sum() == 0
+    assert 0 < numbers["96"]["expected calibration error"] < 0.5
     assert numbers["96"]["errors cost"]["missed"] == found[96].errors.cost_K[-1]
-
-
-def test_curves_are_drawn_for_classes_with_objects(index: ShardIndex, found: dict[int, Scored], tmp_path: Path) -> None:
-    write_curves(tmp_path / "curves.png", index, found)
-    with Image.open(tmp_path / "curves.png") as image:
-        size = image.size
-    three = replace(index, classes=index.classes[:3])
-    evaluation = found[416].evaluation
-    voc = replace(evaluation.voc, num_truths=np.array([0, 9, 0, 0, 0, 0]))
-    few = {416: found[416]._replace(evaluation=evaluation._replace(voc=voc))}
-    write_curves(tmp_path / "few.png", three, few)
-    with Image.open(tmp_path / "few.png") as image:
-        assert image.size[0] < size[0] and image.size[1] < size[1]
 
 
 class WithDensity(Evaluation):
@@ -107,7 +96,7 @@ class WithDensity(Evaluation):
 def test_a_new_metric_is_shown_without_an_edit(index: ShardIndex, found: dict[int, Scored]) -> None:
     found = {side: each._replace(evaluation=WithDensity(*each.evaluation)) for side, each in found.items()}
     means, at_416, *_ = tables(index, found).split("\n\n")
-    assert means.splitlines()[0].split()[-1] == "density" and cells(means, "96 px")[-1] == "12.50"
+    assert means.splitlines()[0].split()[-2:] == ["density", "ECE"] and cells(means, "96 px")[-2] == "12.50"
     assert at_416.splitlines()[0].split()[-1] == "AP@.9" and cells(at_416, index.classes[1])[-1] == "25.00"
     numbers = as_json(index, found)["416"]
     assert numbers["means"]["density"] == 0.125 and numbers["classes"][index.classes[1]]["AP@.9"] == 0.25

@@ -1,0 +1,56 @@
+"""Charts are written, whatever the names of classes and however many there are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from train.evaluation.calibration import Calibration
+from train.evaluation.charts import write_confusion, write_curves, write_f1, write_reliability
+from train.evaluation.voc import VocScores
+
+
+def voc(num_classes: int, missing: int = 0) -> VocScores:
+    """The first `missing` classes have no truths."""
+    counts = np.full(num_classes, 10)
+    counts[:missing] = 0
+    right = np.linspace(10, 0, 101).astype(int)[:, None].repeat(num_classes, 1)
+    ap = np.where(counts > 0, 0.5, np.nan)
+    return VocScores(ap, ap, counts, np.full((101, num_classes), 0.5), right, right // 2)
+
+
+def size(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
+        assert np.asarray(image.convert("L")).std() > 5
+        return image.size
+
+
+NAMES = ("cat", "$5 & $6", "图", "a_b^c", "x" * 40, "\\frac")
+
+
+@pytest.mark.parametrize("missing", [0, 3])
+def test_names_of_all_kinds_are_drawn(tmp_path: Path, missing: int) -> None:
+    scores = voc(len(NAMES), missing)
+    counts = np.arange(49).reshape(7, 7)
+    write_curves(tmp_path / "pr.png", "$set$", NAMES, {"416 px": scores, "96 px": scores})
+    write_f1(tmp_path / "f1.png", "$set$", NAMES, scores)
+    write_confusion(tmp_path / "c.png", "$set$", NAMES, counts)
+    for name in ("pr", "f1", "c"):
+        assert min(size(tmp_path / f"{name}.png")) > 200
+
+
+def test_a_chart_of_more_classes_is_larger_and_eighty_fit(tmp_path: Path) -> None:
+    names = [f"class {number}" for number in range(80)]
+    write_confusion(tmp_path / "many.png", "set", names, np.eye(81, dtype=np.int64))
+    write_confusion(tmp_path / "few.png", "set", names[:3], np.eye(4, dtype=np.int64))
+    many, few = size(tmp_path / "many.png"), size(tmp_path / "few.png")
+    assert many[1] > 80 * 20 and few[1] < 600  # a line of text for each
+
+
+def test_reliability_is_drawn_with_and_without_detections(tmp_path: Path) -> None:
+    nothing = np.full(10, np.nan)
+    some = Calibration(np.arange(10), np.linspace(0, 1, 10), np.linspace(0, 0.9, 10))
+    none = Calibration(np.zeros(10, np.int64), nothing, nothing)
+    write_reliability(tmp_path / "r.png", "set", {"416 px": some, "96 px": none})
+    assert size(tmp_path / "r.png")[0] > 600

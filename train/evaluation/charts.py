@@ -1,0 +1,96 @@
+"""Charts of scores: precision over recall, F1 over the score, confusion of classes, reliability of scores."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from data.view.figures import BLUE, DPI, PALE, curves, panels, write
+from train.evaluation.calibration import EDGES, Calibration
+from train.evaluation.voc import CURVE_RECALLS, SCORES, VocScores
+
+CELL_IN = 0.32  # of a confusion matrix
+MOST_WITH_NUMBERS = 30  # classes; cells of more are too small for them
+MOST_LINES = 8  # of classes in one chart: the best and the worst
+
+
+def write_curves(path: Path, title: str, classes: Sequence[str], scores: Mapping[str, VocScores]) -> None:
+    """Precision over recall at IoU .5: the mean of all classes, then each that has objects; a line for each network."""
+    present = np.flatnonzero(next(iter(scores.values())).num_truths)
+    figure, (first, *others) = panels(f"Precision over recall at IoU .5: {_plain(title)}", 1 + len(present))
+    for axes, name, labels in [
+        (first, "all classes", present),
+        *(
+            (axes, _plain(classes[label]), np.array([label]))
+            for axes, label in zip(others, present.tolist(), strict=True)
+        ),
+    ]:
+        lines = {
+            f"{key}: AP {_percent(voc.ap_area[labels].mean())}": voc.envelope_RC[:, labels].mean(1)
+            for key, voc in scores.items()
+        }
+        curves(axes, name, CURVE_RECALLS, lines, across="recall", down="precision")
+    write(figure, path)
+
+
+def write_f1(path: Path, title: str, classes: Sequence[str], voc: VocScores) -> None:
+    """F1 over the score, of all classes and of the best and worst ones: where a threshold belongs."""
+    present = np.flatnonzero(voc.num_truths)
+    figure, (axes,) = panels(_plain(title), 1)
+    mean_S = voc.f1_SC[:, present].mean(1)
+    lines = {f"all classes: best {mean_S.max():.2f} at {SCORES[mean_S.argmax()]:.2f}": mean_S}
+    best_first = present[np.argsort(-voc.f1_SC[:, present].max(0), kind="stable")]
+    if len(best_first) > MOST_LINES:
+        best_first = np.concatenate([best_first[: MOST_LINES // 2], best_first[-MOST_LINES // 2 :]])
+    lines |= {f"{_plain(classes[label])}: {voc.f1_SC[:, label].max():.2f}": voc.f1_SC[:, label] for label in best_first}
+    curves(axes, "F1 over the least score that counts, IoU .5", SCORES, lines, across="score", down="F1")
+    write(figure, path)
+
+
+def write_confusion(path: Path, title: str, classes: Sequence[str], counts: NDArray[np.int64]) -> None:
+    """counts: [C + 1, C + 1], the background last. Colours are shares of what there is of a class, numbers counts."""
+    names = [*map(_plain, classes), "background"]
+    side = CELL_IN * len(names) + 2.5
+    figure = Figure((side + 0.8, side), DPI, layout="constrained")
+    axes = figure.add_subplot()
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, shrink=0.7).set_label("share of the row", size=8)
+    axes.set_xticks(range(len(names)), names, rotation=90, size=8)
+    axes.set_yticks(range(len(names)), names, size=8)
+    axes.set(xlabel="detected as", ylabel="is", title=_plain(title))
+    if len(names) <= MOST_WITH_NUMBERS:
+        for row, column in np.argwhere(counts):
+            ink = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", size=7, color=ink)
+    write(figure, path)
+
+
+def write_reliability(path: Path, title: str, calibrations: Mapping[str, Calibration]) -> None:
+    figure, all_axes = panels(_plain(title), len(calibrations))
+    for axes, (name, calibration) in zip(all_axes, calibrations.items(), strict=True):
+        _reliability(axes, name, calibration)
+    write(figure, path)
+
+
+def _reliability(axes: Axes, name: str, calibration: Calibration) -> None:
+    width = EDGES[1] - EDGES[0]
+    axes.bar(EDGES[:-1] + width / 2, np.nan_to_num(calibration.precision_B), 0.9 * width, color=BLUE)
+    axes.plot([0, 1], [0, 1], color=PALE, linestyle="--")
+    for edge, count in zip(EDGES[:-1], calibration.count_B.tolist(), strict=True):
+        if count:
+            axes.annotate(f"{count:,}", (edge + width / 2, 0.01), ha="center", size=7, color="white")
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="score", ylabel="share that is right")
+    axes.set_title(f"{name}: expected calibration error {_percent(calibration.error)}", size=10)
+
+
+def _plain(name: str) -> str:
+    """A dollar would begin a formula."""
+    return name.replace("$", r"\$")
+
+
+def _percent(share: float) -> str:
+    return "-" if np.isnan(share) else f"{100 * share:.2f}"

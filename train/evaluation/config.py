@@ -1,0 +1,37 @@
+"""How and when a run is evaluated."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+AUTO, EVALUATIONS = "auto", 40
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateConfig:
+    side: int = 416  #: px
+    every_epochs: int | str = 1  #: and at the end of the run; auto: some 40 times in a run
+    patience: int | None = None  #: so many evaluations in a row without a better one end the run; null: none do
+    batch: int = 32  #: images of one forward pass of each process
+    score_threshold: float = 0.005  #: darknet detector valid
+    iou_threshold: float = 0.45  #: of non-maximum suppression
+    max_detections: int | None = None  #: of an image, after suppression; none: 100 by COCO's protocol, all by VOC's
+    protocol: Literal["auto", "voc", "coco"] = "auto"  #: whose number decides what is best; auto: where the set is from
+    coco_backend: Literal["own", "pycocotools"] = "own"  #: the same numbers, the other one slowly
+    pictures: int = 8  #: drawn with truths and detections
+    picture_threshold: float = 0.3  #: detections below this score are not drawn
+
+    def __post_init__(self) -> None:
+        if self.side % 32 or self.side < 32:
+            raise ValueError(f"evaluate.side={self.side}: expected a multiple of 32 px, the stride of the network")
+        if self.batch < 1:
+            raise ValueError(f"evaluate.batch={self.batch}: expected at least 1")
+        if self.every_epochs != AUTO and (isinstance(self.every_epochs, str) or self.every_epochs < 1):
+            raise ValueError(f"evaluate.every_epochs={self.every_epochs}: expected at least 1, or auto")
+        if self.patience is not None and self.patience < 1:
+            raise ValueError(f"evaluate.patience={self.patience}: expected at least 1, or null")
+        if self.max_detections is not None and self.max_detections < 1:
+            raise ValueError(f"evaluate.max_detections={self.max_detections}: expected at least 1, or null for all")
+
+    def epochs_between(self, epochs: int) -> int:
+        """Two evaluations of a run of so many."""
+        return max(epochs // EVALUATIONS, 1) if isinstance(self.every_epochs, str) else self.every_epochs
