@@ -5,7 +5,7 @@ from pathlib import Path
 
 from data.files import only_user
 from data.shards.write import write_shards
-from data.sources.collect import Choice
+from data.sources.choose import Choice
 from data.sources.drawn_picture import CLASSES
 from data.sources.shapes import draw_voc, is_drawn
 from data.sources.voc import read_voc

@@ -27,7 +27,7 @@ from data.shards.unfinished import clear
 from data.shards.verify import verify
 from data.shards.write import SHARD_MB, Pixels, write_shards
 from data.sources import coco, voc, yolo
-from data.sources.collect import Choice
+from data.sources.choose import Choice
 from data.view.contact_sheet import read_data_config, sheet
 from data.view.figures import write
 from data.view.statistics import measure, read_anchors

@@ -105,34 +105,32 @@ def parse_sidecar(text: bytes, key: str, where: str) -> Sidecar:
     except (ValueError, RecursionError) as error:
         raise fail(error) from None
     names, width, height = layout.labels, layout.width, layout.height
-    for name in names:
-        if not name or not name.isprintable():
-            raise fail(f"expected printable class names as labels, found {name[:80]!r}")
+    if odd := [name for name in names if not name or not name.isprintable()]:
+        raise fail(f"expected printable class names as labels, found {odd[0][:80]!r}")
     for column in ("boxes_xyxy_px", "areas_px", "difficult", "crowd"):
         values = getattr(layout, column)
         if values is not UNSET and len(values) != len(names):
             raise fail(f"expected {column} of {len(names)} objects, as labels has, found {len(values)}")
     boxes = np.array(layout.boxes_xyxy_px, np.float64).reshape(-1, 4)
+    sizes = boxes[:, 2:] - boxes[:, :2]
     inside = (boxes >= 0).all(1) & (boxes <= (width, height, width, height)).all(1)
-    bad = ~(inside & (boxes[:, 2:] > boxes[:, :2]).all(1))
+    bad = ~(inside & (sizes > 0).all(1))
     if bad.any():
         raise fail(f"expected boxes with an area inside {width}x{height} px, found {boxes[bad][0].tolist()}")
-    if (layout.source_width is UNSET) != (layout.source_height is UNSET):
+    given = layout.source_width or 0, layout.source_height or 0
+    if any(given) != all(given):
         raise fail(f"expected both of {' and '.join(SOURCE_SIZE)} or none of them")
     image_id = key if layout.image_id is UNSET else str(layout.image_id)
     if not 1 <= len(image_id) <= MAX_IMAGE_ID or not image_id.isprintable():
         raise fail(f"expected image_id as a number or up to {MAX_IMAGE_ID} printable letters, found {image_id[:80]!r}")
-    none = [False] * len(names)
     return Sidecar(
         image_id=image_id,
         width=width,
         height=height,
         boxes_xyxy_px=boxes,
-        areas_px=np.array(layout.areas_px, float) if layout.areas_px else (boxes[:, 2:] - boxes[:, :2]).prod(1),
+        areas_px=np.array(layout.areas_px, float) if layout.areas_px else sizes.prod(1),
         names=names,
-        difficult=np.array(layout.difficult or none, np.bool_),
-        crowd=np.array(layout.crowd or none, np.bool_),
-        source_size=(layout.source_width, layout.source_height)
-        if layout.source_width and layout.source_height
-        else None,
+        difficult=np.array(layout.difficult or [False] * len(names), np.bool_),
+        crowd=np.array(layout.crowd or [False] * len(names), np.bool_),
+        source_size=given if all(given) else None,
     )

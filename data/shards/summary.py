@@ -47,7 +47,8 @@ def look_at_set(findings: Findings, index: ShardIndex, truth_slots: int) -> None
 
 def _are_apart(one: str, two: str) -> bool:
     """By their names: one is for training, the other for evaluation."""
-    return any("train" in a and re.search("val|test", b) for a, b in ((one, two), (two, one)))
+    training = ["train" in name for name in (one, two)]
+    return training[0] != training[1] and bool(re.search("val|test", two if training[0] else one))
 
 
 def _look_at_duplicates(findings: Findings, index: ShardIndex, folder: Path) -> None:

@@ -11,8 +11,9 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from data.records import NUM_LISTED, Annotations, Findings
+from data.sources.choose import Choice
 from data.sources.coco_json import Category, Image, Instances, read_instances
-from data.sources.collect import Choice, Found, Picture, collect
+from data.sources.collect import Found, Picture, collect
 from data.sources.files import nfc, without_suffix
 
 TITLE = "COCO instances JSON and images"
@@ -52,12 +53,10 @@ def read_coco(root: Path, splits: Sequence[str], choice: Choice | None = None) -
         numbers = _image_numbers(path, instances, taken, findings, source_ids)
         rows = instances.objects.copy()
         rows["picture"] += len(pictures)
-        labels = [label_of.get(category.name, -1) for category in instances.categories]
-        rows["label"] = np.array(labels, np.int32)[rows["label"]]
+        rows["label"] = np.array([label_of.get(one.name, -1) for one in instances.categories], np.int32)[rows["label"]]
         objects.append(rows)
         pictures += _pictures(path, instances.images, numbers, folders)
-        for number, word in instances.words["categories"].items():
-            source_ids["categories"][str(number)] = word
+        source_ids["categories"] |= {str(number): word for number, word in instances.words["categories"].items()}
     return collect(
         Found(
             source=" ".join(["coco", *splits]),

@@ -5,7 +5,7 @@ annotations are for messages only. One row at a time needs no memory: 860,001 an
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple, TypeVar
 
@@ -13,12 +13,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from data.sources.coco_ids import RawId, number_ids, plain_id, rows_by_id
 from data.sources.collect import OBJECT
 from data.sources.files import IMAGE_SUFFIXES, nfc, read_bytes
 
 MAX_BYTES = 2**34  # of a file: Objects365 has 5 GB
 Number = Annotated[float, msgspec.Meta(ge=0)]
-RawId = int | float | str
 Row = TypeVar("Row")
 
 
@@ -87,18 +87,18 @@ def read_instances(path: Path) -> Instances:
     if not raw_images or not raw_categories:
         found = f"{len(raw_images)} images and {len(raw_categories)} categories"
         raise ValueError(f"{path}: expected at least one of each, found {found}; leave the file out")
-    image_numbers = _numbers(path, "images", [image.id for image in raw_images])
-    category_numbers = _numbers(path, "categories", [category.id for category in raw_categories])
+    image_numbers = number_ids(path, "images", [image.id for image in raw_images])
+    category_numbers = number_ids(path, "categories", [category.id for category in raw_categories])
     images = sorted(
-        Image(image_numbers[_plain(one.id)], _checked(path, one), _whole(path, one.width), _whole(path, one.height))
+        Image(image_numbers[plain_id(one.id)], _checked(path, one), _whole(path, one.width), _whole(path, one.height))
         for one in raw_images
     )
     categories = sorted(
-        Category(category_numbers[_plain(one.id)], nfc(one.name), _group(one.supercategory)) for one in raw_categories
+        Category(category_numbers[plain_id(one.id)], nfc(one.name), _group(one.supercategory)) for one in raw_categories
     )
     row_of = {
-        "image_id": _places(image_numbers, [image.id for image in images]),
-        "category_id": _places(category_numbers, [category.id for category in categories]),
+        "image_id": rows_by_id(image_numbers, [image.id for image in images]),
+        "category_id": rows_by_id(category_numbers, [category.id for category in categories]),
     }
     objects = np.fromiter(_objects(path, tables.annotations, row_of), OBJECT, len(tables.annotations))
     words = {
@@ -115,7 +115,7 @@ def _objects(
     images, categories = row_of["image_id"], row_of["category_id"]
     for place, one in enumerate(_rows(path, "annotations", raws, _Annotation)):
         number = one.id if type(one.id) is int and 0 < one.id < 2**63 else place
-        image, label = images.get(_plain(one.image_id)), categories.get(_plain(one.category_id))
+        image, label = images.get(plain_id(one.image_id)), categories.get(plain_id(one.category_id))
         if image is None or label is None:
             column, table = ("image_id", "images") if image is None else ("category_id", "categories")
             raise ValueError(
@@ -127,37 +127,6 @@ def _objects(
         x, y, width, height = one.bbox
         area = nan if one.area is None else one.area
         yield image, (x, y, x + width, y + height), area, label, False, bool(one.iscrowd), False, number
-
-
-# --------------------------------------------------------------------------------------------------------------- ids
-
-
-def _plain(id_: RawId) -> int | str:
-    """The number that an id means; a word, where it means none."""
-    if type(id_) is int and 0 <= id_ < 2**63:
-        return id_
-    if type(id_) is float and id_.is_integer() and 0 <= id_ < 2**53:
-        return int(id_)
-    text = str(id_).strip()
-    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else nfc(text)
-
-
-def _numbers(path: Path, table: str, ids: Sequence[RawId]) -> dict[int | str, int]:
-    """The number of each id: its own, or of a word the next one that is free."""
-    plain = [_plain(id_) for id_ in ids]
-    numbers: dict[int | str, int] = {}
-    free = max((id_ for id_ in plain if isinstance(id_, int)), default=0) + 1
-    for id_ in plain:
-        if id_ in numbers or id_ == "":
-            raise ValueError(f"{path}: expected each id of {table} once, found {id_!r} again; leave one of them out")
-        numbers[id_] = id_ if isinstance(id_, int) else free
-        free += isinstance(id_, str)
-    return numbers
-
-
-def _places(numbers: dict[int | str, int], ordered: Sequence[int]) -> dict[int | str, int]:
-    row_of = {number: row for row, number in enumerate(ordered)}
-    return {plain: row_of[number] for plain, number in numbers.items()}
 
 
 # -------------------------------------------------------------------------------------------------------------- rows

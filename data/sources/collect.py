@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.randomness import Purpose, random_bits
 from data.records import Annotations, Findings, Record, listed
+from data.sources.choose import Choice, chosen_classes, chosen_rows
 from data.sources.files import nfc
 from data.sources.suspicious import look_at_boxes, look_at_names
 
@@ -56,23 +56,12 @@ class Found:
     source_ids: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """Which images and objects of a source are wanted."""
-
-    classes: Sequence[str] | None = None  #: in the order of the network's outputs; None: all
-    keep_others: bool = False  #: images that show only other classes
-    count: int | None = None  #: so many images, as if at random but always the same; fewer are a subset of more
-    hold_out: float | None = None  #: leave out this fraction of the images, by a hash of the name
-    held_out: float | None = None  #: take just what hold_out leaves out
-    drop_degenerate: bool = False  #: leave out boxes without area instead of refusing them
-
-
 def collect(found: Found, choice: Choice) -> Annotations:
-    classes = _classes(found, choice)
+    classes = chosen_classes(choice, found.classes, found.root, all_listed=found.all_classes)
     label_of = {name: label for label, name in enumerate(classes)}
     labels = np.array([label_of.get(name, -1) for name in found.classes], np.int16)[found.objects["label"]]
-    rows = _rows(found, choice, labels >= 0)
+    names = [picture.name for picture in found.pictures]
+    rows = chosen_rows(choice, names, found.objects["picture"], labels >= 0, found.root)
     there = np.isin(found.objects["picture"], rows)
     others = int((there & (labels < 0)).sum())
     objects, labels = found.objects[there & (labels >= 0)], labels[there & (labels >= 0)]
@@ -104,63 +93,11 @@ def collect(found: Found, choice: Choice) -> Annotations:
     )
 
 
-# ------------------------------------------------------------------------------------------------------ what is chosen
-
-
-def fraction_of(name: str) -> float:
-    """0..1, as if at random, the same for the same name: a set that grows keeps its parts."""
-    return int.from_bytes(hashlib.sha256(nfc(name).encode(errors="surrogateescape")).digest()[:8]) / 2**64
-
-
-def _classes(found: Found, choice: Choice) -> list[str]:
-    if odd := [name for name in found.classes if not name.isprintable() or not name.strip()]:
-        raise ValueError(f"{found.root}: expected printable class names, found {odd[0][:80]!r}; correct it")
-    if choice.classes is None:
-        return list(found.classes)
-    classes = [nfc(name) for name in choice.classes]
-    strange = [name for name in classes if name not in found.classes and found.all_classes]
-    strange += [name for name in classes if classes.count(name) > 1]
-    if not strange and not set(classes) & set(found.classes) and len(found.classes):
-        strange = classes
-    if strange:
-        there = ", ".join(found.classes)
-        raise ValueError(
-            f"{found.root}: expected --classes out of {there[:500]}, each once; found {strange[0]}; correct it"
-        )
-    return classes
-
-
 def _category_ids(found: Found, classes: Sequence[str]) -> tuple[int, ...]:
     if not found.all_classes:
         return tuple(range(1, len(classes) + 1))
     number_of = dict(zip(found.classes, found.category_ids, strict=True))
     return tuple(number_of[name] for name in classes)
-
-
-def _rows(found: Found, choice: Choice, chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Of the pictures that are wanted. chosen: [M] the objects of the classes that are wanted."""
-    if choice.hold_out is not None and choice.held_out is not None:
-        raise ValueError("expected --hold-out or --held-out, found both; leave out one of them")
-    keep = np.ones(len(found.pictures), np.bool_)
-    for part, held in ((choice.hold_out, False), (choice.held_out, True)):
-        if part is not None:
-            if not 0 < part < 1:
-                raise ValueError(f"expected a fraction between 0 and 1 to hold out, found {part:g}; correct it")
-            keep &= [(fraction_of(picture.name) >= 1 - part) == held for picture in found.pictures]
-    if not choice.keep_others:
-        size = len(found.pictures)
-        shown = np.bincount(found.objects["picture"], minlength=size)
-        keep &= (shown == 0) | (np.bincount(found.objects["picture"][chosen], minlength=size) > 0)
-    rows = np.flatnonzero(keep)
-    if choice.count is not None:
-        if not 0 < choice.count <= len(rows):
-            raise ValueError(
-                f"{found.root}: expected --count from 1 to {len(rows)}, the images there are; found {choice.count}"
-            )
-        rows = rows[np.sort(np.argsort(random_bits(len(rows), Purpose.WRITING, 0), kind="stable")[: choice.count])]
-    if not len(rows):
-        raise ValueError(f"{found.root}: expected images, found none that --classes and --hold-out leave; correct them")
-    return rows
 
 
 def _source(found: Found, classes: Sequence[str], images: int) -> str:

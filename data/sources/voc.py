@@ -9,7 +9,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from data.records import Annotations, Findings
-from data.sources.collect import OBJECT, Choice, Found, Picture, collect
+from data.sources.choose import Choice
+from data.sources.collect import OBJECT, Found, Picture, collect
 from data.sources.files import IMAGE_SUFFIXES, nfc, read_text, without_suffix
 from data.sources.voc_splits import Split, find_split
 from data.sources.voc_xml import Annotation, parse_annotation
@@ -56,33 +57,11 @@ def read_voc(
     Classes are the sorted names found in these splits (VOC's own order), or those of the choice; a set that goes with
     another one is to be read with the classes of that one.
     """
-    choice, findings = choice or Choice(), Findings()
-    origin: dict[str, str] = {}  # image id -> where it was listed
-    pictures: list[Picture] = []
-    parsed: list[Annotation] = []
-    for name in splits:
-        split, choice = find_split(root, name, choice, annotations, images)
-        for image_id in split.ids:
-            where = f"{image_id} of {name}"
-            if image_id in origin:
-                raise ValueError(
-                    f"{root}: expected each image once, found {origin[image_id]} and {where}; leave out one of the "
-                    "splits, or take one image off its list"
-                )
-            origin[image_id] = where
-            xml = _first(split.xmls, image_id, (".xml",), split.xml_folder, where)
-            image = _first(split.images, image_id, IMAGE_SUFFIXES, split.image_folder, where)
-            found = parse_annotation(read_text(xml), xml, from_zero=from_zero)
-            pictures.append(Picture(image_id, image_id, image, found.width, found.height, xml))
-            parsed.append(found)
-        _look_at(findings, split)
+    findings = Findings()
+    options = {"annotations": annotations, "images": images}
+    pictures, parsed, choice = _read_splits(root, splits, choice or Choice(), findings, from_zero, options)
     _look_at_files(findings, pictures, parsed)
-    classes = sorted({box.name for found in parsed for box in found.boxes})
-    if not classes and (astray := [str(p.file) for p, found in zip(pictures, parsed, strict=True) if found.astray]):
-        raise ValueError(
-            f"{astray[0]}: expected <object> directly below the root, found <bndbox> deeper in the file, and no object "
-            "in the whole set; convert the files to VOC's layout"
-        )
+    classes = _classes(pictures, parsed)
     return collect(
         Found(
             source=" ".join(["voc", *(f"VOC{name}" if ":" in name else name for name in splits)]),
@@ -97,6 +76,51 @@ def read_voc(
         ),
         choice,
     )
+
+
+def _read_splits(
+    root: Path,
+    splits: Sequence[str],
+    choice: Choice,
+    findings: Findings,
+    from_zero: bool,
+    folders: dict[str, str | None],
+) -> tuple[list[Picture], list[Annotation], Choice]:
+    origin: dict[str, str] = {}  # image id -> where it was listed
+    pictures: list[Picture] = []
+    parsed: list[Annotation] = []
+    for name in splits:
+        split, choice = find_split(root, name, choice, **folders)
+        for image_id in split.ids:
+            where = f"{image_id} of {name}"
+            if image_id in origin:
+                raise ValueError(
+                    f"{root}: expected each image once, found {origin[image_id]} and {where}; leave out one of the "
+                    "splits, or take one image off its list"
+                )
+            origin[image_id] = where
+            picture, found = _read(split, image_id, where, from_zero)
+            pictures.append(picture)
+            parsed.append(found)
+        _look_at(findings, split)
+    return pictures, parsed, choice
+
+
+def _read(split: Split, image_id: str, where: str, from_zero: bool) -> tuple[Picture, Annotation]:
+    xml = _first(split.xmls, image_id, (".xml",), split.xml_folder, where)
+    image = _first(split.images, image_id, IMAGE_SUFFIXES, split.image_folder, where)
+    found = parse_annotation(read_text(xml), xml, from_zero=from_zero)
+    return Picture(image_id, image_id, image, found.width, found.height, xml), found
+
+
+def _classes(pictures: Sequence[Picture], parsed: Sequence[Annotation]) -> list[str]:
+    classes = sorted({box.name for found in parsed for box in found.boxes})
+    if not classes and (astray := [str(p.file) for p, found in zip(pictures, parsed, strict=True) if found.astray]):
+        raise ValueError(
+            f"{astray[0]}: expected <object> directly below the root, found <bndbox> deeper in the file, and no object "
+            "in the whole set; convert the files to VOC's layout"
+        )
+    return classes
 
 
 def _objects(parsed: Sequence[Annotation], classes: Sequence[str]) -> Iterator[tuple[object, ...]]:

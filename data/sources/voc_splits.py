@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.records import NUM_LISTED
-from data.sources.collect import Choice, fraction_of
+from data.sources.choose import Choice, fraction_of
 from data.sources.files import IMAGE_SUFFIXES, by_name, nfc, read_lines, without_suffix
 
 XML_FOLDERS = ("Annotations", "annotations", "xml", "xmls", "labels")

@@ -13,9 +13,10 @@ import numpy as np
 
 from data.images.facts import stored_size
 from data.records import Annotations, Findings
-from data.sources.collect import OBJECT, Choice, Found, Picture, collect
+from data.sources.choose import Choice
+from data.sources.collect import OBJECT, Found, Picture, collect
 from data.sources.files import nfc, read_text
-from data.sources.yolo_layout import find_layout, images_of, label_file
+from data.sources.yolo_layout import Layout, find_layout, images_of, label_file
 
 ROUNDING = 0.01  # fractions this far outside of 0..1 are taken for rounding and clipped
 Row = tuple[float, float, float, float]
@@ -40,14 +41,9 @@ def read_yolo(root: Path, splits: Sequence[str], choice: Choice | None = None, *
     fractions become px.
     """
     choice, layout, findings = choice or Choice(), find_layout(root), Findings()
-    names = layout.names if layout.names is not None else list(choice.classes or [])
-    if not names:
-        raise ValueError(
-            f"{layout.file}: expected the names of the classes in data.yaml, .names or classes.txt, found none; "
-            "add one, or name them in order with --classes"
-        )
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"{layout.file}: expected each class once, found {twice[0]!r} again; rename one")
+    names = _names(layout, choice)
+    row_of = {number: row for row, number in enumerate(names)}
+    as_listed = list(names) == list(range(len(names)))
     pictures: list[Picture] = []
     objects, without = [], []
     for split in splits:
@@ -57,23 +53,19 @@ def read_yolo(root: Path, splits: Sequence[str], choice: Choice | None = None, *
                 without.append(path)
             width, height = _size(path, turned)
             if labels is not None:
-                rows = read_labels(labels, len(names), box_only=layout.box_only)
+                rows = read_labels(labels, row_of, box_only=layout.box_only)
                 scale = np.array([width, height, width, height])
                 for number, label, box in rows:
                     objects.append((len(pictures), np.array(box) * scale, math.nan, label, False, False, False, number))
             pictures.append(Picture(nfc(name), nfc(name), path, width, height, labels or path))
-    if len(without) == len(pictures):
-        raise ValueError(
-            f"{layout.file}: expected labels beside {pictures[0].path}, or in labels/ where that is in images/; found "
-            f"none for any of {len(pictures)} images; put them there"
-        )
+    _refuse_without_labels(layout, pictures, without)
     findings.add("images without a label file (background)", without)
     return collect(
         Found(
             source=" ".join(["yolo", *splits]),
             root=layout.file,
-            classes=names,
-            category_ids=range(1, len(names) + 1),
+            classes=list(names.values()),
+            category_ids=range(1, len(names) + 1) if as_listed else list(names),
             all_classes=True,
             pictures=pictures,
             objects=np.array(objects, OBJECT),
@@ -82,6 +74,27 @@ def read_yolo(root: Path, splits: Sequence[str], choice: Choice | None = None, *
         ),
         choice,
     )
+
+
+def _refuse_without_labels(layout: Layout, pictures: Sequence[Picture], without: Sequence[Path]) -> None:
+    if len(without) == len(pictures):
+        raise ValueError(
+            f"{layout.file}: expected labels beside {pictures[0].path}, or in labels/ where that is in images/; found "
+            f"none for any of {len(pictures)} images; put them there"
+        )
+
+
+def _names(layout: Layout, choice: Choice) -> dict[int, str]:
+    names = layout.names if layout.names is not None else dict(enumerate(choice.classes or []))
+    if not names:
+        raise ValueError(
+            f"{layout.file}: expected the names of the classes in data.yaml, .names or classes.txt, found none; "
+            "add one, or name them in order with --classes"
+        )
+    if len(set(names.values())) < len(names):
+        twice = sorted(names.values(), key=list(names.values()).count)[-1]
+        raise ValueError(f"{layout.file}: expected each class once, found {twice!r} again; rename one")
+    return names
 
 
 def _size(path: Path, turned: bool) -> tuple[int, int]:
@@ -93,8 +106,11 @@ def _size(path: Path, turned: bool) -> tuple[int, int]:
     return (height, width) if turned and orientation >= 5 else (width, height)
 
 
-def read_labels(path: Path, classes: int, *, box_only: bool = False) -> Iterator[tuple[int, int, Row]]:
-    """Line, class and box (left, top, right, bottom in fractions of the image) of each object."""
+def read_labels(path: Path, row_of: dict[int, int], *, box_only: bool = False) -> Iterator[tuple[int, int, Row]]:
+    """Line, class and box (left, top, right, bottom in fractions of the image) of each object.
+
+    row_of: the class of each number that a label may have.
+    """
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         words = line.split()
         if not words:
@@ -105,10 +121,10 @@ def read_labels(path: Path, classes: int, *, box_only: bool = False) -> Iterator
             label, rest = math.nan, []
         if not math.isfinite(label) or not all(map(math.isfinite, rest)):
             raise ValueError(f"{path}:{number}: expected numbers, found {line[:80]!r}; correct it")
-        if not label.is_integer() or not 0 <= label < classes:
+        if not label.is_integer() or int(label) not in row_of:
             raise ValueError(
-                f"{path}:{number}: expected a class from 0 to {classes - 1}, of the {classes} names, found {words[0]}; "
-                "correct the line or the names"
+                f"{path}:{number}: expected a class from {min(row_of)} to {max(row_of)}, of the {len(row_of)} names, "
+                f"found {words[0]}; correct the line or the names"
             )
         if box_only:
             rest = rest[:4]
@@ -122,7 +138,7 @@ def read_labels(path: Path, classes: int, *, box_only: bool = False) -> Iterator
                 f"{path}:{number}: expected fractions of the image, found {line[:80]!r}; divide px by the image's "
                 "width and height"
             )
-        yield number, int(label), _box(rest)
+        yield number, row_of[int(label)], _box(rest)
 
 
 def _box(numbers: Sequence[float]) -> Row:

@@ -19,7 +19,7 @@ class Layout(NamedTuple):
     """What is known of a set before its labels are read."""
 
     file: Path  # that says so, for messages
-    names: list[str] | None  # of classes
+    names: dict[int, str] | None  # of classes, by the number that labels have
     splits: dict[str, list[str]]  # name -> folders or lists of images, as written
     bases: list[Path]  # what those may be relative to
     box_only: bool  # labels go on after the box, as of poses
@@ -39,7 +39,7 @@ def find_layout(root: Path) -> Layout:
     if files:
         return find_layout(files[0])
     listing = next((root / name for name in LISTS if (root / name).is_file()), None)
-    names = None if listing is None else [nfc(line) for _, line in read_lines(listing)]
+    names = None if listing is None else _listed_names(listing)
     return Layout(listing or root, names, {}, [root], False)
 
 
@@ -69,17 +69,23 @@ def _of_yaml(path: Path) -> Layout:
     return Layout(path, names, splits, bases, "kpt_shape" in given)
 
 
-def _names(path: Path, given: Any) -> list[str] | None:
-    """A list, or a map of numbers from 0 to names."""
-    if isinstance(given, dict) and set(given) == {str(number) for number in range(len(given))}:
-        given = [given[str(number)] for number in range(len(given))]
+def _names(path: Path, given: Any) -> dict[int, str] | None:
+    """A list, or a map of numbers to names."""
     if given is None:
         return None
-    if not isinstance(given, list) or not all(isinstance(name, str) and name.strip() for name in given):
+    pairs = list(given.items()) if isinstance(given, dict) else []
+    if isinstance(given, list):
+        pairs = [(str(number), name) for number, name in enumerate(given)]
+    right = [isinstance(name, str) and name.strip() and re.fullmatch(r"[0-9]{1,9}", str(key)) for key, name in pairs]
+    if not pairs or not all(right) or len({int(key) for key, _ in pairs}) < len(pairs):
         raise ValueError(
-            f"{path}: expected names as a list, or as a map of 0, 1, 2 ... to them, found {given!s:.80}; correct it"
+            f"{path}: expected names as a list, or as a map of numbers to them, found {given!s:.80}; correct it"
         )
-    return [nfc(name) for name in given]
+    return {int(key): nfc(name) for key, name in sorted(pairs, key=lambda pair: int(pair[0]))}
+
+
+def _listed_names(path: Path) -> dict[int, str]:
+    return {number: nfc(line) for number, (_, line) in enumerate(read_lines(path))}
 
 
 def _of_data(path: Path) -> Layout:
@@ -95,7 +101,7 @@ def _of_data(path: Path) -> Layout:
     bases = [path.parent, path.parent.parent]
     names = None
     if "names" in given:
-        names = [nfc(line) for _, line in read_lines(_existing(path, given["names"], bases, "names"))]
+        names = _listed_names(_existing(path, given["names"], bases, "names"))
     return Layout(path, names, {key: [given[key]] for key in ("train", "valid", "test") if key in given}, bases, False)
 
 
@@ -107,7 +113,7 @@ def images_of(layout: Layout, split: str) -> list[tuple[str, Path]]:
     names = OTHER_NAMES.get(split, (split,))
     given = next((layout.splits[name] for name in names if name in layout.splits), None)
     if given is None:
-        given = next(([str(path)] for path in _folders(layout.bases[0], names)), None)
+        given = next(([str(path.absolute())] for path in _folders(layout.bases[0], names)), None)
     if given is None:
         there = ", ".join(layout.splits) or "no lists"
         raise ValueError(

@@ -36,7 +36,7 @@ def write_voc(folder: Path, found: Detections, index: ShardIndex) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for label, name in enumerate(index.classes):
         mine = np.flatnonzero(found.labels == label)
-        corners = (found.boxes_xyxy_px[mine] + FROM_ONE).tolist()
+        corners = (found.boxes_xyxy_px[mine] * _scale(found.images[mine], index) + FROM_ONE).tolist()
         rows = zip(found.images[mine].tolist(), found.scores[mine].tolist(), corners, strict=True)
         lines = [f"{index.image_id(sample)} {score} {' '.join(map(str, box))}\n" for sample, score, box in rows]
         write_whole(folder / voc_name(name), "".join(lines))
@@ -68,7 +68,8 @@ def read_voc(folder: Path, index: ShardIndex) -> Detections:
                 f"{path}: expected lines of image id, score and four corners ({error}); write it again"
             ) from None
         samples = _samples(path, [row[0] for row in rows], index)
-        parts.append(_checked(path, samples, np.full_like(samples, label), numbers[:, 0], numbers[:, 1:] - FROM_ONE))
+        boxes = (numbers[:, 1:] - FROM_ONE) / _scale(samples, index)
+        parts.append(_checked(path, samples, np.full_like(samples, label), numbers[:, 0], boxes))
     return Detections.concatenate(parts)
 
 
@@ -84,7 +85,7 @@ def write_coco(path: Path, found: Detections, index: ShardIndex) -> None:
     rows = zip(
         np.array(ids, np.int64)[found.images].tolist(),
         np.array(index.category_ids, np.int64)[found.labels].tolist(),
-        xywh_from_xyxy(found.boxes_xyxy_px).tolist(),
+        xywh_from_xyxy(found.boxes_xyxy_px * _scale(found.images, index)).tolist(),
         found.scores.tolist(),
         strict=True,
     )
@@ -110,7 +111,16 @@ def read_coco(path: Path, index: ShardIndex) -> Detections:
     labels = np.array([label_of[result.category_id] for result in results], np.int64)
     boxes = np.array([result.bbox for result in results], np.float64).reshape(-1, 4)
     boxes[:, 2:] += boxes[:, :2]
+    boxes /= _scale(samples, index)
     return _checked(path, samples, labels, np.array([result.score for result in results], np.float64), boxes)
+
+
+def _scale(samples: NDArray[np.int64], index: ShardIndex) -> NDArray[np.float64]:
+    """[N, 4] from px of the images in the shards to px of those that they were made of."""
+    if "source_widths" not in index.arrays:
+        return np.ones((len(samples), 4))
+    sides = ("widths", "heights", "widths", "heights")
+    return np.stack([index.arrays[f"source_{side}"][samples] / index.arrays[side][samples] for side in sides], axis=1)
 
 
 def _check_samples(found: Detections, index: ShardIndex) -> None:

@@ -1,5 +1,7 @@
 """The command: what it prints, and that every refusal ends with its reason."""
 
+import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -85,3 +87,86 @@ def test_a_real_set_of_blood_cells(shared: Path, tmp_path: Path, capsys: pytest.
     counts = np.bincount(index.arrays["labels"])
     assert counts.sum() == 4886 and (counts <= [361, 4155, 372]).all()
     assert {index.size_px(sample) for sample in range(364)} == {(640, 480)}
+
+
+# ------------------------------------------------------------------------------------------- the same for every format
+
+
+def run(*arguments: object) -> None:
+    main([str(argument) for argument in (*arguments, "--workers", "1")])
+
+
+@pytest.fixture
+def doubtful(tmp_path: Path) -> Path:
+    """A COCO set of two images with words as ids and a box cut at the border."""
+    root = tmp_path / "set"
+    root.mkdir()
+    for name in "ab":
+        (root / f"{name}.JPG").write_bytes(jpeg(width=96, height=64))
+    images = [{"id": f"frame {name}", "file_name": f"{name}.JPG", "width": 96, "height": 64} for name in "ab"]
+    boxes = [[40, 20, 80, 70], [1, 2, 30, 40]]
+    annotations = [
+        {"image_id": f"frame {name}", "category_id": 1, "bbox": box} for name, box in zip("ab", boxes, strict=True)
+    ]
+    categories = [{"id": 1, "name": "a,b"}, {"id": 2, "name": "no"}]
+    text = json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    (root / "all.json").write_text(text)
+    return root
+
+
+def test_the_summary_names_what_is_doubtful_and_strict_refuses_it(
+    doubtful: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(ValueError, match=r"expected nothing doubtful, found\n  boxes of 2 that lose more than a tenth"):
+        run("coco", doubtful, "--split", "all.json", out, "--strict")
+    assert not out.exists()
+    run("coco", doubtful, "--split", "all.json", out)
+    printed = capsys.readouterr().out
+    assert "look at these (--strict makes them errors):\n  boxes of 2 that lose more than a tenth" in printed
+    header = json.loads((out / "index.json").read_text())
+    assert header["source_ids"] == {"images": {"1": "frame a", "2": "frame b"}}
+    assert header["classes"] == ["a,b", "no"]
+
+
+def test_strict_refuses_what_only_the_pixels_show(doubtful: Path, tmp_path: Path) -> None:
+    text = (doubtful / "all.json").read_text().replace("[40, 20, 80, 70]", "[40, 20, 50, 30]")
+    (doubtful / "all.json").write_text(text)
+    data = (doubtful / "a.JPG").read_bytes()
+    (doubtful / "a.JPG").write_bytes(data[:20] + b"\0\0" + data[20:])
+    out = tmp_path / "out"
+    with pytest.raises(
+        ValueError, match=r"found\n  JPEGs with extraneous bytes \(every pixel is there\): 1 \(a\.JPG\)"
+    ):
+        run("coco", doubtful, "--split", "all.json", out, "--strict")
+    assert not list(out.iterdir())
+    (doubtful / "a.JPG").write_bytes(data)
+    run("coco", doubtful, "--split", "all.json", out, "--strict")
+    assert ShardIndex.load(out).num_samples == 2
+
+
+def test_options_of_every_format(doubtful: Path, tmp_path: Path) -> None:
+    run("coco", doubtful, "--split", "all.json", tmp_path / "some", "--classes", '"a,b"', "--count", 1)
+    assert ShardIndex.load(tmp_path / "some").classes == ("a,b",)
+    run("coco", doubtful, "--split", "all.json", tmp_path / "small", "--max-side", 48)
+    index = ShardIndex.load(tmp_path / "small")
+    assert index.size_px(0) == (48, 32) and index.source_size_px(0) == (96, 64)
+    assert index.arrays["boxes_xyxy_px"][index.objects(1)].max() <= 48
+    for name in ("--hold-out", "--held-out"):
+        with contextlib.suppress(ValueError):  # of two images one part may be empty
+            run("coco", doubtful, "--split", "all.json", tmp_path / name[2:], name, 0.5)
+    parts = [ShardIndex.load(tmp_path / name) for name in ("hold-out", "held-out") if (tmp_path / name).exists()]
+    assert sum(part.num_samples for part in parts) == 2
+
+
+def test_the_same_boxes_from_yolo_as_from_coco(doubtful: Path, tmp_path: Path) -> None:
+    text = (doubtful / "all.json").read_text().replace("[40, 20, 80, 70]", "[40, 20, 50, 30]")
+    (doubtful / "all.json").write_text(text)
+    (doubtful / "data.yaml").write_text("names: ['a,b', no]\ntrain: .\n")
+    (doubtful / "a.txt").write_text(f"0 {65 / 96} {35 / 64} {50 / 96} {30 / 64}\n")
+    (doubtful / "b.txt").write_text(f"0 {16 / 96} {22 / 64} {30 / 96} {40 / 64}\n")
+    run("yolo", doubtful, "--split", "train", tmp_path / "yolo")
+    run("coco", doubtful, "--split", "all.json", tmp_path / "coco")
+    yolo, coco = (ShardIndex.load(tmp_path / name) for name in ("yolo", "coco"))
+    assert yolo.classes == coco.classes and [yolo.key(0), yolo.key(1)] == [coco.key(0), coco.key(1)]
+    np.testing.assert_allclose(yolo.arrays["boxes_xyxy_px"], coco.arrays["boxes_xyxy_px"], atol=0.01)

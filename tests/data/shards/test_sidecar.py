@@ -99,9 +99,9 @@ def test_a_hundred_thousand_boxes_are_read_in_seconds(tmp_path: Path) -> None:
     count = 100_000
     crowded = note(boxes_xyxy_px=[[1.5, 2, 10, 20]] * count, labels=["cat"] * count)
     write_tar(tmp_path / "a.tar", [("a.jpg", jpeg()), ("a.json", crowded)])
-    start = time.monotonic()
+    start = time.process_time()
     assert scan_shard(tmp_path / "a.tar").columns["boxes_xyxy_px"].shape == (count, 4)
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_the_size_of_the_original_is_kept() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.sources.collect import OBJECT, Choice, Found, Picture, collect, fraction_of, safe_key
+from data.sources.choose import Choice
+from data.sources.collect import OBJECT, Found, Picture, collect, safe_key
 
 
 def found(folder: Path, count: int = 6, **fields: Any) -> Found:
@@ -37,20 +38,6 @@ def test_objects_may_come_in_any_order(tmp_path: Path) -> None:
     assert [record.labels.tolist() for record in turned.records] == [[0], [1], [2], [0], [1], [2]]
 
 
-def test_choices_combine(tmp_path: Path) -> None:
-    annotations = collect(found(tmp_path, 60), Choice(classes=["c", "a"], count=10))
-    assert annotations.category_ids == (9, 3) and len(annotations.records) == 10
-    assert annotations.source == "some all (2 of 3 classes, 10 of 60 images)"
-    parts = [collect(found(tmp_path, 60), Choice(**{name: 0.3})) for name in ("hold_out", "held_out")]
-    ids = [{record.image_id for record in part.records} for part in parts]
-    assert len(ids[0] | ids[1]) == 60 and not ids[0] & ids[1] and 5 < len(ids[1]) < 35
-
-
-def test_a_name_stands_for_its_part_whatever_its_unicode_form() -> None:
-    assert fraction_of("e\u0301") == fraction_of("\u00e9") != fraction_of("e")
-    assert 0.4 < np.mean([fraction_of(str(number)) for number in range(1000)]) < 0.6
-
-
 @pytest.mark.parametrize("name", ["a", "IMG_0001", "a-b+c", "k" * 95, "(1)~"])
 def test_keys_that_are_names(name: str) -> None:
     assert safe_key(name) == name
@@ -60,8 +47,3 @@ def test_keys_that_are_names(name: str) -> None:
 def test_keys_of_other_names(name: str) -> None:
     assert re.fullmatch(r"[!-~]{1,95}", safe_key(name)) and not set(safe_key(name)) & set("./\\")
     assert safe_key(name) != safe_key(f"{name} ")
-
-
-def test_nothing_left_to_write(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected images, found none that --classes and --hold-out leave"):
-        collect(found(tmp_path, 1), Choice(classes=["b"]))

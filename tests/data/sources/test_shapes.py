@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import cv2
 import pytest
 
-from data.sources.collect import Choice
+from data.sources.choose import Choice
 from data.sources.drawn_picture import CLASSES, MIN_SIDE_PX
 from data.sources.shapes import draw_voc, is_drawn, main
 from data.sources.voc import read_voc

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.sources.collect import Choice
+from data.sources.choose import Choice
 from data.sources.voc import read_voc
 from data.sources.voc_xml import Annotation, parse_annotation
 from tests.conftest import ROOT

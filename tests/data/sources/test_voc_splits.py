@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.sources.collect import Choice
+from data.sources.choose import Choice
 from data.sources.voc_splits import find_split
 
 

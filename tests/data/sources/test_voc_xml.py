@@ -158,6 +158,6 @@ def test_refused_objects(text: str, message: str) -> None:
 
 
 def test_a_hundred_thousand_objects_are_read_in_seconds() -> None:
-    start = time.monotonic()
+    start = time.process_time()
     assert len(parse(thing() * 100_000).boxes) == 100_000
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.sources.collect import Choice
+from data.sources.choose import Choice
 from data.sources.yolo import read_labels, read_yolo
 
 BOX = "0 0.5 0.25 0.2 0.5"  # of 100x80: 40, 0, 60, 40
@@ -108,7 +108,7 @@ def test_lines_that_are_refused(root: Path, line: str, message: str) -> None:
 def test_labels_of_poses_begin_with_a_box(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("0 0.5 0.5 0.2 0.2 0.1 0.1 2 0.3 0.3 1\n")
-    ((number, label, box),) = read_labels(path, 1, box_only=True)
+    ((number, label, box),) = read_labels(path, {0: 0}, box_only=True)
     assert (number, label) == (1, 0) and box == pytest.approx((0.4, 0.4, 0.6, 0.6))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from data.sources.yolo import read_yolo
 from data.sources.yolo_layout import find_layout, images_of, label_file
 from tests.data.sources.test_yolo import BOX, image, write
 
@@ -16,7 +17,16 @@ def names_of(root: Path, split: str = "train") -> list[str]:
 @pytest.mark.parametrize("names", ["[no, 007]", "\n  0: no\n  1: 007", "{1: 007, 0: no}", "\n- no\n- 007"])
 def test_names_stay_words(tmp_path: Path, names: str) -> None:
     (tmp_path / "data.yaml").write_text(f"train: images\nnames: {names}\nnc: 2\n")
-    assert find_layout(tmp_path).names == ["no", "007"]
+    assert find_layout(tmp_path).names == {0: "no", 1: "007"}
+
+
+def test_numbers_of_classes_may_have_gaps(tmp_path: Path) -> None:
+    """As of converters that keep COCO's."""
+    files: dict[str, str | bytes] = {"data.yaml": "train: images\nnames: {90: toothbrush, 3: car}\n"}
+    root = write(tmp_path, files | {"images/a.jpg": image(), "labels/a.txt": BOX.replace("0", "90", 1)})
+    found = read_yolo(root, ["train"])
+    assert (found.classes, found.category_ids) == (("car", "toothbrush"), (3, 90))
+    assert found.records[0].labels.tolist() == [1]
 
 
 @pytest.mark.parametrize(
@@ -55,7 +65,7 @@ def test_darknet(tmp_path: Path) -> None:
     files |= {"data/obj.names": "no\n", "data/train.txt": "data/obj/a.jpg\n", "data/obj/a.jpg": image()}
     root = write(tmp_path, files | {"data/obj/a.txt": BOX})
     layout = find_layout(root / "data/obj.data")
-    assert layout.names == ["no"]
+    assert layout.names == {0: "no"}
     ((name, path),) = images_of(layout, "train")
     assert path == root / "data/obj/a.jpg" and name == "obj/a" and label_file(path) == root / "data/obj/a.txt"
 
@@ -63,14 +73,15 @@ def test_darknet(tmp_path: Path) -> None:
 def test_a_folder_with_classes_txt(tmp_path: Path) -> None:
     """As LabelImg leaves it."""
     root = write(tmp_path, {"classes.txt": "dog\ncat\n", "a.JPG": image(), "a.txt": BOX})
-    assert find_layout(root).names == ["dog", "cat"] and names_of(root, "all") == ["a"]
+    assert find_layout(root).names == {0: "dog", 1: "cat"} and names_of(root, "all") == ["a"]
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("names: 3", "expected names as a list, or as a map of 0, 1, 2 ... to them, found 3"),
-        ("names: {0: a, 2: b}", "expected names as a list, or as a map of 0, 1, 2"),
+        ("names: 3", "expected names as a list, or as a map of numbers to them, found 3"),
+        ("names: {0: a, x: b}", "expected names as a list, or as a map of numbers"),
+        ("names: {0: a, 00: b}", "expected names as a list, or as a map of numbers"),
         ("names: [a, [b]]", "expected names as a list"),
         ("names: [a]\nnc: 2", "expected nc=1, the number of names; found 2"),
         ("names: [a]\ntrain: {x: y}", "expected folders or lists of images in train, found"),

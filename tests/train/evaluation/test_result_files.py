@@ -217,3 +217,15 @@ def test_names_that_are_no_file_names_and_ids_with_spaces_come_back(index: Shard
     assert (
         (tmp_path / "results/comp4_det_test_cat%2Fdog.txt").read_text().startswith("holiday photo 0 0.1 2.5 3.0 30.0")
     )
+
+
+def test_files_of_shrunk_images_are_in_px_of_the_originals(index: ShardIndex, tmp_path: Path) -> None:
+    found = random_detections(index)
+    sources = {f"source_{side}": 2 * index.arrays[side] for side in ("widths", "heights")}
+    shrunk = replace(index, arrays=index.arrays | sources)
+    write_voc(tmp_path / "whole", replace(found, boxes_xyxy_px=found.boxes_xyxy_px * 2), index)
+    write_voc(tmp_path / "shrunk", found, shrunk)
+    for path in (tmp_path / "whole").iterdir():
+        assert path.read_bytes() == (tmp_path / "shrunk" / path.name).read_bytes()
+    again = read_voc(tmp_path / "shrunk", shrunk)
+    np.testing.assert_allclose(np.sort(again.boxes_xyxy_px, 0), np.sort(found.boxes_xyxy_px, 0), atol=1e-9)

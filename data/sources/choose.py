@@ -1,0 +1,73 @@
+"""Which images, objects and classes of a source are wanted: the same options for every annotation format."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from data.randomness import Purpose, random_bits
+from data.sources.files import nfc
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """Which images and objects of a source are wanted."""
+
+    classes: Sequence[str] | None = None  #: in the order of the network's outputs; None: all
+    keep_others: bool = False  #: images that show only other classes
+    count: int | None = None  #: so many images, as if at random but always the same; fewer are a subset of more
+    hold_out: float | None = None  #: leave out this fraction of the images, by a hash of the name
+    held_out: float | None = None  #: take just what hold_out leaves out
+    drop_degenerate: bool = False  #: leave out boxes without area instead of refusing them
+
+
+def fraction_of(name: str) -> float:
+    """0..1, as if at random, the same for the same name: a set that grows keeps its parts."""
+    return int.from_bytes(hashlib.sha256(nfc(name).encode(errors="surrogateescape")).digest()[:8]) / 2**64
+
+
+def chosen_classes(choice: Choice, known: Sequence[str], where: object, *, all_listed: bool) -> list[str]:
+    """known: the classes of the source; all_listed: there are no others. `where` is for messages."""
+    if odd := [name for name in known if not name.isprintable() or not name.strip()]:
+        raise ValueError(f"{where}: expected printable class names, found {odd[0][:80]!r}; correct it")
+    if choice.classes is None:
+        return list(known)
+    classes = [nfc(name) for name in choice.classes]
+    wrong = [name for name in classes if (all_listed and name not in known) or classes.count(name) > 1]
+    if known and not set(classes) & set(known):
+        wrong = wrong or classes
+    if wrong:
+        there = ", ".join(known)
+        raise ValueError(f"{where}: expected --classes out of {there[:500]}, each once; found {wrong[0]}; correct it")
+    return classes
+
+
+def chosen_rows(
+    choice: Choice, names: Sequence[str], owners: NDArray[Any], chosen: NDArray[np.bool_], where: object
+) -> NDArray[np.int64]:
+    """Of the N images with these names. owners: [M] the image of each object; chosen: [M] is it of a wanted class?"""
+    keep = np.ones(len(names), np.bool_)
+    if choice.hold_out is not None and choice.held_out is not None:
+        raise ValueError("expected --hold-out or --held-out, found both; leave out one of them")
+    for part, held in ((choice.hold_out, False), (choice.held_out, True)):
+        if part is not None:
+            if not 0 < part < 1:
+                raise ValueError(f"expected a fraction between 0 and 1 to hold out, found {part:g}; correct it")
+            keep &= [(fraction_of(name) >= 1 - part) == held for name in names]
+    if not choice.keep_others:
+        shown, wanted = (np.bincount(some, minlength=len(names)) for some in (owners, owners[chosen]))
+        keep &= (shown == 0) | (wanted > 0)
+    rows = np.flatnonzero(keep)
+    if choice.count is not None:
+        if not 0 < choice.count <= len(rows):
+            raise ValueError(
+                f"{where}: expected --count from 1 to {len(rows)}, the images there are; found {choice.count}"
+            )
+        drawn = np.argsort(random_bits(len(rows), Purpose.WRITING, 0), kind="stable")[: choice.count]
+        rows = rows[np.sort(drawn)]
+    if not len(rows):
+        raise ValueError(f"{where}: expected images, found none that --classes and --hold-out leave; correct them")
+    return rows
