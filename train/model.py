@@ -163,6 +163,7 @@ class YOLOv2(nn.Module):
         self.fused, channels = _stack(description.fused, channels, width, bn_momentum)
         self.output = Output(channels, num_anchors * (5 + num_classes), 1)
         self._initialise()
+        self.frozen = False
 
     def _initialise(self) -> None:
         """darknet: weights N(0, 2/fan_in), gamma 1, beta and bias 0 (src/convolutional_layer.c, make_...)."""
@@ -171,6 +172,18 @@ class YOLOv2(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_in", nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+
+    def freeze_backbone(self) -> None:
+        """Its weights and batch-norm statistics stay as they are, and forward keeps nothing of it for backward."""
+        self.frozen = True
+        self.backbone.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "YOLOv2":
+        super().train(mode)
+        if self.frozen:
+            self.backbone.eval()
+        return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         fine, coarse = self.backbone(images)

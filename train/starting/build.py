@@ -1,5 +1,6 @@
 """What a process builds before its first step: the network with its first weights, the loss and the step."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -10,15 +11,27 @@ from train.loss import build_loss
 from train.model import build_model
 from train.stepping.duration import RunLength
 from train.stepping.step import Step
-from train.weights.start import start_from
+from train.weights.start import has_checkpoints, start_from
+
+
+def _require_trained_backbone(new: Sequence[str], checkpoints: Path, env: Environment) -> None:
+    """new: what `weights` left new of the network; of no account where the run has checkpoints."""
+    random = [name for name in new if name.startswith("backbone")]
+    if random and not env.first(lambda: has_checkpoints(checkpoints)):
+        raise ValueError(
+            f"step.freeze=backbone: expected weights= that fill it, found none for {', '.join(random)}; frozen random "
+            "numbers learn nothing: name trained weights, or leave the backbone free"
+        )
 
 
 def build_step(config: Config, classes: tuple[str, ...], run: RunLength, env: Environment) -> Step:
     """config: settled. The weights are the same on every process: drawn by its seed, or those of `weights`."""
     torch.manual_seed(config.seed)  # the data has its own randomness
     model = build_model(config.model, len(classes), config.num_anchors, steps=run.images // config.data.batch)
+    checkpoints, new = Path(config.run) / "checkpoints", ["backbone"]
     if config.weights:
-        checkpoints = Path(config.run) / "checkpoints"
-        start_from(config.weights, model, config.network(classes), checkpoints, env, config.data.staging)
+        new = start_from(config.weights, model, config.network(classes), checkpoints, env, config.data.staging)
+    if config.step.freeze == "backbone":
+        _require_trained_backbone(new, checkpoints, env)
     loss = build_loss(config.loss, config.anchor_pairs, len(classes))
     return Step(config.step.in_images(run), config.schedule.in_images(run), model, loss, env)

@@ -19,6 +19,7 @@ class StepConfig:
     compress: Compression = "none"  #: what gradients travel in; bf16 only between GPUs
     bucket_mb: int = 25  #: of gradients that travel together, while backward goes on
     recompute: bool = False  #: activations again in backward: half the memory, 1.3 times as long
+    freeze: Literal["nothing", "backbone"] = "nothing"  #: keeps weights and batch-norm statistics as they are
     optimizer: Literal["sgd", "adamw"] = "sgd"
     momentum: float = 0.9  #: of sgd
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  #: of adamw

@@ -37,6 +37,7 @@ class _Layer(NamedTuple):
     passing: int  # bytes of an image that backward has at once beside what is kept
     weights: int
     ends_stage: bool = False  # where `step.recompute` cuts
+    frozen: bool = False  # it passes in forward then
 
 
 def step_memory(
@@ -61,15 +62,18 @@ def step_memory(
     images, number = local // parts, dtype.itemsize
     layers = list(_layers(model, side, number))
     num_weights = sum(parameter.numel() for parameter in model.parameters())
+    num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     copied = 0 if dtype == torch.float32 else number  # bytes of the copy that autocast makes of a weight
     boxes = model.num_anchors * (side // 32) ** 2
     loss, pixels = FLOAT * boxes * LOSS_NUMBERS * truth_slots, FLOAT * 3 * side**2
     beside = pixels + loss if recompute else max(pixels, loss)  # pixels until the network is through, then the loss
     whole = distributed or parts > 1
-    gradients = FLOAT * num_weights if whole else 0
+    gradients = FLOAT * num_trained if whole else 0
     held = images * sum(layer.result * layer.ends_stage if recompute else layer.kept for layer in layers)
-    copies = copied * num_weights
+    copies = copied * num_trained
     peaks = [(gradients, held + copies + images * beside)]
+    peaks += [(gradients, copies + images * (pixels + layer.passing)) for layer in layers if layer.frozen]
+    layers = [layer._replace(passing=0) if layer.frozen else layer for layer in layers]
     if recompute:
         copies = 0
     for stage in _stages(layers) if recompute else [layers]:
@@ -107,7 +111,7 @@ def _layers(model: YOLOv2, side: int, number: int) -> Iterator[_Layer]:
     for stack in (*model.backbone.children(), model.neck):
         assert isinstance(stack, Stack)
         layers, shape = _stack(stack, *shape, number)
-        yield from layers
+        yield from _frozen(layers) if model.frozen and stack is not model.neck else layers
         if stack is getattr(model.backbone, "fine", None):
             tap = shape
     if model.passthrough is not None:
@@ -123,6 +127,16 @@ def _layers(model: YOLOv2, side: int, number: int) -> Iterator[_Layer]:
     raw = _size((model.output.out_channels, shape[1])) * FLOAT  # what the loss reads
     weights = sum(parameter.numel() for parameter in model.output.parameters())
     yield _Layer(raw, raw, raw, weights, ends_stage=True)
+
+
+def _frozen(layers: list[_Layer]) -> list[_Layer]:
+    """Nothing is kept of them but what the last gives, which layers that are trained read."""
+    found, before = [], 0
+    for place, layer in enumerate(layers, 1):
+        kept = layer.result if place == len(layers) else 0
+        found.append(_Layer(kept, kept, before + layer.kept, 0, layer.ends_stage, frozen=True))
+        before = layer.result
+    return found
 
 
 def _stack(stack: Stack, channels: int, side: int, number: int) -> tuple[list[_Layer], tuple[int, int]]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from data.images.on_device import place_packed
@@ -44,6 +45,8 @@ class Step:
         self.dtype = DTYPES[config.precision]
         self.model = model.to(env.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss.to(env.device)
+        if config.freeze == "backbone":
+            model.freeze_backbone()
         for module in model.modules():
             if isinstance(module, Stack):
                 module.recompute = config.recompute
@@ -61,7 +64,8 @@ class Step:
         self.optimizer = build_optimizer(config, model, schedule.backbone_rate)
         self.scaler = torch.amp.GradScaler(env.device.type, enabled=config.precision == "fp16")
         self.update = Update(self.optimizer, self.scaler, config.clip_norm, env.device)
-        self.statistics = [b for name, b in model.named_buffers() if name.endswith(("running_mean", "running_var"))]
+        trained = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
+        self.statistics = [b for norm in trained for b in (norm.running_mean, norm.running_var) if b is not None]
 
     def __call__(self, batch: Batch, images_seen: int) -> Losses:
         """`images_seen`: before this batch."""

@@ -11,6 +11,11 @@ from train.weights.locate import local_file, shown
 from train.weights.transfer import transfer
 
 
+def has_checkpoints(folder: Path) -> bool:
+    """Whole or damaged: a run that has any restores one, or says why it cannot."""
+    return any(folder.glob("*.pt"))
+
+
 def start_from(
     source: str,
     model: YOLOv2,
@@ -18,13 +23,14 @@ def start_from(
     checkpoints: Path,
     env: Environment,
     cache: str | None = None,
-) -> None:
+) -> list[str]:
     """Fills the model from `weights=`, whatever that is; nothing happens where the run has checkpoints of its own.
 
-    cache: where an address is fetched to. ValueError where a process finds other bytes than rank 0.
+    cache: where an address is fetched to. ValueError where a process finds other bytes than rank 0. Returns the
+    names of the convolutions that are new.
     """
-    if env.first(lambda: any(checkpoints.glob("*.pt"))):
-        return
+    if env.first(lambda: has_checkpoints(checkpoints)):
+        return []
     expected = env.first(lambda: sha256(local_file(source, Path(cache) if cache else None)))
     path = local_file(source, Path(cache) if cache else None)
     if sha256(path) != expected:
@@ -36,3 +42,4 @@ def start_from(
     env.say(f"weights: {shown(source)}: {taken.summary[0]} (SHA-256 {expected[:16]}...)")
     for line in taken.summary[1:]:
         env.say(f"weights: {line}")
+    return taken.new
