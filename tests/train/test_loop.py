@@ -104,6 +104,17 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
 
 
 @pytest.mark.slow
+def test_a_run_whose_set_has_grown_keeps_what_it_trains(config: Path, shards: Path, tmp_path: Path) -> None:
+    """Its epochs are longer than those that it has evaluated; its end is saved and evaluated all the same."""
+    run = f"run={tmp_path}/run"
+    launch(str(config), run, "epochs=3", f"data.train={shards}/val")
+    assert final_state(tmp_path / "run")["images"] == 64  # 3 * 21 filled up to whole batches
+    launch(str(config), run, "epochs=3")
+    assert final_state(tmp_path / "run")["images"] == 160 and (tmp_path / "run/finished").exists()
+    assert max(scalars(tmp_path / "run")["mAP/voc_area"]) == 160
+
+
+@pytest.mark.slow
 def test_four_processes_go_on_with_the_same_bits_and_two_go_on_too(config: Path, tmp_path: Path) -> None:
     """With the same images (tests/data/loading/test_order.py), but sums and batch statistics of other parts."""
     whole, parts, others = tmp_path / "whole", tmp_path / "parts", tmp_path / "others"

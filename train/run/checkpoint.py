@@ -17,6 +17,7 @@ import torch
 
 from launch.environment import Environment
 from train.run.checkpoint_files import listed, pass_over, read, remove_parts, whole, write
+from train.stepping.optimizer import AnotherOptimizer
 
 
 class Part(Protocol):
@@ -142,6 +143,8 @@ class Checkpoint:
                 return f"its part {name!r} is missing or not of this program"
             try:
                 part.load_state_dict(state[name])
+            except AnotherOptimizer:
+                raise
             except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
                 return f"its part {name!r} does not fit: {type(error).__name__} {str(error).splitlines()[:1]}"
         return None

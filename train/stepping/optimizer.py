@@ -10,6 +10,10 @@ from train.stepping.config import StepConfig
 FACTOR = "rate_factor"  # key of a group: its rate as a multiple of the schedule's
 
 
+class AnotherOptimizer(ValueError):
+    """A checkpoint and the config disagree: a choice of the user, no defect of the file."""
+
+
 def build_optimizer(config: StepConfig, model: YOLOv2, backbone_rate: float = 1.0) -> torch.optim.Optimizer:
     """Fused: SGD as darknet's, or AdamW. The rate is 0 until a schedule sets it."""
     groups = _groups(model, config.decay, backbone_rate)
@@ -66,7 +70,7 @@ def load_state(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
     if kinds and kinds != expected:
         names = {"momentum_buffer": "sgd", "exp_avg": "adamw"}
         was = next((names[kind] for kind in kinds if kind in names), "another")
-        raise ValueError(
+        raise AnotherOptimizer(
             f"the checkpoint was trained with step.optimizer={was}, the config says another; set it to {was} (recipe="
             f"{'darknet' if was == 'sgd' else 'scratch'}), or choose another `run`"
         )
