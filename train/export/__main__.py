@@ -87,7 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--to", required=True, choices=FORMATS)
     parser.add_argument("--outputs", choices=get_args(Outputs), help="default: detections (onnx), boxes (torch)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: NAME of the run, in its folder")
-    parser.add_argument("--pictures", type=Path, nargs="+", default=[], help="to compare on; default: of data.val")
+    pictures = parser.add_argument("--pictures", type=Path, action="append", default=[], metavar="FILE|FOLDER")
+    pictures.help = "to compare on, may be given again; default: of data.val"
     parser.add_argument("--count", type=int, default=50, help="of pictures")
     parser.add_argument("--threshold", type=float, help="lowest score found; default: evaluate.score_threshold")
     parser.add_argument("overrides", nargs="*", metavar="key=value")

@@ -1,6 +1,8 @@
 """First weights of a run are read once in its life, the same on every process."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,6 +36,20 @@ def test_a_run_with_checkpoints_needs_no_first_weights(tmp_path: Path) -> None:
         start_from("/nowhere", tiny(), NETWORK, tmp_path, Environment())
     (tmp_path / "000000064-0123456789abcdef.pt").touch()
     start_from("/nowhere", tiny(), NETWORK, tmp_path, Environment())
+
+
+class SecondNode(Environment):
+    """A process whose file is not the one that rank 0 read."""
+
+    def first(self, work: Callable[[], Any]) -> Any:
+        found = work()
+        return "0" * 64 if isinstance(found, str) else found
+
+
+def test_other_bytes_than_those_of_rank_0_are_refused(tmp_path: Path) -> None:
+    save_weights(tiny(), tmp_path / "net.weights")
+    with pytest.raises(ValueError, match=r"net\.weights: expected the bytes that rank 0 read, SHA-256 0000"):
+        start_from(f"{tmp_path}/net.weights", tiny(), NETWORK, tmp_path / "checkpoints", SecondNode())
 
 
 @pytest.mark.slow
