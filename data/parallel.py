@@ -58,7 +58,7 @@ def _in_parallel(
                 progress.advance(task)
             return results
         before = set(multiprocessing.active_children())
-        with ProcessPoolExecutor(workers, get_context("forkserver"), _end_with_parent) as pool:
+        with ProcessPoolExecutor(workers, get_context("forkserver"), end_with_parent) as pool:
             futures = {pool.submit(function, *job): number for number, job in enumerate(jobs)}
             done: dict[int, Result] = {}
             try:
@@ -79,8 +79,11 @@ def _in_parallel(
     return [done[number] for number in range(len(jobs))]
 
 
-def _end_with_parent() -> None:
-    """Where the program is killed, nobody tells its processes to stop, and they would meet those of the next run."""
+def end_with_parent() -> None:
+    """Called in a process of multiprocessing: it ends when the program does, however that ends.
+
+    Where the program is killed, nobody tells its processes to stop, and they would meet those of the next run.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal reaches all; the program decides
     parent = parent_process()
     assert parent is not None

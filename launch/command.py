@@ -21,6 +21,10 @@ CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newlin
 OUT_OF_MEMORY = re.compile(r"out of memory|(can't|cannot) allocate memory|insufficient memory", re.IGNORECASE)
 
 
+class Stopped(Exception):
+    """A person or a scheduler asked for the end before there was anything to save. Not an error."""
+
+
 def run(main: Callable[[Sequence[str]], object]) -> int:
     """Calls main with the words of the command line; the exit status."""
     words = [word for word in sys.argv[1:] if word != TRACEBACK]
@@ -38,6 +42,9 @@ def run(main: Callable[[Sequence[str]], object]) -> int:
 def _status(main: Callable[[Sequence[str]], object], words: Sequence[str], with_traceback: bool) -> int:
     try:
         main(words)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return 0
     except KeyboardInterrupt:
         reason, status = "interrupted", INTERRUPTED
     except Exception as error:

@@ -15,6 +15,7 @@ from typing import NoReturn, TypeVar, cast
 import torch
 import torch.distributed as dist
 
+from launch.failure import is_of_another_process, tell_torchrun
 from launch.heartbeat import Heartbeat
 from launch.machine import keep_freed_memory, memory_left, signal_when_the_parent_dies
 from launch.rendezvous import ALONE, first_host, meet, step_name
@@ -73,10 +74,7 @@ class Environment:
         return box[0]
 
     def first(self, work: Callable[[], T]) -> T:
-        """Rank 0 does the work, every rank gets what came of it. It may take longer than the timeout of the group.
-
-        Meanwhile all ranks meet once a second, so that none of them waits long for any other.
-        """
+        """Rank 0 works, for longer than the group's timeout if it must: all meet once a second. Everyone's result."""
         if self.world_size == 1:
             return work()
         with ThreadPoolExecutor(1, thread_name_prefix="first") as thread:
@@ -85,8 +83,7 @@ class Environment:
                 pass
             return self.broadcast(doing.result() if doing else cast(T, None))
 
-    def say(self, text: str) -> None:
-        """Once for all processes, on stderr."""
+    def say(self, text: str) -> None:  # once for all processes, on stderr
         if self.rank == 0:
             print(text, file=sys.stderr, flush=True)
 
@@ -164,12 +161,17 @@ def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]
         try:
             yield env
             env.barrier()  # nobody closes while another still talks
-        except RuntimeError:  # torch's, for a process that has gone or does not answer
-            print(
-                f"{env}, ends with an error. Where the processes of this run were last:\n{heartbeat.report()}",
-                file=sys.stderr,
-            )
-            raise  # without closing: the others may sit in a collective, and closing waits for them
+        # errors leave without closing: the others may sit in a collective, and closing waits for them
+        except RuntimeError as error:
+            if not is_of_another_process(error):
+                raise
+            raise ConnectionError(
+                f"{env}, ends because another process has gone or does not answer. Where they were last:\n"
+                f"{heartbeat.report()}"
+            ) from error
+        except Exception as error:
+            tell_torchrun(os.environ.get("TORCHELASTIC_ERROR_FILE"), str(error) or type(error).__name__)
+            raise
     dist.destroy_process_group()
 
 
@@ -186,7 +188,7 @@ def _store(env: Environment, timeout: timedelta) -> dist.Store:  # type: ignore[
 
 
 def leave(status: int = 0) -> NoReturn:
-    """Ends this process, without taking the interpreter down.
+    """Ends this process without taking the interpreter down.
 
     gloo's threads may still hold tensors then; one that wants the interpreter while it goes aborts the process:
     one of twenty runs of two processes ended that way (pytorch/pytorch PR 179291 describes it).

@@ -1,7 +1,8 @@
 """A scheduler's warning -> a flag -> an agreement of all processes -> a mark that says how the run ended.
 
-Nothing happens in the signal handler: no printing, no collective, no exit. A run that is to stop may also be told by a
-file, RUN/stop: a batch script can write one where a signal would hit too many processes.
+Once training has begun the signal handler sets a flag and does nothing else: no printing, no collective, no exit. A run
+that is to stop may also be told by a file, RUN/stop: a batch script can write one where a signal would hit too many
+processes.
 
 One attempt at a time may work on a run: its folder is locked, and an attempt that comes while the one before it is
 still saving waits for it.
@@ -16,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from launch.command import Stopped
 from launch.environment import Environment
 
 WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # what Slurm, torchrun and cloud agents send
@@ -25,26 +27,33 @@ READY, WAITS, STOPS = range(3)  # what a process says to the others
 
 
 class Stop:
-    """Enter it before anything of the run is read. At its end one of RUN/finished and RUN/interrupted is there."""
+    """Enter it before anything of the run is read. At its end one of RUN/finished and RUN/interrupted is there.
+
+    Until the processes first agree on whether to stop there is nothing to save: a warning then raises `Stopped` in
+    whatever the process waits for (another attempt, an index from a silent server, a lock).
+    """
 
     def __init__(self, run: Path, env: Environment) -> None:
         self.run, self.env = run, env
         self._warned = False
         self._looked = 0.0
         self._over = False
+        self._began = False
+        self._claimed = False
 
     def __enter__(self) -> "Stop":
-        self._previous = {number: signal.signal(number, self._raise_flag) for number in WARNINGS}
+        self._previous = {number: signal.signal(number, self._warn) for number in WARNINGS}
         if self.env.rank == 0:
             self._claim()
-            for name in ("stop", "interrupted", "finished"):
-                (self.run / name).unlink(missing_ok=True)
+            (self.run / "stop").unlink(missing_ok=True)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
-        if self.env.rank == 0:
+        if self._claimed:
+            if isinstance(error, Stopped):
+                self.mark(finished=False)
             self._lock.close()
 
     def _claim(self) -> None:
@@ -64,15 +73,29 @@ class Stop:
                         "time: stop that one, or choose another `run`"
                     ) from None
                 time.sleep(0.2)
-            except OSError:  # a file system without locks
+            except OSError as error:
+                self.env.say(
+                    f"{self._lock.name} cannot be locked ({error}): nothing keeps a second attempt from writing beside "
+                    "this one; start one at a time"
+                )
                 break
+        self._claimed = True
         with suppress(OSError):
             self._lock.truncate(0)
             self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
             self._lock.flush()
 
-    def _raise_flag(self, _number: int, _frame: FrameType | None) -> None:
+    def _warn(self, _number: int, _frame: FrameType | None) -> None:
         self._warned = True
+        if not self._began:
+            raise Stopped("stopped before the first step; nothing was trained")
+
+    def _begin(self) -> None:
+        """From now on there may be something to save, and this attempt's mark will be the run's."""
+        if not self._began and self.env.rank == 0:
+            for name in ("interrupted", "finished"):
+                (self.run / name).unlink(missing_ok=True)
+        self._began = True
 
     def look(self) -> bool:
         """Whether this process was asked to stop: by a signal, or on rank 0 by the file, which is looked for."""
@@ -84,8 +107,9 @@ class Stop:
     def agreed(self) -> bool:
         """Whether any process was asked to stop. All must call it at the same place, and get the same answer.
 
-        Goes on asking while a process is `waiting`.
+        Asks again while a process is `waiting`.
         """
+        self._begin()
         while not self._over:
             said = self.env.max(STOPS if self.look() else READY)
             if said == READY:
@@ -98,6 +122,7 @@ class Stop:
 
         The others are there already. They would take one that says nothing for dead after a while.
         """
+        self._begin()
         self._over = self.env.max(STOPS if self.look() else WAITS) == STOPS
         return self._over
 

@@ -23,7 +23,7 @@ from data.loading.order import BatchPlan, Order, plan
 from data.loading.reader import BatchReader, Filled, Numbered
 from data.loading.slots import Slots, most_pixels
 from data.loading.to_device import Transfer
-from data.loading.workers import end_workers_at_exit, ignore_warnings, start_fork_server
+from data.loading.workers import begin_worker, end_workers_at_exit, next_of, start_fork_server
 from data.remote.arrivals import Arrivals
 from data.shards.index import ShardIndex
 
@@ -72,10 +72,7 @@ class Loader:
         )
 
     def batches(self, start: int, stop: int, stopping: Callable[[], bool] | None = None) -> Iterator[Batch]:
-        """Training batches from position `start` (images seen) on, until `stop` images are seen: the end of the run.
-
-        They end early if `stopping` says so while their shards are still on the way.
-        """
+        """Training batches from `start` (images seen) to `stop`, the end of the run; early if `stopping` while none comes."""
         config = self.config
         local = config.batch // self.world_size
         pixels = most_pixels(self.index, local) if self.packed else local * max(config.sides) ** 2
@@ -143,7 +140,7 @@ class Loader:
             batch_size=None,
             num_workers=workers,
             prefetch_factor=PREFETCH if workers else None,
-            worker_init_fn=ignore_warnings,
+            worker_init_fn=begin_worker,
             multiprocessing_context="forkserver" if workers else None,  # fork is unsafe beside CUDA and threads
         )
         found = iter(loader)
@@ -163,7 +160,9 @@ class Loader:
             for slot, each in to_come:
                 if not all(arrivals.wait_for(sample, stopping) for sample in each.reads.tolist()):
                     return
-                filled = next(found)
+                filled = next_of(found, stopping) if self.config.workers else next(found)
+                if filled is None:
+                    return
                 if isinstance(filled, ValueError):
                     raise filled
                 yield transfer(slot, each, filled)

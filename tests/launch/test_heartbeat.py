@@ -101,6 +101,6 @@ def test_a_process_that_hangs_is_named_with_its_host(tmp_path: Path) -> None:
             process.wait()
     host = socket.gethostname()
     assert processes[0].returncode == 1
-    assert f"rank 0 of 2 on {host}, cpu, started by torchrun, ends with an error" in said
+    assert f"rank 0 of 2 on {host}, cpu, started by torchrun, ends because another process has gone" in said
     assert f"rank 1 on {host}: silent for " in said
     assert f"rank 0 on {host}: in launch/stop.py:" in said and "> launch/environment.py:" in said

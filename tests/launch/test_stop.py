@@ -1,5 +1,6 @@
 """A warning sets a flag and does nothing else; a file does the same; a mark says how the run ended."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import launch.stop
+from launch.command import Stopped
 from launch.environment import Environment
 from launch.stop import WARNINGS, Stop
 
@@ -24,14 +26,54 @@ def stop(tmp_path: Path) -> Stop:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 def test_each_warning_sets_the_flag(stop: Stop, number: signal.Signals) -> None:
     with stop:
-        assert not stop.look() and not stop.agreed()
+        assert not stop.look() and not stop.agreed()  # from here on there may be something to save
         signal.raise_signal(number)
         assert stop.look() and stop.agreed()
     assert stop.look()
 
 
+@pytest.mark.parametrize("number", WARNINGS)
+def test_before_the_first_step_a_warning_ends_whatever_is_waited_for(stop: Stop, number: signal.Signals) -> None:
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
+    signal.setitimer(signal.ITIMER_REAL, 0.3)
+    with pytest.raises(Stopped, match="nothing was trained"), stop:
+        time.sleep(20)
+    assert {path.name for path in stop.run.iterdir()} == {"lock", "interrupted"}
+
+
+def test_a_warning_ends_the_wait_for_another_attempt_and_leaves_its_folder_alone(tmp_path: Path) -> None:
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
+    with Stop(tmp_path, Environment()) as first:
+        first.agreed()
+        first.mark(finished=True)
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with pytest.raises(Stopped), Stop(tmp_path, Environment()):
+            pass
+        assert {path.name for path in tmp_path.iterdir()} == {"lock", "finished"}
+
+
+def test_a_start_that_fails_takes_no_mark_away(tmp_path: Path) -> None:
+    (tmp_path / "finished").touch()
+    with pytest.raises(ValueError, match="no config"), Stop(tmp_path, Environment()):
+        raise ValueError("no config")
+    assert (tmp_path / "finished").exists()
+
+
+def test_a_disk_without_locks_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with Stop(tmp_path, Environment()) as stop:
+        assert not stop.agreed()
+    assert "nothing keeps a second attempt from writing beside this one" in capsys.readouterr().err
+
+
 def test_several_warnings_in_a_burst_are_survived(stop: Stop) -> None:
     with stop:
+        stop.agreed()
         for number in WARNINGS * 20:
             signal.raise_signal(number)
         assert stop.look()
@@ -39,6 +81,7 @@ def test_several_warnings_in_a_burst_are_survived(stop: Stop) -> None:
 
 def test_a_warning_interrupts_no_wait(stop: Stop) -> None:
     with stop:
+        stop.agreed()
         signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGTERM))
         signal.setitimer(signal.ITIMER_REAL, 0.05)
         began = time.monotonic()
@@ -105,7 +148,7 @@ def test_a_process_that_waits_takes_part_until_all_agree_to_stop(tmp_path: Path,
         assert not any(stops[1].waiting() for _ in range(5))
         assert not ready.done()
         if warned is not None:
-            stops[warned]._raise_flag(signal.SIGTERM, None)
+            stops[warned]._warn(signal.SIGTERM, None)
             while not stops[1].waiting():
                 pass
         assert stops[1].agreed() is ready.result(30) is (warned is not None)
@@ -115,7 +158,7 @@ def test_a_process_that_waits_takes_part_until_all_agree_to_stop(tmp_path: Path,
 
 def test_one_process_alone_waits_until_it_is_warned(stop: Stop) -> None:
     assert not stop.waiting() and not stop.agreed()
-    stop._raise_flag(signal.SIGTERM, None)
+    stop._warn(signal.SIGTERM, None)
     assert stop.waiting() and stop.agreed()
 
 
@@ -123,6 +166,7 @@ def test_the_mark_of_the_end_replaces_the_one_of_before(tmp_path: Path) -> None:
     run = tmp_path / "run"
     for finished, names in ((False, {"interrupted"}), (True, {"finished"}), (False, {"interrupted"})):
         with Stop(run, Environment()) as stop:
+            assert not stop.agreed()
             assert {path.name for path in run.iterdir()} == {"lock"}
             stop.mark(finished=finished)
         assert {path.name for path in run.iterdir()} == names | {"lock"}

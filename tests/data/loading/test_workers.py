@@ -1,12 +1,20 @@
 """Workers and the server they come from outlive warnings, and nothing outlives the run."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
+import data.loading.workers
+from data.loading.workers import next_of
 from data.shards.index import ShardIndex
 from tests.conftest import ROOT
+from tests.data.remote.test_transports import gone_within
 
 FAILING_RUN = """
 import sys
@@ -77,3 +85,70 @@ def test_warnings_that_go_to_every_process_end_no_worker_and_not_their_server(
     done = run(WARNED_RUN, index.folder, tmp_path)
     assert done.stdout == f"{index.num_samples}\n", done.stderr[-2000:]
     assert "Traceback" not in done.stderr
+
+
+KILLED_RUN = """
+import multiprocessing, os, signal, sys, time
+from multiprocessing import forkserver
+from pathlib import Path
+import torch
+from data.loading.config import DataConfig
+from data.loading.loader import Loader
+from data.shards.index import ShardIndex
+
+if __name__ == "__main__":
+    config = DataConfig(train="", val="", batch=4, sides=[32], workers=2)
+    index, device = ShardIndex.load(Path(sys.argv[1])), torch.device("cpu")
+    batches = Loader(index, config, seed=0, rank=0, world_size=1, device=device).batches(0, 10**9)
+    next(batches)
+    children = [child.pid for child in multiprocessing.active_children()]
+    print(forkserver._forkserver._forkserver_pid, *children, flush=True)
+    if len(sys.argv) > 2:
+        os.kill(children[0], getattr(signal, sys.argv[2]))
+    for _ in range(1000):
+        next(batches)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGQUIT, signal.SIGABRT, signal.SIGXCPU])
+def test_no_process_outlives_the_run(index: ShardIndex, tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "run.py").write_text(KILLED_RUN)
+    command = [sys.executable, str(tmp_path / "run.py"), str(index.folder)]
+    process = subprocess.Popen(
+        command,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    numbers = [int(word) for word in process.stdout.readline().split()]
+    assert len(numbers) == 3
+    process.send_signal(number)
+    process.wait(20)
+    assert gone_within(10, *numbers)
+
+
+def test_a_worker_that_is_killed_ends_the_run_with_what_to_do(index: ShardIndex, tmp_path: Path) -> None:
+    (tmp_path / "run.py").write_text(KILLED_RUN)
+    command = [sys.executable, str(tmp_path / "run.py"), str(index.folder), "SIGKILL"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert "ChildProcessError: a loader process was killed, by a person or because memory ran out" in done.stderr
+
+
+def test_a_worker_that_stands_still_is_told(index: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data.loading.workers, "LOOK_S", 0.05)
+    monkeypatch.setattr(data.loading.workers, "PATIENCE_S", 0.2)
+
+    def silent() -> Iterator[int]:
+        time.sleep(5)
+        yield 1
+
+    assert next_of(silent(), lambda: True) is None
+    with pytest.raises(ChildProcessError, match=r"no batch for 0 s: see what the loader processes"):
+        next_of(silent(), None)
+    assert next_of(iter([1]), None) == 1
