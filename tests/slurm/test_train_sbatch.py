@@ -7,7 +7,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from launch.submit import TEMPLATE, Job, render
+from launch.batch_script import render
+from launch.job import Job
+from launch.submit import TEMPLATE
 
 SAVES = 'mkdir -p run/checkpoints; touch "run/checkpoints/$(printf %09d $1)-0123456789abcdef.pt"'
 WAITS_FOR_STOP = "until [ -e run/stop ]; do /bin/sleep 0.02; done"
@@ -106,6 +108,17 @@ def test_an_evaluation_is_progress_too(tmp_path: Path) -> None:
     script.signal_when("waiting", signal.SIGUSR1)
     _, said = script.end()
     assert script.requeued and "the time is up at 000000064 images" in said
+
+
+def test_a_checkpoint_of_another_clock_hides_no_progress(tmp_path: Path) -> None:
+    script = Script(tmp_path, f"touch waiting; {WAITS_FOR_STOP}; saves 128; touch run/interrupted")
+    (tmp_path / "run/checkpoints").mkdir(parents=True)
+    path = tmp_path / "run/checkpoints/000000064-0123456789abcdef.pt"
+    path.touch()
+    os.utime(path, (time.time() + 600,) * 2)
+    script.signal_when("waiting", signal.SIGUSR1)
+    _, said = script.end()
+    assert script.requeued and "the time is up at 000000128 images" in said
 
 
 def test_a_run_that_a_person_stops_is_not_requeued(tmp_path: Path) -> None:
