@@ -72,7 +72,7 @@ class Loader:
         )
 
     def batches(self, start: int, stop: int, stopping: Callable[[], bool] | None = None) -> Iterator[Batch]:
-        """Training batches from `start` (images seen) to `stop`, the end of the run; early if `stopping` while none comes."""
+        """Training batches from `start` images seen to `stop`, the end of the run; they end early if `stopping`."""
         config = self.config
         local = config.batch // self.world_size
         pixels = most_pixels(self.index, local) if self.packed else local * max(config.sides) ** 2
