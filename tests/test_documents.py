@@ -42,7 +42,7 @@ def test_every_command_and_file_exists(page: Path) -> None:
         assert module == "benchmarks.NAME" or importlib.util.find_spec(module.rstrip(".")), module
     for target in re.findall(r"`make ([\w-]+)|^    make ([\w-]+)", text, re.M):
         assert re.search(rf"^{max(target)}:", MAKEFILE, re.M), target
-    for path in re.findall(r"(?<![\w/.-])((?:train|data|launch|configs|tests|slurm|benchmarks|docs)/[\w/]+\.\w+)", text):
+    for path in re.findall(r"(?<![\w/.-])((?:train|data|launch|configs|tests|benchmarks|docs)/[\w/]+\.\w+)", text):
         assert "NAME" in path or (ROOT / path).exists(), path
     for link in re.findall(r"\]\((?!http|#)([^)#]+)", text):
         assert (page.parent / link).exists(), link
