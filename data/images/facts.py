@@ -1,6 +1,7 @@
 """What an image file is besides its pixels: how it wants to be turned, and what decoding leaves out or changes."""
 
 import io
+import re
 import warnings
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -23,8 +24,8 @@ class Facts(NamedTuple):
 
 
 def facts(data: bytes) -> Facts:
-    """Of a file that decodes. Most JPEGs are only searched for EXIF: anything else takes Pillow a tenth of a ms."""
-    if data.startswith(b"\xff\xd8") and b"Exif\0\0" not in data[:65_536] and b"Adobe\0" not in data[:4096]:
+    """Of a file that decodes. Most JPEGs are told by their first segments; else Pillow takes a tenth of a ms."""
+    if data.startswith(b"\xff\xd8") and not _has_exif_or_adobe(data):
         return Facts()
     try:
         with warnings.catch_warnings():
@@ -33,6 +34,16 @@ def facts(data: bytes) -> Facts:
                 return _of_image(image, data)
     except Exception:  # of damaged EXIF Pillow raises a dozen kinds
         return Facts()
+
+
+def _has_exif_or_adobe(data: bytes) -> bool:
+    """Among the segments of applications, with which a JPEG begins: what turns it, and what its colours are."""
+    place = 2
+    while re.match(rb"\xff[\xe0-\xef\xfe]", data[place : place + 2]):
+        if data[place + 4 : place + 9] in (b"Exif\0", b"Adobe"):
+            return True
+        place += 2 + int.from_bytes(data[place + 2 : place + 4])
+    return False
 
 
 def _of_image(image: PIL.Image.Image, data: bytes) -> Facts:

@@ -8,6 +8,7 @@ import dataclasses
 import io
 import json
 import math
+import os
 import re
 import tarfile
 from collections.abc import Sequence
@@ -173,9 +174,9 @@ def _prepared(record: Record, pixels: Pixels) -> Prepared | str:
     """Or the reason why the image cannot be used."""
     try:
         with record.image.open("rb") as file:
-            data = file.read(MAX_IMAGE_BYTES + 1)
-        if len(data) > MAX_IMAGE_BYTES:
-            return f"has more than {MAX_IMAGE_BYTES:,} bytes"
+            if os.fstat(file.fileno()).st_size > MAX_IMAGE_BYTES:
+                return f"has more than {MAX_IMAGE_BYTES:,} bytes"
+            data = file.read()
         return prepare(data, record.width, record.height, **pixels._asdict())
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"

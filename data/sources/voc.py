@@ -132,10 +132,10 @@ def _objects(parsed: Sequence[Annotation], classes: Sequence[str]) -> Iterator[t
 
 def _look_at(findings: Findings, split: Split) -> None:
     several = [paths for name, paths in split.images.items() if len(paths) > 1 and name in split.xmls]
-    shown = [f"{paths[0].name} and {paths[1].name}" for paths in several]
+    shown = [f"{Path(paths[0]).name} and {Path(paths[1]).name}" for paths in several]
     findings.add("images with the name of another one (the first is taken)", shown)
     if split.where:
-        without = [str(paths[0]) for name, paths in split.images.items() if name not in split.xmls]
+        without = [paths[0] for name, paths in split.images.items() if name not in split.xmls]
         findings.add("images without XML (left out)", without)
 
 
@@ -158,8 +158,8 @@ def _look_at_files(findings: Findings, pictures: Sequence[Picture], parsed: Sequ
     )
 
 
-def _first(files: dict[str, list[Path]], image_id: str, suffixes: Sequence[str], folder: Path, where: str) -> Path:
+def _first(files: dict[str, list[str]], image_id: str, suffixes: Sequence[str], folder: Path, where: str) -> Path:
     if paths := files.get(nfc(image_id)):
-        return paths[0]
+        return Path(paths[0])
     wanted = f"{image_id} with {' or '.join(suffixes)}"
     raise ValueError(f"{folder}: expected {wanted}, found no such file; unpack it, or take {where} off its list")

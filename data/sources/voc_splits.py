@@ -20,8 +20,8 @@ class Split(NamedTuple):
 
     where: str  # for messages
     ids: list[str]
-    xmls: dict[str, list[Path]]
-    images: dict[str, list[Path]]
+    xmls: dict[str, list[str]]
+    images: dict[str, list[str]]
     xml_folder: Path
     image_folder: Path
 
@@ -80,7 +80,7 @@ def _folder(root: Path, given: str | None, usual: Sequence[str], suffixes: Seque
     return next(full, None) or next(own, None) or (there or [root])[0]
 
 
-def _listed(path: Path, known: dict[str, list[Path]]) -> list[str]:
+def _listed(path: Path, known: dict[str, list[str]]) -> list[str]:
     """Image ids. A list for one class says "id flag": 1 has it, 0 only difficult ones, -1 has none.
 
     An id may hold blanks, and an entry may be the file name of the image, with folders before it.
@@ -104,7 +104,7 @@ def _listed(path: Path, known: dict[str, list[Path]]) -> list[str]:
     return ids
 
 
-def _known(entry: str, known: dict[str, list[Path]]) -> str | None:
+def _known(entry: str, known: dict[str, list[str]]) -> str | None:
     """The id that an entry of a list means: itself, or of a file name what is left without ending, without folders."""
     path = entry.replace("\\", "/").removeprefix("./")
     plain = without_suffix(path)

@@ -150,7 +150,7 @@ def _existing(file: Path, name: str, bases: Sequence[Path], what: str) -> Path:
 def _in_folder(folder: Path) -> Iterator[tuple[str, Path]]:
     for name, paths in sorted(by_name(folder, IMAGE_SUFFIXES).items()):
         for number, path in enumerate(paths):
-            yield (f"{name}{path.suffix}" if number else name), path
+            yield (f"{name}{Path(path).suffix}" if number else name), Path(path)
 
 
 def _in_list(file: Path, layout: Layout) -> Iterator[tuple[str, Path]]:

@@ -14,7 +14,7 @@ def test_files_by_name(tmp_path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     found = by_name(tmp_path, IMAGE_SUFFIXES)
-    assert {name: [path.name for path in paths] for name, paths in found.items()} == {
+    assert {name: [Path(path).name for path in paths] for name, paths in found.items()} == {
         "a": ["a.jpg", "a.PNG"],
         "\u00e9": ["e\u0301.JPEG"],
         "deep/er/x.y": ["x.y.tif"],
