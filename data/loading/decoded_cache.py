@@ -4,45 +4,72 @@ The file lies where the user says (best in /dev/shm) and is only as large as wha
 the machine restarts: its name holds the digest of the set and the identity of this boot.
 """
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from data.files import own_folder
 from data.shards.index import ShardIndex
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class DecodedCache:
-    """Images by sample number. Two processes that store the same sample write the same bytes."""
+    """Images by sample number. Two processes that store the same sample write the same bytes.
+
+    Images are written by calls and read through the mapping: where the memory is full, a call fails and the cache takes
+    no more images, while a store through the mapping would kill the process.
+    """
 
     def __init__(self, index: ShardIndex, folder: Path) -> None:
         self.index = index
         sizes = index.arrays["widths"].astype(np.int64) * index.arrays["heights"] * 3
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
         boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else "boot"
-        folder.mkdir(parents=True, exist_ok=True)
+        own_folder(folder)  # of another user: the pixels might not be those of the set
         stem = folder / f"decoded-{index.digest[:16]}-{boot[:8]}"
-        self._pixels = _mapped(stem.with_suffix(".pixels"), int(self._starts[-1]))
-        self._stored = _mapped(stem.with_suffix(".stored"), index.num_samples)
+        self._file = _opened(stem.with_suffix(".pixels"), int(self._starts[-1]))
+        stored = _opened(stem.with_suffix(".stored"), index.num_samples)
+        os.posix_fallocate(stored, 0, index.num_samples)
+        self._pixels, self._stored = _mapped(self._file, int(self._starts[-1])), _mapped(stored, index.num_samples)
+        os.close(stored)
+        self._is_full = False
 
     def get(self, sample: int) -> NDArray[np.uint8] | None:
         """[H, W, 3], not to be written to."""
         return self._place(sample) if self._stored[sample] else None
 
     def put(self, sample: int, image: NDArray[np.uint8]) -> None:
-        place = self._place(sample)
-        if place.shape == image.shape:
-            place[:] = image
-            self._stored[sample] = 1  # last: from now on others read it
+        if self._is_full or self._place(sample).shape != image.shape:
+            return
+        try:
+            data, start = memoryview(np.ascontiguousarray(image)).cast("B"), int(self._starts[sample])
+            while data:
+                written = os.pwrite(self._file, data, start)
+                data, start = data[written:], start + written
+        except OSError as error:
+            self._is_full = True
+            print(
+                f"data.decoded_cache takes no more images ({error}); the others are decoded each time", file=sys.stderr
+            )
+            return
+        self._stored[sample] = 1  # last: from now on others read it
 
     def _place(self, sample: int) -> NDArray[np.uint8]:
         width, height = self.index.size_px(sample)
         return self._pixels[self._starts[sample] : self._starts[sample + 1]].reshape(height, width, 3)
 
 
-def _mapped(path: Path, size: int) -> "np.memmap[tuple[int, ...], np.dtype[np.uint8]]":
-    with path.open("ab") as file:  # not emptied if it is there
-        file.truncate(size)
-    return np.memmap(path, np.uint8, "r+", shape=(size,))
+def _opened(path: Path, size: int) -> int:
+    """A descriptor; the file is not emptied if it is there. A link is not followed."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    os.ftruncate(descriptor, size)
+    return descriptor
+
+
+def _mapped(descriptor: int, size: int) -> "np.memmap[tuple[int, ...], np.dtype[np.uint8]]":
+    with open(descriptor, "r+b", closefd=False) as file:
+        return np.memmap(file, np.uint8, "r+", shape=(size,))

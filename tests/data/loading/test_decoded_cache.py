@@ -1,9 +1,11 @@
 """The decoded cache: gives back what was put in, to every process, for this set only."""
 
 import dataclasses
+import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from data.images.decode import decode
 from data.loading.decoded_cache import DecodedCache
@@ -35,3 +37,39 @@ def test_another_set_has_another_file(index: ShardIndex, tmp_path: Path) -> None
     width, height = index.size_px(0)
     DecodedCache(index, tmp_path).put(0, np.zeros((height, width, 3), np.uint8))
     assert DecodedCache(dataclasses.replace(index, digest="0" * 64), tmp_path).get(0) is None
+
+
+def test_a_full_disk_under_the_cache_ends_nothing(
+    index: ShardIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = tmp_path / "small"
+    small.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no right to mount a small disk: {mounted.stderr.decode().strip()}")
+    try:
+        cache = DecodedCache(index, small)
+        images = {}
+        for sample in range(index.num_samples):
+            width, height = index.size_px(sample)
+            images[sample] = np.full((height, width, 3), sample, np.uint8)
+            cache.put(sample, images[sample])
+        found = {sample: cache.get(sample) for sample in images}
+        kept = [sample for sample, image in found.items() if image is not None]
+        assert 0 < len(kept) < index.num_samples
+        assert all(np.array_equal(np.asarray(found[sample]), images[sample]) for sample in kept)
+        assert capsys.readouterr().err.count("data.decoded_cache takes no more images") == 1
+    finally:
+        subprocess.run(["umount", "-l", str(small)], check=True)
+
+
+def test_a_link_in_place_of_the_cache_is_not_followed(index: ShardIndex, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_text("precious")
+    DecodedCache(index, tmp_path / "cache")
+    for path in (tmp_path / "cache").iterdir():
+        path.unlink()
+        path.symlink_to(mine)
+    with pytest.raises(OSError, match="symbolic links"):
+        DecodedCache(index, tmp_path / "cache")
+    assert mine.read_text() == "precious"
