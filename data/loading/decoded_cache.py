@@ -46,7 +46,7 @@ class DecodedCache:
         if self._is_full or self._place(sample).shape != image.shape:
             return
         try:
-            data, start = memoryview(np.ascontiguousarray(image)).cast("B"), int(self._starts[sample])
+            data, start = memoryview(image.tobytes()), int(self._starts[sample])
             while data:
                 written = os.pwrite(self._file, data, start)
                 data, start = data[written:], start + written
