@@ -64,15 +64,42 @@ def step_memory(
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     copied = 0 if dtype == torch.float32 else number  # bytes of the copy that autocast makes of a weight
-    boxes = model.num_anchors * (side // 32) ** 2
-    loss, pixels = FLOAT * boxes * LOSS_NUMBERS * truth_slots, FLOAT * 3 * side**2
+    loss = FLOAT * model.num_anchors * (side // 32) ** 2 * LOSS_NUMBERS * truth_slots
+    pixels = FLOAT * 3 * side**2
     beside = pixels + loss if recompute else max(pixels, loss)  # pixels until the network is through, then the loss
-    whole = distributed or parts > 1
-    gradients = FLOAT * num_trained if whole else 0
+    sizes = {"pixels": pixels, "beside": beside, "trained": num_trained, "copied": copied}
+    peaks = _peaks(layers, images, **sizes, recompute=recompute, whole=distributed or parts > 1)
+    gradients, activations = max(peaks, key=sum)
+    state = FLOAT * (num_weights + sum(buffer.numel() for buffer in model.buffers()))
+    batch = local * (3 * side**2 + FLOAT * 5 * truth_slots)
+    return Memory(
+        state * (1 + averaged) + FLOAT * num_weights * moments, gradients, batch * (1 + prefetched), activations
+    )
+
+
+def _peaks(
+    layers: list[_Layer],
+    images: int,
+    *,
+    pixels: int,
+    beside: int,
+    trained: int,
+    copied: int,
+    recompute: bool,
+    whole: bool,
+) -> Iterator[tuple[int, int]]:
+    """Bytes of gradients and of activations, where forward ends and after each layer of backward.
+
+    beside: bytes of an image besides its activations. trained: weights, copied: bytes of the copy of one in low
+    precision. whole: all gradients are held from the start.
+    """
+    gradients = FLOAT * trained if whole else 0
     held = images * sum(layer.result * layer.ends_stage if recompute else layer.kept for layer in layers)
-    copies = copied * num_trained
-    peaks = [(gradients, held + copies + images * beside)]
-    peaks += [(gradients, copies + images * (pixels + layer.passing)) for layer in layers if layer.frozen]
+    copies = copied * trained
+    yield gradients, held + copies + images * beside
+    for layer in layers:
+        if layer.frozen:
+            yield gradients, copies + images * (pixels + layer.passing)
     layers = [layer._replace(passing=0) if layer.frozen else layer for layer in layers]
     if recompute:
         copies = 0
@@ -83,14 +110,9 @@ def step_memory(
         for layer in reversed(stage):
             gradients += 0 if whole else FLOAT * layer.weights
             passing = images * (layer.passing + recompute * pixels) + (copied + whole * FLOAT) * layer.weights
-            peaks.append((gradients, held + copies + passing))
+            yield gradients, held + copies + passing
             held -= images * layer.kept
             copies -= copied * layer.weights
-    gradients, activations = max(peaks, key=sum)
-    state = FLOAT * (num_weights + sum(buffer.numel() for buffer in model.buffers()))
-    batch = local * (3 * side**2 + FLOAT * 5 * truth_slots)
-    weights = state + FLOAT * num_weights * moments + averaged * state
-    return Memory(weights, gradients, batch * (1 + prefetched), activations)
 
 
 def _stages(layers: list[_Layer]) -> list[list[_Layer]]:
