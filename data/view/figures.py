@@ -96,6 +96,19 @@ def curves(axes: Axes, title: str, x: NDArray[Any], lines: Mapping[str, NDArray[
     axes.grid(alpha=0.3)
 
 
+def curves_over(
+    axes: Axes, title: str, lines: Mapping[str, Sequence[tuple[float, float]]], across: str, down: str = ""
+) -> None:
+    """Lines through points x, y of their own, with their names; a mark where there is a single point."""
+    for (name, points), colour in zip(lines.items(), COLOURS * (1 + len(lines) // len(COLOURS)), strict=False):
+        axes.plot(*zip(*points, strict=True), color=colour, label=name, marker="." if len(points) < 30 else None)
+    axes.legend(fontsize=7)
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
+    axes.locator_params(axis="x", nbins=5)
+    _finish(axes, title, across, down)
+    axes.grid(alpha=0.3)
+
+
 def _finish(axes: Axes, title: str, across: str, down: str = "") -> None:
     axes.set_title(title, size=10)
     axes.set_xlabel(across, size=8)

@@ -14,7 +14,7 @@ from train.evaluation.voc import CURVE_RECALLS, SCORES, VocScores
 
 CELL_IN = 0.32  # of a confusion matrix
 MOST_WITH_NUMBERS = 30  # classes; cells of more are too small for them
-MOST_LINES = 8  # of classes in one chart: the best and the worst
+BEST, WORST = 3, 2  # classes in a chart that has not room, or colours, for all
 
 
 def write_curves(path: Path, title: str, classes: Sequence[str], scores: Mapping[str, VocScores]) -> None:
@@ -43,8 +43,8 @@ def write_f1(path: Path, title: str, classes: Sequence[str], voc: VocScores) -> 
     mean_S = voc.f1_SC[:, present].mean(1)
     lines = {f"all classes: best {mean_S.max():.2f} at {SCORES[mean_S.argmax()]:.2f}": mean_S}
     best_first = present[np.argsort(-voc.f1_SC[:, present].max(0), kind="stable")]
-    if len(best_first) > MOST_LINES:
-        best_first = np.concatenate([best_first[: MOST_LINES // 2], best_first[-MOST_LINES // 2 :]])
+    if len(best_first) > BEST + WORST:
+        best_first = np.concatenate([best_first[:BEST], best_first[-WORST:]])
     lines |= {f"{_plain(classes[label])}: {voc.f1_SC[:, label].max():.2f}": voc.f1_SC[:, label] for label in best_first}
     curves(axes, "F1 over the least score that counts, IoU .5", SCORES, lines, across="score", down="F1")
     write(figure, path)

@@ -6,6 +6,7 @@ The x axis is images seen, so that runs of different batch sizes lie over each o
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from train.evaluation.evaluator import Evaluation
 from train.loss import Losses
 from train.run.console import Console
 from train.run.events import GLANCE, Events
+from train.run.results import Results, ending
 from train.stepping.step import Norms
 
-BOARD, CONSOLE = "the TensorBoard log", "the console"
+BOARD, CONSOLE, RESULTS, CHARTS = "the TensorBoard log", "the console", "results.csv", "drawing charts"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,21 +50,30 @@ class Board:
         self._attempt = Attempts("training continues")
         self._events: Events | None = None
         self._console: Console | None = None
+        self._results: Results | None = None
+        self._training: dict[str, float] = {}  # of the last line
 
     def __enter__(self) -> "Board":
         if self.env.rank == 0:
             self._attempt(BOARD, self._open_events)
             self._attempt(CONSOLE, self._open_console)
+            self._attempt(RESULTS, self._open_results)
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         if self._events is not None:
             self._attempt(BOARD, self._events.close)
         if self._console is not None:
             self._attempt(CONSOLE, self._console.close)
+            if kind is None and self._results is not None:
+                last_words = ending(self.folder.parent, self._results.best, self.images, self.end)
+                self._attempt(CONSOLE, partial(self._console.say, last_words))
 
     def _open_events(self) -> None:
         self._events = Events(self.folder, self.images, self.settings)
+
+    def _open_results(self) -> None:
+        self._results = Results(self.folder.parent, self._start)
 
     def _open_console(self) -> None:
         self._console = Console(self._start, self.end)
@@ -117,6 +128,7 @@ class Board:
             values |= {f"train/{name}_norm": float(norm) for name, norm in norms._asdict().items()}
             values |= {"speed/images_per_s": speed, "speed/data_wait_share": share}
             self._record(values)
+            self._training = {"loss/total": float(losses.total), "train/rate": rate}
             self._say(
                 f"loss {float(losses.total):8.3f}  iou {as_darknet['Avg IOU']:.2f}  rate {rate:.1e}  side {side}  "
                 f"{speed:6.1f} images/s  waits {share:4.0%}"
@@ -141,6 +153,11 @@ class Board:
             + "  ".join(f"{name} {value:.2f}" for name, value in of_classes.items()),
             keep=True,
         )
+        if self._results is not None:
+            add = partial(self._results.add, self.images, epoch, evaluation, self._training)
+            draw = partial(self._results.draw, evaluation, classes, last=self.images >= self.end)
+            if self._attempt(RESULTS, add):
+                self._attempt(CHARTS, draw)
 
     def _record(
         self, values: Mapping[str, float], evaluation: Evaluation | None = None, classes: tuple[str, ...] = ()
@@ -161,7 +178,7 @@ class Board:
     def _say(self, text: str, keep: bool = False) -> None:
         console = self._console
         if console is not None:
-            self._attempt(CONSOLE, lambda: console.line(self.images, text, keep))
+            self._attempt(CONSOLE, partial(console.line, self.images, text, keep))
 
     def resume_clock(self) -> None:
         """Call after a pause (warm-up, evaluation) that is not training time."""

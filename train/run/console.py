@@ -44,6 +44,11 @@ class Console:
             self._gone = True
             _silence_stdout()
 
+    def say(self, text: str) -> None:
+        """After `close`: as it is, on lines of its own."""
+        if not self._gone:
+            print("\n".join(printable(line, self._encoding) for line in text.splitlines()), flush=True)
+
     def close(self) -> None:
         if self._bar is not None:
             try:

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from data.view.figures import bars, curves, heat, histogram, panels, pixels, write
+from data.view.figures import bars, curves, curves_over, heat, histogram, panels, pixels, write
 from tests.conftest import ROOT
 
 
@@ -102,3 +102,11 @@ def test_no_display_and_no_state_outside_the_figure_is_needed() -> None:
     )
     environment = {"PYTHONPATH": str(ROOT), "MPLBACKEND": "TkAgg"}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
+def test_lines_may_have_points_of_their_own() -> None:
+    figure, (axes,) = panels("heading", 1)
+    curves_over(axes, "mAP", {"a": [(0, 0.5), (100, 0.75)], "b": [(50, 0.25)]}, "images seen")
+    assert [line.get_xdata().tolist() for line in axes.lines] == [[0, 100], [50]]  # type: ignore[union-attr]
+    assert axes.get_xlabel() == "images seen" and axes.get_title() == "mAP"
+    pixels(figure)

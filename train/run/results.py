@@ -1,0 +1,120 @@
+"""What a run folder has for people from its first evaluation on: RUN/results.csv, and charts beside it.
+
+A line of results.csv is one evaluation: images seen, epoch, mAP (what decides which network is best), then all its
+means and what training showed last. A resumed run drops the lines beyond the position that it resumes from.
+"""
+
+import csv
+import io
+import shlex
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from data.files import write_whole
+from train.evaluation.evaluator import Evaluation
+
+NAME = "results.csv"
+CHARTS = ("results.png", "confusion_matrix.png", "curves.png", "f1.png")
+SHARE = 0.02  # of the time between evaluations that drawing may take
+
+Row = Mapping[str, str]
+
+
+class Best(NamedTuple):
+    mean_ap: float
+    images: int
+    epoch: int
+
+
+class Results:
+    def __init__(self, run: Path, start: int) -> None:
+        """start: images seen. ValueError for a results.csv that is not of this program; it is left as it is."""
+        self.run = run
+        self.rows: list[Row] = [row for row in _read(run / NAME) if int(row["images"]) <= start]
+        self._drawn, self._drawing = float("-inf"), 0.0
+
+    @property
+    def best(self) -> Best | None:
+        found = [Best(float(row["mAP"]), int(row["images"]), int(row["epoch"])) for row in self.rows]
+        return max(found, key=lambda each: (each.mean_ap, -each.images), default=None)
+
+    def add(self, images: int, epoch: int, evaluation: Evaluation, training: Mapping[str, float]) -> None:
+        """training: losses, rate and so on of the last log line."""
+        numbers = {"mAP": evaluation.deciding_ap, **dict(evaluation.means()), **training}
+        row = {"images": str(images), "epoch": str(epoch), **{name: f"{value:.6g}" for name, value in numbers.items()}}
+        self.rows = [each for each in self.rows if int(each["images"]) < images] + [row]
+        columns = dict.fromkeys(name for each in self.rows for name in each)
+        text = io.StringIO()
+        lines = csv.DictWriter(text, list(columns), lineterminator="\n")
+        lines.writeheader()
+        lines.writerows(self.rows)
+        write_whole(self.run / NAME, text.getvalue())
+
+    def draw(self, evaluation: Evaluation, classes: tuple[str, ...], *, last: bool) -> None:
+        """The charts, unless drawing them again so soon would cost too much of the run's time."""
+        began = time.perf_counter()
+        if not last and began - self._drawn < self._drawing / SHARE:
+            return
+        from train.evaluation.charts import write_confusion, write_curves, write_f1  # matplotlib takes half a second
+
+        title = f"{self.run.name}, {int(self.rows[-1]['images']):,} images seen"
+        write_curves(self.run / "curves.png", title, classes, {"validation": evaluation.voc})
+        write_f1(self.run / "f1.png", title, classes, evaluation.voc)
+        if evaluation.confusion is not None:
+            write_confusion(self.run / "confusion_matrix.png", title, classes, evaluation.confusion)
+        self._draw_results(title)
+        self._drawn = time.perf_counter()
+        self._drawing = self._drawn - began
+
+    def _draw_results(self, title: str) -> None:
+        """A chart for each group of columns: mAP, losses, what darknet prints ..."""
+        from data.view.figures import curves_over, panels, write
+
+        groups: dict[str, dict[str, list[tuple[float, float]]]] = {}
+        for row in self.rows:
+            for name, value in row.items():
+                if name not in ("images", "epoch") and value:
+                    lines = groups.setdefault(name.partition("/")[0], {})
+                    lines.setdefault(name.partition("/")[2] or name, []).append((int(row["images"]), float(value)))
+        figure, all_axes = panels(title.replace("$", r"\$"), len(groups))
+        for axes, (group, points) in zip(all_axes, groups.items(), strict=True):
+            curves_over(axes, group, points, "images seen")
+        write(figure, self.run / "results.png")
+
+
+def ending(run: Path, best: Best | None, images: int, end: int) -> str:
+    """The last words of a start: what came of it, where it lies, what to do next."""
+    if images < end:
+        lines = [f"stopped at {images:,} of {end:,} images; the same command resumes from there"]
+    else:
+        lines = [f"{end:,} images seen"]
+    if best is None:
+        return lines[0]
+    there = [name for name in (NAME, *CHARTS) if (run / name).exists()]
+    lines += [
+        f"best mAP {best.mean_ap:.4f} after epoch {best.epoch}, {best.images:,} images: {run}/checkpoints/best-*.pt",
+        f"files: {run}/ {', '.join([*there, 'board'])}",
+        f"next: python -m train.score {shlex.quote(str(run))}",
+        f"      python -m train.detect {shlex.quote(str(run))} PICTURES",
+        f"      python -m train.export {shlex.quote(str(run))} --to onnx",
+        f"      tensorboard --logdir {shlex.quote(str(run))}",
+    ]
+    return "\n".join(lines)
+
+
+def _read(path: Path) -> list[dict[str, str]]:
+    if not path.exists():
+        return []
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        if missing := {"images", "epoch", "mAP"} - set(reader.fieldnames or ()):
+            raise KeyError(*missing)
+        for row in rows:
+            int(row["images"]), int(row["epoch"]), float(row["mAP"])
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise ValueError(f"{path}: expected lines of this program ({error!r}); move it elsewhere") from None
+    return [{name: value for name, value in row.items() if value} for row in rows]
