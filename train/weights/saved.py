@@ -15,7 +15,7 @@ import torch
 
 from train.stepping.step import evaluated_weights
 
-TORCH_ZIP, TORCH_PICKLE = b"PK\x03\x04", b"\x80"
+TORCH_ZIP, TORCH_PICKLE = b"PK\x03\x04", b"\x80\x02"
 
 
 class Saved(NamedTuple):
@@ -27,7 +27,7 @@ def is_darknets(path: Path) -> bool:
     """By its first bytes: int32 major, minor, revision. Suffixes of prefixes are many (darknet19_448.conv.23)."""
     with path.open("rb") as file:
         head = file.read(12)
-    if len(head) < 12 or head.startswith((TORCH_ZIP, TORCH_PICKLE)):
+    if len(head) < 12:
         return False
     major, minor, revision = struct.unpack("<iii", head)
     return major in (0, 1) and 0 <= minor < 100 and 0 <= revision < 100
@@ -37,10 +37,10 @@ def read_saved(path: Path) -> Saved:
     """ValueError for a file of another kind. Nothing in a file is ever run."""
     with path.open("rb") as file:
         head = file.read(9)
+    if head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:  # a length, whatever its bytes
+        return _from_safetensors(path)
     if head.startswith((TORCH_ZIP, TORCH_PICKLE)):
         return _from_torch(path)
-    if head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:
-        return _from_safetensors(path)
     raise ValueError(
         f"{path}: expected a checkpoint, .safetensors, a PyTorch state dict or darknet's .weights, found a file that "
         f"begins with {head!r}"

@@ -46,6 +46,14 @@ def test_safetensors_come_in_the_order_of_their_numbers_and_as_float32(tmp_path:
     assert all(tensor.dtype == torch.float32 for tensor in saved.tensors.values()) and saved.network["classes"] == ["a"]
 
 
+def test_a_header_of_any_length_is_one_of_safetensors(tmp_path: Path) -> None:
+    """Its length comes first, and some lengths look like the first bytes of another kind of file."""
+    for length in range(600, 1300, 8):  # 640 and 1024 + 128 begin with a byte of 0x80
+        about = {"network": '{"classes": ["a"]}', "config": "x" * (length - 200)}
+        safetensors.torch.save_file({"a.weight": torch.zeros(2)}, tmp_path / "net", metadata=about)
+        assert read_saved(tmp_path / "net").network["classes"] == ["a"] and not is_darknets(tmp_path / "net")
+
+
 def test_darknets_files_are_known_by_their_header(tmp_path: Path) -> None:
     for wide in (False, True):
         save_weights(tiny(), tmp_path / "darknet19_448.conv.23", wide=wide)
