@@ -67,7 +67,7 @@ def _in_parallel(
                     progress.advance(task)
             except BrokenProcessPool:
                 raise ChildProcessError(
-                    f"{title}: a process was killed, for want of memory perhaps; try again with less than {workers} "
+                    f"{title}: a process was killed, probably out of memory; try again with fewer than {workers} "
                     "--workers"
                 ) from None
             except BaseException as error:

@@ -108,7 +108,7 @@ def _files(path: Path) -> Iterator[_File]:
             raise ValueError(f"{path} is cut short: expected two empty blocks at byte {place}; copy it again")
         rest = file.read(MAX_FILLING + 1)
         if any(rest) or len(rest) > MAX_FILLING:  # as after a download that allocated the file and then stopped
-            raise ValueError(f"{path} goes on after its end at byte {place}: damaged, or several tars; make it again")
+            raise ValueError(f"{path} has more after its end at byte {place}: damaged, or several tars; make it again")
 
 
 def _length(header: bytes, given: dict[str, str]) -> int | None:
@@ -155,7 +155,7 @@ def _extension(path: Path, kind: bytes, data: bytes) -> dict[str, str]:
             raise ValueError(f"{path} is damaged: expected records in a pax header, found {data[:20]!r}; copy it again")
         given[record[2]] = data[record.end() : length - 1]
         data = data[length:]
-    strange = [name for name in given if name.startswith(b"GNU.sparse") or (kind == PAX_OF_ALL and name in PAX_FIELDS)]
-    if strange or not re.fullmatch(rb"[0-9]{1,15}", given.get(b"size", b"0")):
+    odd = [name for name in given if name.startswith(b"GNU.sparse") or (kind == PAX_OF_ALL and name in PAX_FIELDS)]
+    if odd or not re.fullmatch(rb"[0-9]{1,15}", given.get(b"size", b"0")):
         raise ValueError(f"{path}: expected plain files, found {given!s:.200} in a pax header; make it again")
     return {name.decode(): given[name].decode(errors="replace") for name in PAX_FIELDS if name in given}

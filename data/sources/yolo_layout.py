@@ -22,7 +22,7 @@ class Layout(NamedTuple):
     names: dict[int, str] | None  # of classes, by the number that labels have
     splits: dict[str, list[str]]  # name -> folders or lists of images, as written
     bases: list[Path]  # what those may be relative to
-    box_only: bool  # labels go on after the box, as of poses
+    box_only: bool  # labels continue after the box, as of poses
 
 
 def find_layout(root: Path) -> Layout:

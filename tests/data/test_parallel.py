@@ -36,7 +36,7 @@ def test_the_first_error_ends_it(workers: int) -> None:
 
 
 def test_a_process_that_was_killed_is_not_waited_for() -> None:
-    message = "dying: a process was killed, for want of memory perhaps; try again with less than 2 --workers"
+    message = "dying: a process was killed, probably out of memory; try again with fewer than 2 --workers"
     with pytest.raises(ChildProcessError, match=message):
         in_parallel(os._exit, [(1,), (1,)], 2, "dying")
 

@@ -243,7 +243,7 @@ def test_several_tars_in_one_are_refused(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", sample("a"))
     with path.open("ab") as file:
         file.write(write_tar(tmp_path / "b.tar", sample("b")).read_bytes())
-    message = rf"a\.tar goes on after its end at byte {4 * BLOCK}: damaged, or several tars; make it again"
+    message = rf"a\.tar has more after its end at byte {4 * BLOCK}: damaged, or several tars; make it again"
     with pytest.raises(ValueError, match=message):
         keys(path)
 
@@ -254,7 +254,7 @@ def test_zeros_up_to_the_end_of_a_file_are_not_the_end_of_a_tar(tmp_path: Path) 
     os.truncate(path, 6 * BLOCK + MAX_FILLING)
     assert keys(path) == ["a"]
     os.truncate(path, 6 * BLOCK + MAX_FILLING + 1)
-    with pytest.raises(ValueError, match=rf"a\.tar goes on after its end at byte {4 * BLOCK}: damaged"):
+    with pytest.raises(ValueError, match=rf"a\.tar has more after its end at byte {4 * BLOCK}: damaged"):
         keys(path)
 
 
