@@ -170,6 +170,8 @@ CASES: dict[str, Callable[[ShardIndex, int, Path], Iterator[int]]] = {
     "decode only": decode_only,
     "ours, all on the CPU": ours(colour="workers"),
     "ours, colour on the device": ours(True, colour="device"),
+    "ours, all on the CPU, each a mosaic": ours(colour="workers", augment=AugmentConfig(mosaic=1)),
+    "ours, mosaic, colour on the device": ours(True, colour="device", augment=AugmentConfig(mosaic=1)),
     "ours, geometry and colour on the device": ours(True, geometry="device"),
     "ours, decoded cache, colour on the device": ours(True, colour="device", decoded_cache=""),
     "ours, decoded cache, geometry on the device": ours(True, geometry="device", decoded_cache=""),

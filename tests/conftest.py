@@ -12,6 +12,7 @@ from data.shards.index import ShardIndex
 from data.shards.write import write_shards
 from data.sources.shapes import draw_voc
 from data.sources.voc import read_voc
+from tests.data.pictures import black_images
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -56,6 +57,20 @@ def shards(drawn: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def index(shards: Path) -> ShardIndex:
     return ShardIndex.load(shards / "train")
+
+
+@pytest.fixture
+def four_images(tmp_path: Path) -> ShardIndex:
+    """Four images, six objects, four of them trained on."""
+    return black_images(
+        tmp_path,
+        [
+            (320, 160, [((10, 10, 42, 42), 0, ""), ((100, 20, 300, 120), 1, ""), ((0, 0, 320, 160), 1, "difficult")]),
+            (160, 320, [((0, 0, 160, 320), 0, ""), ((5, 5, 9, 9), 0, "crowd")]),
+            (320, 160, []),
+            (320, 160, [((16, 96, 80, 160), 0, "")]),
+        ],
+    )
 
 
 def launch(

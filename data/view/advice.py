@@ -1,0 +1,55 @@
+"""What a person should know of a set before training: how large inputs must be for it, and what makes it hard."""
+
+import numpy as np
+
+from data.shards.index import ShardIndex
+from data.view.statistics import class_counts
+
+SMALL_PX, SMALLEST = 24, 0.05  # shorter side, of the input, that all but this share of objects reach
+HARD_PX = 8  # a quarter of a cell: objects below it are hardly ever found
+SIDES = (192, 608)
+FEW = 20  # objects of a class
+
+
+def shorter_sides(index: ShardIndex) -> np.ndarray:
+    """[M] of objects that are trained on, as fractions of the longer side of their image."""
+    arrays = index.arrays
+    longest = np.repeat(np.maximum(arrays["widths"], arrays["heights"]), np.diff(arrays["object_starts"]))
+    sizes = (arrays["boxes_xyxy_px"][:, 2:] - arrays["boxes_xyxy_px"][:, :2]).min(1) / longest
+    return np.asarray(sizes[~(arrays["difficult"] | arrays["crowd"])])
+
+
+def choose_side(index: ShardIndex) -> int:
+    """px, a multiple of 32."""
+    sizes = shorter_sides(index)
+    if not len(sizes):
+        raise ValueError(f"{index.folder}: expected objects to train on, found none; difficult ones and crowds are not")
+    wanted = SMALL_PX / float(np.quantile(sizes, SMALLEST))
+    own = float(np.median(np.maximum(index.arrays["widths"], index.arrays["heights"])))
+    return int(np.clip(-(-min(wanted, own) // 32) * 32, *SIDES))
+
+
+def hard_points(train: ShardIndex, val: ShardIndex | None, side: int) -> list[str]:
+    """What makes the set hard, for a person."""
+    counts, found = class_counts(train), []
+    held = class_counts(val)[:, 0] if val else counts[:, 0]
+    for name, (trained, difficult, crowd), in_val in zip(train.classes, counts.tolist(), held.tolist(), strict=True):
+        if trained + difficult + crowd == 0:
+            found.append(f"class {name}: no object" + (f", but {in_val} in --val" if val and in_val else ""))
+        elif trained == 0:
+            found.append(f"class {name}: all {difficult + crowd} objects are difficult or crowd, none is trained on")
+        elif trained < FEW:
+            found.append(f"class {name}: {trained} objects to learn from; expect little below {FEW}")
+        if val and trained and not in_val:
+            found.append(f"class {name}: no object in --val, its AP is unknown")
+    sizes = shorter_sides(train) * side
+    if (small := (sizes < HARD_PX).mean()) > 0.01:
+        found.append(f"{small:.0%} of objects are below {HARD_PX} px on an input of {side} px: hardly ever found")
+    empty = (np.diff(train.arrays["object_starts"]) == 0).mean()
+    if empty > 0.5:
+        found.append(f"{empty:.0%} of images show no object: are annotations missing?")
+    if train.num_samples < 100:
+        found.append(f"{train.num_samples} images: the network will know them by heart; more are worth most")
+    if val is None:
+        found.append("no --val: scores are of the training images, and say nothing about others")
+    return found

@@ -1,0 +1,191 @@
+"""A config for a set and this machine: python -m train.suggest SHARDS [--val SHARDS] [--minutes N] > mine.yaml
+
+It looks at the set (how many images, how large their objects) and takes a few steps here to know the speed. The config
+on stdout is complete, with the reason of each choice; what makes the set hard is said there and on stderr.
+
+- Side: the shorter side of all but the smallest 5 % of objects comes to 24 px, three quarters of a grid cell; never
+  more than images have themselves, which would only blow up pixels.
+- Network: the largest of a ladder that sees enough images in the time: 30 epochs, and 10,000 images at least.
+"""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from data.loading.loader import Loader
+from data.loading.opening import open_shards
+from data.shards.index import ShardIndex
+from data.view.advice import SIDES, SMALL_PX, SMALLEST, choose_side, hard_points, shorter_sides
+from launch.command import run
+from launch.environment import Environment, connect
+from train.config import Config, load
+from train.model import Variant
+from train.starting.build import build_step
+from train.starting.fit import remarks_on
+from train.starting.settle import settled
+from train.stepping.duration import RunLength
+
+EPOCHS, IMAGES, MOST_EPOCHS = 30, 10_000, 300  # of a run that learns: at least, at least, at most
+EVALUATIONS = 40  # of a run, as evaluate.every_epochs=auto; an image costs a third of one in training
+MIXED_EPOCHS = 40  # from which on, in a run that sees enough images, mosaic helps more than it hides
+STEPS = 3  # measured, after a first one
+USABLE = 0.9  # of the time: start, checkpoints
+
+
+class Network(NamedTuple):
+    variant: Variant
+    width: float
+    rate: float  # at batch 16
+
+
+LADDER = [  # from the quickest to the largest
+    Network("tiny-voc", 0.25, 6e-3),
+    Network("tiny-voc", 0.5, 3e-3),
+    Network("yolov2", 0.25, 3e-3),
+    Network("yolov2", 0.5, 3e-3),
+    Network("yolov2", 1.0, 1e-3),
+]
+FIRST = {"cpu": 2, "cuda": 4}  # of the ladder, to be tried
+
+
+class Choice(NamedTuple):
+    network: Network
+    epochs: int
+    speed: float  # images a second
+
+
+def text_of(train: str, val: str | None, side: int, choice: Choice, images: int, env: Environment) -> str:
+    """The keys of the config, each with its reason. images: that the run will see."""
+    network, gpu = choice.network, env.device.type == "cuda"
+    batch = 32 if gpu else 16
+    rate = network.rate * (batch / 16) ** 0.5
+    sides = sorted({max(SIDES[0], side - 32), side, min(SIDES[1], side + 32)})
+    mosaic = 0.5 if choice.epochs > MIXED_EPOCHS and images >= IMAGES else 0.0
+    return "\n".join(
+        [
+            f"run: runs/{Path(train).parent.name or 'mine'}-{Path(train).name}  # the same command goes on from here",
+            "recipe: scratch  # from random weights; anchors, truth slots and durations by the set and the run",
+            f"epochs: {choice.epochs}",
+            "data:",
+            f"  train: {train}",
+            f"  val: {val or train}{'' if val else '  # no --val was given'}",
+            f"  batch: {batch}",
+            f"  sides: {sides}  # px, a new one every 10 batches: objects of all sizes are met",
+            f"  workers: {4 if gpu else 0}  # on a CPU the training process reads as well",
+            f"  augment: {{mosaic: {mosaic}, min_visible: 0.2}}  # mosaic: where a run is {MIXED_EPOCHS} epochs long",
+            "model:",
+            f"  variant: {network.variant}",
+            f"  width: {network.width}  # the largest that sees enough images in the time",
+            f"schedule: {{rate: {rate:.2g}}}",
+            f"step: {{accumulate: {'auto' if gpu else 1}}}  # auto: as few parts as fit into the GPU",
+            "evaluate:",
+            f"  side: {side}  # all but {SMALLEST:.0%} of objects reach {SMALL_PX} px, or as large as images are",
+            f"  every_epochs: auto  # some {EVALUATIONS} times",
+            "",
+        ]
+    )
+
+
+def read(text: str) -> Config:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "suggested.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load(path, [], opens_sets=False)
+
+
+def measured_speed(config: Config, index: ShardIndex, env: Environment) -> float:
+    """Images a second, from the shards through the optimizer, at the largest side. config: settled.
+
+    Of a few steps that are forgotten. On a CPU their CPU time counts, as if nothing else ran beside them.
+    """
+    data = replace(config.data, workers=0, sides=[max(config.data.sides)])
+    trial = replace(config, data=data, step=replace(config.step, compile="no", accumulate=1))
+    step = build_step(trial, index.classes, RunLength(index.num_samples, trial.epochs), env)
+    loader = Loader(index, trial.data, seed=0, rank=0, world_size=1, device=env.device)
+    began = 0.0
+    for number, batch in enumerate(islice(loader.batches(0, 10**9), 1 + STEPS)):
+        if number == 1:
+            began = _now(env)
+        step(batch, number * data.batch)
+    return STEPS * data.batch / (_now(env) - began)
+
+
+def _now(env: Environment) -> float:
+    if env.device.type != "cuda":
+        return time.process_time() / torch.get_num_threads()
+    torch.cuda.synchronize(env.device)
+    return time.perf_counter()
+
+
+def epochs_in(minutes: float | None, speed: float, images: int, val_images: int) -> int:
+    """That fit into the time; without a limit, enough for a run that learns well."""
+    if minutes is None:
+        return min(MOST_EPOCHS, max(2 * EPOCHS, -(-2 * IMAGES // images)))
+    left = minutes * 60 * speed * USABLE - EVALUATIONS * val_images / 3
+    return int(np.clip(left // images, 1, MOST_EPOCHS))
+
+
+def choose(train: ShardIndex, val: ShardIndex, side: int, minutes: float | None, env: Environment) -> Choice:
+    needed = max(EPOCHS, -(-IMAGES // train.num_samples))
+    place = FIRST[env.device.type]
+    config = settled(read(text_of("train", None, side, Choice(LADDER[place], needed, 0), 0, env)), train, env)
+    while True:
+        network = LADDER[place]
+        model = replace(config.model, variant=network.variant, width=network.width)
+        speed = measured_speed(replace(config, model=model), train, env)
+        epochs = epochs_in(minutes, speed, train.num_samples, val.num_samples)
+        print(f"{network.variant}, width {network.width}: {speed:.1f} images/s here, {epochs} epochs", file=sys.stderr)
+        if minutes is None or epochs >= needed or place == 0:
+            return Choice(network, epochs, speed)
+        place -= 1
+
+
+def suggest(train: str, val: str | None, minutes: float | None, env: Environment) -> str:
+    index = open_shards(train, None, None)
+    val_index = open_shards(val, list(index.classes), None) if val else None
+    side = choose_side(index)
+    hard = hard_points(index, val_index, side)
+    choice = choose(index, val_index or index, side, minutes, env)
+    images = choice.epochs * index.num_samples
+    if images < IMAGES:
+        hard.append(f"{images:,} images seen in all: too few to learn well; give it more --minutes, or a GPU")
+    seconds = (images + EVALUATIONS * (val_index or index).num_samples / 3) / choice.speed / USABLE
+    text = text_of(train, val, side, choice, images, env)
+    remarks_on(settled(read(text), index, Environment()), index)  # what cannot be started is not printed
+    objects = len(shorter_sides(index))
+    lines = [
+        f"{index.source}: {index.num_samples:,} images, {len(index.classes)} classes, {objects:,} objects to train on",
+        f"Expected: {seconds / 60:.0f} minutes here, {choice.speed:.1f} images/s on {env.device} without other work",
+        "Start:    python train/main.py THIS_FILE",
+        *(f"Hard:     {point}" for point in hard),
+    ]
+    for point in hard:
+        print(f"hard: {point}", file=sys.stderr)
+    return "".join(f"# {line}\n" for line in lines) + text
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m train.suggest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("shards", metavar="SHARDS", help="to train on")
+    parser.add_argument("--val", metavar="SHARDS", help="to be scored")
+    parser.add_argument("--minutes", type=float, help="that training may take here; default: as long as it needs")
+    options = parser.parse_args(arguments)
+    if options.minutes is not None and not options.minutes > 0:
+        raise ValueError(f"--minutes {options.minutes:g}: expected more than 0")
+    with connect() as env:
+        print(suggest(options.shards, options.val, options.minutes, env), end="")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
