@@ -3,6 +3,7 @@
 The only module that knows every section. Nothing that leaves here knows of OmegaConf, and all of it is frozen.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -86,6 +87,7 @@ class Config:
             "passthrough": self.model.passthrough,
             "width": self.model.width,
             **({"layers": self.model.layers} if self.model.layers else {}),
+            **({"graph": list(self.model.graph)} if self.model.graph else {}),
             "anchors": [number for pair in self.anchor_pairs for number in pair],
             "classes": list(classes),
         }
@@ -99,7 +101,7 @@ def load(path: str | Path, overrides: Sequence[str], *, opens_sets: bool = True)
     """
     path = Path(path)
     if path.suffix == ".cfg" and path.is_file():
-        written = parse_yaml(as_config(read_cfg(path), path.stem), str(path))
+        written = parse_yaml(_translated(path), str(path))
     else:
         written = read_yaml(path)
     try:
@@ -126,6 +128,13 @@ def require_own_commands(config: Config, overrides: Sequence[str]) -> None:
                 f"data.{name} is a command, {address!r}, and commands in a config are not run; if you trust it, write "
                 f"it on the command line, data.{name}='pipe:...', or add {ALLOW_PIPE}"
             )
+
+
+def _translated(path: Path) -> str:
+    network = read_cfg(path)
+    for remark in network.remarks:
+        print(f"{path}: not taken over, of training only: {remark}", file=sys.stderr)
+    return as_config(network, path.stem)
 
 
 def save(config: Config, path: Path) -> None:

@@ -3,12 +3,13 @@
 B images  C channels  H W rows and columns of a feature map
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
+from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 
@@ -25,25 +26,77 @@ class SpaceToDepth(nn.Module):
 
 
 class Reorg(nn.Module):
-    """darknet's [reorg] with stride 2 (src/blas.c, reorg_cpu), quirk included: it mixes pixels of far-off blocks.
+    """darknet's [reorg] (src/blas.c, reorg_cpu), quirk included: it mixes pixels of far-off blocks.
 
-    [B, C, H, W] -> [B, 4C, H/2, W/2]. No permutation of channels turns it into SpaceToDepth.
+    [B, C, H, W] -> [B, s*s*C, H/s, W/s], s the stride. No permutation of channels turns it into SpaceToDepth.
     """
 
+    def __init__(self, stride: int = 2) -> None:
+        super().__init__()
+        self.stride = stride
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        s = self.stride
         batch, channels, height, width = x.shape
-        blocks = x.contiguous().view(batch, channels // 4, height, 2, width, 2)
-        return blocks.permute(0, 3, 5, 1, 2, 4).reshape(batch, channels * 4, height // 2, width // 2)
+        blocks = x.contiguous().view(batch, channels // s**2, height, s, width, s)
+        return blocks.permute(0, 3, 5, 1, 2, 4).reshape(batch, channels * s**2, height // s, width // s)
+
+
+Activation = Literal["leaky", "linear", "relu", "logistic", "mish", "swish"]
+ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
+    "leaky": lambda: nn.LeakyReLU(0.1, inplace=True),
+    "linear": nn.Identity,
+    "relu": lambda: nn.ReLU(inplace=True),
+    "logistic": nn.Sigmoid,
+    "mish": nn.Mish,
+    "swish": nn.SiLU,
+}
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution without bias, batch norm, leaky ReLU of slope .1."""
+    """Convolution, batch norm (then without bias) or none, activation; by default norm and leaky ReLU of slope .1."""
 
-    def __init__(self, channels_in: int, channels_out: int, kernel: int, bn_momentum: float) -> None:
+    def __init__(
+        self,
+        channels_in: int,
+        channels_out: int,
+        kernel: int,
+        bn_momentum: float,
+        *,
+        stride: int = 1,
+        padding: int | None = None,
+        groups: int = 1,
+        normalized: bool = True,
+        activation: Activation = "leaky",
+    ) -> None:
+        """padding: None keeps the size of the map."""
         super().__init__()
-        self.conv = nn.Conv2d(channels_in, channels_out, kernel, padding=kernel // 2, bias=False)
-        self.norm = nn.BatchNorm2d(channels_out, eps=1e-5, momentum=bn_momentum)
-        self.act = nn.LeakyReLU(0.1, inplace=True)
+        padding = kernel // 2 if padding is None else padding
+        self.conv = nn.Conv2d(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=not normalized)
+        if normalized:
+            self.norm = nn.BatchNorm2d(channels_out, eps=1e-5, momentum=bn_momentum)
+        self.act = ACTIVATIONS[activation]()
+
+
+class MaxPool(nn.Module):
+    """darknet's [maxpool] (src/maxpool_layer.c): `padding` rows and columns in all, the smaller half of them before."""
+
+    def __init__(self, size: int, stride: int, padding: int) -> None:
+        super().__init__()
+        self.size, self.stride, self.padding = size, stride, padding
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        before = self.padding // 2
+        after_w, after_h = (
+            max(0, (self.side(length) - 1) * self.stride + self.size - length - before)
+            for length in (x.shape[3], x.shape[2])
+        )
+        padded = functional.pad(x, (before, after_w, before, after_h), value=-torch.inf)
+        return functional.max_pool2d(padded, self.size, self.stride)
+
+    def side(self, length: int) -> int:
+        """What a side of the map becomes."""
+        return (length + self.padding - self.size) // self.stride + 1
 
 
 class Output(nn.Conv2d):

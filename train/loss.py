@@ -43,9 +43,8 @@ class LossConfig:
     objectness: Objectness = "squared"  #: darknet; "bce": cross-entropy, whose gradient does not fade at 0 and 1
     classes: float = 1.0
     ignore_iou: float = 0.6  #: a box that overlaps a truth more than this is not pushed to "no object" (thresh)
-    anchor_iou: float = (
-        1.0  #: anchors whose shape overlaps a truth more than this answer for it too; 1: the nearest alone
-    )
+    softmax: bool = True  #: classes exclude each other; false: each has a probability of its own, darknet's softmax=0
+    anchor_iou: float = 1.0  #: anchors whose shape overlaps a truth more than this answer too; 1: the nearest alone
     prior: float = 0.01  #: pull of all boxes towards their anchors at the start
     prior_images: int = 12_800  #: how long, in images seen
 
@@ -74,6 +73,7 @@ class YOLOv2Loss(nn.Module):
         lambda_class: float = 1,
         ignore_iou: float = 0.6,
         objectness: Objectness = "squared",
+        softmax: bool = True,
         anchor_iou: float = 1.0,
         lambda_prior: float = 0,
         prior_images: int = 12_800,
@@ -84,6 +84,7 @@ class YOLOv2Loss(nn.Module):
         self.num_classes = num_classes
         self.coord, self.noobject, self.object, self.classes = lambda_coord, lambda_noobj, lambda_obj, lambda_class
         self.ignore_iou, self.anchor_iou, self.objectness = ignore_iou, anchor_iou, objectness
+        self.softmax = softmax
         self.prior, self.prior_images = lambda_prior, prior_images
 
     def forward(
@@ -111,7 +112,7 @@ class YOLOv2Loss(nn.Module):
         with torch.no_grad():
             best_BN = best_iou(head.boxes_cxcywh_BAHW4.flatten(1, 3), truths)
             iou_BAHW = iou(head.boxes_cxcywh_BAHW4, targets.boxes_cxcywh_BAHW4)
-            statistics = region_statistics(head, truths, self.anchors_cells)
+            statistics = region_statistics(head, truths, self.anchors_cells, self.softmax)
         return Losses(*self._terms(head, targets, best_BN.view_as(iou_BAHW), iou_BAHW, images_seen), *statistics)
 
     def _terms(
@@ -130,9 +131,7 @@ class YOLOv2Loss(nn.Module):
         small_BAHW = one * (2 - targets.boxes_cxcywh_BAHW4[..., 2:].prod(-1))  # small boxes weigh up to twice
         background = (~mine & (best_BAHW <= self.ignore_iou)).float()
         object_BAHW, no_object_BAHW = self._objectness(head, iou_BAHW)
-        crossed = functional.cross_entropy(
-            head.class_logits_BAHWC.flatten(0, 3), targets.labels_BAHW.flatten(), reduction="none"
-        )
+        class_BAHW = self._class(head, targets.labels_BAHW)
         prior_BAHW = ((head.xy_BAHW2 - 0.5) ** 2 + head.wh_BAHW2**2).sum(-1)
         prior = self.prior if images_seen is not None else 0.0
         early = 1.0 if images_seen is None else (images_seen < self.prior_images).float()
@@ -141,9 +140,17 @@ class YOLOv2Loss(nn.Module):
             0.5 * self.coord * (small_BAHW * ((head.wh_BAHW2 - goal_wh) ** 2).sum(-1)).sum() / batch,
             self.object * (one * object_BAHW).sum() / batch,
             self.noobject * (background * no_object_BAHW).sum() / batch,
-            self.classes * (one.flatten() * crossed).sum() / batch,
+            self.classes * (one * class_BAHW).sum() / batch,
             0.5 * prior * early * ((1 - one) * prior_BAHW).sum() / batch,
         )
+
+    def _class(self, head: Head, labels_BAHW: torch.Tensor) -> torch.Tensor:
+        logits = head.class_logits_BAHWC
+        if self.softmax:
+            crossed = functional.cross_entropy(logits.flatten(0, 3), labels_BAHW.flatten(), reduction="none")
+            return crossed.view_as(labels_BAHW)
+        one_hot = functional.one_hot(labels_BAHW, self.num_classes).float()
+        return functional.binary_cross_entropy_with_logits(logits, one_hot, reduction="none").sum(-1)
 
     def _objectness(self, head: Head, iou_BAHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What it costs each prediction if there is an object of that IoU, and if there is none."""
@@ -167,6 +174,7 @@ def build_loss(config: LossConfig, anchors_cells: list[tuple[float, float]], num
         lambda_class=config.classes,
         ignore_iou=config.ignore_iou,
         objectness=config.objectness,
+        softmax=config.softmax,
         anchor_iou=config.anchor_iou,
         lambda_prior=config.prior,
         prior_images=config.prior_images,

@@ -2,44 +2,32 @@
 
     B images  C channels  H W grid cells of 32 px  A anchors
 
-Every network here is one `Layers` description: a number is a 3x3 convolution with that many filters, a negative number
-a 1x1 convolution, POOL halves the map. Attributes are created in the order of darknet's cfg, which is also the order
-of its .weights files.
+Attributes are created in the order of darknet's cfg, which is also the order of its .weights files.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 from torch import nn
 
+from train.graph.network import Graph, parse_graph
+from train.graph.variants import (
+    COARSE,
+    FINE,
+    POOL,
+    POOL_SAME,
+    TINY,
+    VARIANTS,
+    Description,
+    Layers,
+    Variant,
+    parse_layers,
+)
 from train.layers import ConvBlock, Output, Reorg, SpaceToDepth, Stack
 
-POOL, POOL_SAME = "pool", "pool, stride 1"
-Layers = Sequence[int | str]
-Variant = Literal["yolov2", "yolov2-2016", "tiny-voc", "tiny-coco"]
 Passthrough = Literal["space_to_depth", "reorg"]
-
-
-class Description(NamedTuple):
-    fine: Layers  #: up to the passthrough tap, stride 16
-    coarse: Layers  #: on to stride 32
-    neck: Layers
-    bottleneck: int | None  #: 1x1 filters before the passthrough (None: no such layer)
-    fused: Layers  #: after the concatenation; () means there is no passthrough at all
-
-
-_FINE = (32, POOL, 64, POOL, 128, -64, 128, POOL, 256, -128, 256, POOL, 512, -256, 512, -256, 512)
-_COARSE = (POOL, 1024, -512, 1024, -512, 1024)
-_TINY = (16, POOL, 32, POOL, 64, POOL, 128, POOL, 256, POOL, 512, POOL_SAME, 1024)
-
-VARIANTS: dict[Variant, Description] = {
-    "yolov2": Description(_FINE, _COARSE, (1024, 1024), 64, (1024,)),
-    "yolov2-2016": Description(_FINE, _COARSE, (1024, 1024), None, (1024,)),  # the network of the paper's numbers
-    "tiny-voc": Description((), _TINY, (1024,), None, ()),
-    "tiny-coco": Description((), _TINY, (512,), None, ()),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +35,12 @@ class ModelConfig:
     variant: Variant = "yolov2"
     passthrough: Passthrough = "space_to_depth"  #: "reorg" is darknet's own order, needed for its trained detectors
     width: float = 1.0  #: factor on every number of filters but the output's
+    objectness_bias: float = 0.0  #: of the output at the start; darknet 0; -4: hardly anything is an object at first
     bn_momentum: float | str = 0.01  #: darknet; auto: by the number of steps of the run
     layers: str | None = None  #: a plain network of your own instead: "16 pool 32 pool ... -64 128", negative is 1x1
+    graph: list[str] | None = (
+        None  #: any network instead, in darknet's words, up to the last convolution (train/graph.py)
+    )
 
     def __post_init__(self) -> None:
         if not 0 < self.width <= 4:
@@ -57,30 +49,17 @@ class ModelConfig:
             raise ValueError(f"model.bn_momentum={self.bn_momentum}: expected a number, or auto")
         if self.layers is not None:
             parse_layers(self.layers)
+        if self.graph is not None:
+            parse_graph(self.graph)
+            for name, default in (("width", 1.0), ("layers", None), ("variant", "yolov2")):
+                if getattr(self, name) != default:
+                    raise ValueError(f"model.{name}={getattr(self, name)}: expected {default} beside model.graph")
 
     def momentum(self, steps: int | None) -> float:
         """Of batch norm. auto: its statistics are of the last 1/30 of the steps, but of 10 at least, of 100 at most."""
         if isinstance(self.bn_momentum, str):
             return min(max(30 / max(steps or 1, 1), 0.01), 0.1) if steps is not None else 0.01
         return self.bn_momentum
-
-
-def parse_layers(text: str) -> Layers:
-    """ "16 pool -8" -> (16, POOL, -8). Five pools, since the grid has cells of 32 px."""
-    layers = tuple(word if word == POOL else _filters(word) for word in text.split())
-    if layers.count(POOL) != 5:
-        raise ValueError(f"model.layers={text!r}: expected 5 times {POOL}, found {layers.count(POOL)}; cells are 32 px")
-    return layers
-
-
-def _filters(word: str) -> int:
-    try:
-        filters = int(word)
-    except ValueError:
-        filters = 0
-    if filters == 0:
-        raise ValueError(f"model.layers: expected numbers of filters and {POOL!r}, found {word!r}")
-    return filters
 
 
 def _stack(layers: Layers, channels: int, width: float, bn_momentum: float) -> tuple[Stack, int]:
@@ -104,8 +83,8 @@ class Darknet19(nn.Module):
 
     def __init__(self, width: float = 1.0, bn_momentum: float = 0.01) -> None:
         super().__init__()
-        self.fine, self.fine_channels = _stack(_FINE, 3, width, bn_momentum)
-        self.coarse, self.coarse_channels = _stack(_COARSE, self.fine_channels, width, bn_momentum)
+        self.fine, self.fine_channels = _stack(FINE, 3, width, bn_momentum)
+        self.coarse, self.coarse_channels = _stack(COARSE, self.fine_channels, width, bn_momentum)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         fine = self.fine(images)
@@ -115,7 +94,7 @@ class Darknet19(nn.Module):
 class Tiny(nn.Module):
     """One stack, such as the seven convolutions of the tiny networks: [B, 3, 32H, 32W] -> [B, C, H, W], twice."""
 
-    def __init__(self, layers: Layers = _TINY, width: float = 1.0, bn_momentum: float = 0.01) -> None:
+    def __init__(self, layers: Layers = TINY, width: float = 1.0, bn_momentum: float = 0.01) -> None:
         super().__init__()
         self.coarse, self.coarse_channels = _stack(layers, 3, width, bn_momentum)
         self.fine_channels = 0
@@ -140,14 +119,20 @@ class YOLOv2(nn.Module):
         passthrough: Passthrough = "space_to_depth",
         width: float = 1.0,
         bn_momentum: float = 0.01,
+        objectness_bias: float = 0.0,
         layers: str | None = None,
+        graph: Sequence[str] | None = None,
     ) -> None:
-        """layers: of a plain network, instead of a variant."""
+        """layers: of a plain network, graph: of any network, instead of a variant."""
         super().__init__()
         description = VARIANTS[variant] if layers is None else Description((), parse_layers(layers), (), None, ())
+        if graph is not None:
+            description = Description((), (), (), None, ())
         self.num_classes, self.num_anchors = num_classes, num_anchors
-        self.backbone: Darknet19 | Tiny
-        if description.fused:
+        self.backbone: Darknet19 | Tiny | Graph
+        if graph is not None:
+            self.backbone = Graph(parse_graph(graph), bn_momentum)
+        elif description.fused:
             self.backbone = Darknet19(width, bn_momentum)
         else:
             self.backbone = Tiny(description.coarse, width, bn_momentum)
@@ -163,6 +148,9 @@ class YOLOv2(nn.Module):
         self.fused, channels = _stack(description.fused, channels, width, bn_momentum)
         self.output = Output(channels, num_anchors * (5 + num_classes), 1)
         self._initialise()
+        assert self.output.bias is not None
+        with torch.no_grad():
+            self.output.bias[4 :: 5 + num_classes] = objectness_bias
         self.frozen = False
 
     def _initialise(self) -> None:
@@ -204,7 +192,9 @@ def build_model(config: ModelConfig, num_classes: int, num_anchors: int, steps: 
         passthrough=config.passthrough,
         width=config.width,
         bn_momentum=config.momentum(steps),
+        objectness_bias=config.objectness_bias,
         layers=config.layers,
+        graph=config.graph,
     )
 
 

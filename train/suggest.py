@@ -28,7 +28,7 @@ from data.view.advice import SIDES, SMALL_PX, SMALLEST, choose_side, hard_points
 from launch.command import run
 from launch.environment import Environment, connect
 from train.config import Config, load
-from train.model import Variant
+from train.graph.variants import Variant
 from train.starting.build import build_step
 from train.starting.fit import remarks_on
 from train.starting.settle import settled

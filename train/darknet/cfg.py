@@ -1,28 +1,25 @@
 """python -m train.darknet.cfg NET.cfg > CONFIG.yaml: a darknet network description as a config of this program.
 
-Networks that are a plain stack, and those of the published shape (Darknet-19, one passthrough) at any width. [dropout]
-is left out: it holds no weights and does nothing to a trained network.
+What is computed is taken over or refused, with file, line and key. What only training reads goes into the config where
+it has such a key; a comment on top names the rest.
 """
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
 from launch.command import run
-from train.model import POOL, POOL_SAME, VARIANTS, Layers, ModelConfig, Passthrough
+from train.darknet.keys import sort_keys, training_config
+from train.darknet.sections import Section, read_sections
+from train.darknet.shorthand import shorthand
+from train.graph.shapes import Shape, shape_after
+from train.graph.words import KEYS, Convolution, KeyProblem, Layer, read_layer
+from train.model import ModelConfig
 
-Section = dict[str, str]
-SPACE_TO_DEPTH = {
-    "size": "2",
-    "stride": "2",
-    "pad": "0",
-    "activation": "linear",
-}  # as `train.darknet.describe` writes it
-TYPES = ("net", "network", "convolutional", "maxpool", "reorg", "route", "dropout", "region")
+TYPES = ("net", *KEYS, "region")
 
 
 class Network(NamedTuple):
@@ -32,115 +29,127 @@ class Network(NamedTuple):
     anchors: list[float]  #: w, h, w, h ... in grid cells
     num_classes: int
     side: int  #: px
+    softmax: bool  #: classes exclude each other
+    training: dict[str, Any]  #: the keys of a config that only training reads
+    remarks: list[str]  #: what only training would read, and the config cannot hold
 
 
 def read_cfg(path: Path) -> Network:
-    """ValueError for what these networks cannot be."""
-    sections = _sections(path)
-    kinds = [kind for kind, _ in sections]
-    if not sections or kinds[0] not in ("net", "network") or kinds[-1] != "region":
+    """ValueError with file, line and key for what this program cannot compute."""
+    sections = read_sections(path)
+    kinds = [section.kind for section in sections]
+    if not sections or kinds[0] != "net" or kinds[-1] != "region":
         raise ValueError(
             f"{path}: expected a detector from [net] to [region], found {', '.join(kinds[:3]) or 'nothing'}"
         )
-    if strange := sorted(set(kinds) - set(TYPES)):
-        raise ValueError(f"{path}: expected sections of YOLOv2 ({', '.join(TYPES)}), found {', '.join(strange)}")
-    net, region = sections[0][1], sections[-1][1]
-    anchors = [float(number) for number in region.get("anchors", "").split(",") if number.strip()]
-    num_classes, num_anchors = int(region.get("classes", 20)), int(region.get("num", 1))
-    shuffling = [section for _, section in sections if SPACE_TO_DEPTH.items() <= section.items()]
-    layers = [
-        _layer(path, kind, section)
-        for kind, section in sections[1:-1]
-        if kind in ("convolutional", "maxpool") and section not in shuffling
-    ]
-    if not layers or layers[-1] != -num_anchors * (5 + num_classes) or len(anchors) != 2 * num_anchors:
+    for section in sections:
+        if section.kind not in TYPES or (
+            section.kind in ("net", "region") and section not in (sections[0], sections[-1])
+        ):
+            raise ValueError(
+                f"{path}:{section.line}: expected sections of YOLOv2 ({', '.join(TYPES)}), found [{section.kind}]"
+            )
+    net, region = sections[0], sections[-1]
+    sorted_keys = [sort_keys(section) for section in sections]
+    side = _side(net)
+    computing = [keys for keys, _ in sorted_keys]
+    for each in (416, side):  # what fits one input by chance must fit all of them
+        described = _layers(sections[1:-1], computing[1:-1], each)
+    anchors, num_classes = _region(region, sections[-2], described[-1])
+    training, remarks = training_config(net, region)
+    return Network(
+        _as_model(sections[1:-2], computing[1:-2], described[:-1]),
+        anchors,
+        num_classes,
+        side,
+        bool(region.whole("softmax", 0)),
+        training,
+        [*(remark for _, remarks in sorted_keys for remark in remarks), *remarks],
+    )
+
+
+def _side(net: Section) -> int:
+    width, height = net.whole("width", least=1), net.whole("height", least=1)
+    if width != height:
+        raise net.error("height", f"expected the width of {width}; this program makes every input square")
+    if width % 32:
+        raise net.error("width", "expected a multiple of 32, the stride of the network")
+    if net.whole("channels", 3) != 3:
+        raise net.error("channels", "expected 3, red, green and blue")
+    return width
+
+
+def _layers(sections: Sequence[Section], computing: Sequence[set[str]], side: int) -> list[Layer]:
+    layers: list[Layer] = []
+    shapes: list[Shape] = [(3, side)]
+    for section, keys in zip(sections, computing, strict=True):
+        try:
+            layers.append(read_layer(section.kind, {key: section.options[key] for key in keys}))
+            shapes.append(shape_after(layers[-1], shapes))
+        except KeyProblem as problem:
+            raise section.error(problem.key, problem.problem) from None
+    if layers and shapes[-1][1] * 32 != side:
         raise ValueError(
-            f"{path}: expected {num_anchors} anchors and a last convolution of {num_anchors} * (5 + {num_classes}) 1x1 "
-            f"filters, found {len(anchors) / 2:g} anchors and {layers[-1] if layers else 'none'}"
+            f"{sections[-1].path}:{sections[-1].line}: expected cells of 32 px, {side // 32} each way of an input of "
+            f"{side} px, found {shapes[-1][1]}; the strides of all layers must give 32"
         )
-    plain = not {"route", "reorg"} & set(kinds)
-    model = _plain(path, layers[:-1]) if plain else _published(path, layers[:-1], bool(shuffling))
-    return Network(model, anchors, num_classes, int(net.get("width", 416)))
+    return layers
 
 
-def _sections(path: Path) -> list[tuple[str, Section]]:
-    found: list[tuple[str, Section]] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        text = re.sub(r"[#;].*", "", line).replace(" ", "").strip()
-        if text.startswith("[") and text.endswith("]"):
-            found.append((text[1:-1], {}))
-        elif text:
-            key, equals, value = text.partition("=")
-            if not equals or not found:
-                raise ValueError(f"{path}:{number}: expected key=value inside a [section], found {line!r}")
-            found[-1][1][key] = value
-    return found
+def _region(region: Section, last_section: Section, last: Layer) -> tuple[list[float], int]:
+    anchors, num_classes = region.numbers("anchors"), region.whole("classes", 20, least=1)
+    num_anchors = region.whole("num", 1, least=1)
+    if region.whole("coords", 4) != 4:
+        raise region.error("coords", "expected 4: x, y, w, h")
+    region.whole("softmax", 0)
+    if len(anchors) != 2 * num_anchors or not all(0 < each < float("inf") for each in anchors):
+        raise region.error("anchors", f"expected w, h of num={num_anchors} anchors, {2 * num_anchors} positive numbers")
+    if not isinstance(last, Convolution):
+        raise ValueError(f"{region.path}:{last_section.line}: expected a [convolutional] before [region]")
+    filters = num_anchors * (5 + num_classes)
+    if last.filters != filters:
+        raise last_section.error("filters", f"expected {filters}, {num_anchors} anchors * (5 + {num_classes} classes)")
+    plain = Convolution(filters, 1, 1, 0, 1, False, "linear")
+    keys = {"size": "size", "stride": "stride", "padding": "padding", "groups": "groups"}
+    for name, key in {**keys, "normalized": "batch_normalize", "activation": "activation"}.items():
+        if getattr(last, name) != getattr(plain, name):
+            raise last_section.error(key, f"expected {getattr(plain, name)} in the convolution before [region]")
+    return anchors, num_classes
 
 
-def _layer(path: Path, kind: str, section: Section) -> int | str:
-    size, stride = int(section.get("size", 1)), int(section.get("stride", 1))
-    if kind == "maxpool":
-        if size != 2 or stride not in (1, 2):
-            raise ValueError(f"{path}: expected pools of size 2 and stride 1 or 2, found size {size}, stride {stride}")
-        return POOL if stride == 2 else POOL_SAME
-    if size not in (1, 3) or stride != 1:
-        raise ValueError(f"{path}: expected 1x1 and 3x3 convolutions of stride 1, found {size}x{size}, stride {stride}")
-    return int(section["filters"]) * (1 if size == 3 else -1)
-
-
-def _plain(path: Path, layers: Layers) -> ModelConfig:
-    for variant, description in VARIANTS.items():
-        if not description.fused and (width := _width((*description.coarse, *description.neck), layers)):
-            return ModelConfig(variant=variant, width=width)
-    if POOL_SAME in layers:
-        raise ValueError(
-            f"{path}: expected pools of stride 1 only in the published tiny networks, found one in another"
-        )
-    return ModelConfig(layers=" ".join(map(str, layers)))
-
-
-def _width(published: Layers, layers: Layers) -> float | None:
-    """The factor on the published numbers of filters that gives these layers."""
-    width = 0.0 if isinstance(layers[0], str) else abs(layers[0]) / abs(int(published[0]))
-    scaled = [
-        part if isinstance(part, str) else (-1 if part < 0 else 1) * max(1, round(abs(part) * width))
-        for part in published
+def _as_model(sections: Sequence[Section], computing: Sequence[set[str]], layers: Sequence[Layer]) -> ModelConfig:
+    graph = [
+        " ".join([section.kind, *(f"{key}={section.options[key]}" for key in section.options if key in keys)])
+        for section, keys in zip(sections, computing, strict=True)
     ]
-    return width if scaled == list(layers) else None
-
-
-def _published(path: Path, layers: Layers, shuffling: bool) -> ModelConfig:
-    for variant, description in VARIANTS.items():
-        bottleneck = [-description.bottleneck] if description.bottleneck else []
-        parts = [*description.fine, *description.coarse, *description.neck, *bottleneck, *description.fused]
-        if description.fused and (width := _width(parts, layers)):
-            passthrough: Passthrough = "space_to_depth" if shuffling else "reorg"
-            return ModelConfig(variant=variant, passthrough=passthrough, width=width)
-    raise ValueError(f"{path}: its convolutions are not those of {' or '.join(VARIANTS)} at any width")
+    return shorthand(layers) or ModelConfig(graph=graph)
 
 
 def as_config(network: Network, name: str) -> str:
     """YAML."""
-    model = {key: getattr(network.model, key) for key in ("variant", "passthrough", "width", "layers")}
+    model = {key: getattr(network.model, key) for key in ("variant", "passthrough", "width", "layers", "graph")}
     default = ModelConfig()
-    text: str = yaml.safe_dump(
-        {
-            "run": f"runs/{name}",
-            "anchors": network.anchors,
-            "data": {"train": "datasets/voc/train", "val": "datasets/voc/test", "resize": "darknet-letterbox"},
-            "model": {key: value for key, value in model.items() if value != getattr(default, key)},
-            "evaluate": {"side": network.side},
-        },
-        sort_keys=False,
-        default_flow_style=None,
-    )
-    return text
+    training = {section: dict(keys) for section, keys in network.training.items()}
+    data = {"train": "datasets/voc/train", "val": "datasets/voc/test", "resize": "darknet-letterbox"}
+    tree: dict[str, Any] = {
+        "run": f"runs/{name}",
+        "anchors": network.anchors,
+        "data": {**data, **training.pop("data", {})},
+        "model": {key: value for key, value in model.items() if value != getattr(default, key)},
+        "evaluate": {"side": network.side},
+        **training,
+    }
+    if not network.softmax:
+        tree["loss"] = {**tree.get("loss", {}), "softmax": False}
+    text: str = yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=2**16)
+    said = "".join(f"#   {remark}\n" for remark in network.remarks)
+    return (f"# not taken over, of training only:\n{said}" if said else "") + text
 
 
-def main(words: Sequence[str]) -> None:
-    if len(words) != 1:
+def main(arguments: Sequence[str]) -> None:
+    if len(arguments) != 1:
         raise ValueError("expected python -m train.darknet.cfg NET.cfg")
-    path = Path(words[0])
+    path = Path(arguments[0])
     print(as_config(read_cfg(path), path.stem), end="")
 
 

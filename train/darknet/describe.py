@@ -5,9 +5,10 @@ darknet has no true space-to-depth. As a convolution it is one: 2x2 kernels of s
 
 from collections.abc import Sequence
 
-from train.darknet.cfg import SPACE_TO_DEPTH
-from train.model import POOL, POOL_SAME, VARIANTS, Description, Layers, ModelConfig, parse_layers
+from train.graph.variants import POOL, POOL_SAME, VARIANTS, Description, Layers, parse_layers
+from train.model import ModelConfig
 
+SPACE_TO_DEPTH = {"size": "2", "stride": "2", "pad": "0", "activation": "linear"}
 REGION = """[region]
 anchors={anchors}
 bias_match=1
@@ -29,7 +30,7 @@ random=1
 
 def as_cfg(config: ModelConfig, anchors: Sequence[float], num_classes: int, side: int) -> str:
     """anchors: w, h, w, h ... in grid cells. side: px."""
-    network = VARIANTS[config.variant]
+    network = Description((), (), (), None, ()) if config.graph else VARIANTS[config.variant]
     if config.layers is not None:
         network = Description((), parse_layers(config.layers), (), None, ())
     sections = _stack([*network.fine, *network.coarse, *network.neck], config.width)
@@ -42,6 +43,9 @@ def as_cfg(config: ModelConfig, anchors: Sequence[float], num_classes: int, side
             filters = network.bottleneck
         sections += [_passthrough(config, _scaled(filters, config.width))]
         sections += [f"[route]\nlayers=-1,{end - len(sections)}\n", *_stack(network.fused, config.width)]
+    for line in config.graph or ():
+        kind, *keys = line.split()
+        sections += ["\n".join([f"[{kind}]", *keys, ""])]
     num_anchors = len(anchors) // 2
     output = f"[convolutional]\nsize=1\nstride=1\npad=1\nfilters={num_anchors * (5 + num_classes)}\nactivation=linear\n"
     net = f"[net]\nbatch=1\nsubdivisions=1\nwidth={side}\nheight={side}\nchannels=3\n"

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from train.layers import ConvBlock, SpaceToDepth
+from train.layers import SpaceToDepth
 from train.model import YOLOv2
 
 
@@ -44,7 +44,8 @@ def load_weights(model: YOLOv2, path: Path, *, partial: bool = False) -> Header:
         raise ValueError(
             f"{path} holds {len(numbers)} numbers, this network of {len(groups)} convolutions takes {ends[-1]}"
             + (f", its first ones {', '.join(map(str, ends[:-1]))}" if partial else "")
-            + "; it was trained with another cfg: check variant, width, classes and anchors"
+            + f"; {_where_it_ends(len(numbers), ends, groups)}. Either it was trained with another cfg: check variant, "
+            "width, classes, anchors and batch_normalize; or it is not whole: compare its size with that of its source"
         )
     at = 0
     with torch.no_grad():
@@ -52,6 +53,15 @@ def load_weights(model: YOLOv2, path: Path, *, partial: bool = False) -> Header:
             tensor.copy_(torch.from_numpy(numbers[at : at + tensor.numel()]).view(tensor.shape))
             at += tensor.numel()
     return header
+
+
+def _where_it_ends(count: int, ends: NDArray[np.int64], groups: list[list[torch.Tensor]]) -> str:
+    if count > ends[-1]:
+        return f"{count - ends[-1]} are left after the last convolution"
+    number = int(np.searchsorted(ends, count))
+    filters, channels, height, width = groups[number][-1].shape
+    where = f"convolution {number + 1}, {filters} filters of {height}x{width} on {channels} channels"
+    return f"it ends with {where}" if ends[number] == count else f"it ends inside {where}"
 
 
 def read_numbers(path: Path) -> tuple[Header, NDArray[np.float32]]:
@@ -106,6 +116,8 @@ def without_passthrough(model: YOLOv2, numbers: NDArray[np.float32]) -> NDArray[
     if len(numbers) != sum(sizes) + more:
         return numbers
     first = sum(sizes[:at])
+    if not np.array_equal(numbers[first : first + more], np.append(np.zeros(len(kernel), "<f4"), kernel)):
+        raise ValueError("expected the passthrough to be a space-to-depth, found a trained convolution in its place")
     return np.delete(numbers, slice(first, first + more))
 
 
@@ -123,10 +135,10 @@ def in_order(model: nn.Module) -> list[list[torch.Tensor]]:
     """The tensors of each convolution in darknet's order: modules are created in the order of the cfg."""
     groups: list[list[torch.Tensor]] = []
     for module in model.modules():
-        if isinstance(module, ConvBlock):
-            norm = module.norm
-            assert norm.running_mean is not None and norm.running_var is not None
-            groups.append([norm.bias, norm.weight, norm.running_mean, norm.running_var, module.conv.weight])
-        elif isinstance(module, nn.Conv2d) and module.bias is not None:
-            groups.append([module.bias, module.weight])
+        if isinstance(module, nn.Conv2d):
+            groups.append([] if module.bias is None else [module.bias, module.weight])
+            kernel = module.weight
+        elif isinstance(module, nn.BatchNorm2d):  # of the convolution before it, which has no bias
+            assert module.running_mean is not None and module.running_var is not None
+            groups[-1] = [module.bias, module.weight, module.running_mean, module.running_var, kernel]
     return groups

@@ -49,6 +49,11 @@ def read_head(raw: torch.Tensor, anchors_cells: torch.Tensor) -> Head:
     )
 
 
+def class_scores(head: Head, softmax: bool) -> torch.Tensor:
+    """[B, A, H, W, C]. softmax: classes exclude each other; else each has a probability of its own."""
+    return head.class_logits_BAHWC.softmax(-1) if softmax else head.class_logits_BAHWC.sigmoid()
+
+
 def grid_size(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """[2] width, height on the tensor's device, filled in there: a copy from the host would wait for the device."""
     return torch.stack([torch.full((), float(side), device=like.device) for side in (width, height)])
@@ -75,13 +80,14 @@ def detections(
     score_threshold: float,
     iou_threshold: float,
     max_detections: int | None = None,
+    softmax: bool = True,
 ) -> list[Found]:
     """One `Found` for each image of the batch, of at most `max_detections`.
 
     As `darknet detector valid`: every (box, class) pair whose objectness and whose score exceed the threshold, then
     non-maximum suppression.
     """
-    boxes_BN4, scores_BNC = candidates(raw, anchors_cells, score_threshold)
+    boxes_BN4, scores_BNC = candidates(raw, anchors_cells, score_threshold, softmax)
     kept = suppress(boxes_BN4, scores_BNC, iou_threshold)
     if np.isnan(kept.scores).any():
         raise ValueError(
@@ -96,12 +102,12 @@ def detections(
 
 
 def candidates(
-    raw: torch.Tensor, anchors_cells: torch.Tensor, score_threshold: float
+    raw: torch.Tensor, anchors_cells: torch.Tensor, score_threshold: float, softmax: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """[B, N, 4] boxes, xyxy, and [B, N, C] their scores, 0 where one is too low."""
     head = read_head(raw, anchors_cells)
     objectness_BN1 = head.objectness_BAHW.flatten(1)[..., None]
-    scores_BNC = objectness_BN1 * head.class_logits_BAHWC.softmax(-1).flatten(1, 3)
+    scores_BNC = objectness_BN1 * class_scores(head, softmax).flatten(1, 3)
     too_low = (objectness_BN1 <= score_threshold) | (scores_BNC <= score_threshold)  # nan is not: it gets through
     centre, size = head.boxes_cxcywh_BAHW4.flatten(1, 3).chunk(2, dim=-1)
     # an untrained network's exp may be infinite: a thousand inputs away is as good, and has an IoU

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from train.detection.head import Head
+from train.detection.head import Head, class_scores
 from train.detection.overlap import iou
 from train.detection.targets import responsible_index
 
@@ -48,7 +48,9 @@ class Losses(NamedTuple):
         return self.xy + self.wh + self.objectness + self.no_objectness + self.classes + self.prior
 
 
-def region_statistics(head: Head, truths_BT5: torch.Tensor, anchors_cells: torch.Tensor) -> tuple[torch.Tensor, ...]:
+def region_statistics(
+    head: Head, truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, softmax: bool = True
+) -> tuple[torch.Tensor, ...]:
     """The last six of `Losses`. As in darknet every truth counts, also one whose prediction a later one has won."""
     index_BT = responsible_index(truths_BT5, anchors_cells, *head.objectness_BAHW.shape[2:])
     here_BT = index_BT.clamp(max=head.objectness_BAHW[0].numel() - 1)
@@ -59,7 +61,7 @@ def region_statistics(head: Head, truths_BT5: torch.Tensor, anchors_cells: torch
     one_BT = (truths_BT5[..., 4] >= 0).float()
     label_BT1 = truths_BT5[..., 4:].long().clamp(min=0)
     iou_BT = iou(there(head.boxes_cxcywh_BAHW4.flatten(1, 3)), truths_BT5[..., :4])
-    class_BT = there(head.class_logits_BAHWC.flatten(1, 3)).softmax(-1).gather(2, label_BT1)[..., 0]
+    class_BT = there(class_scores(head, softmax).flatten(1, 3)).gather(2, label_BT1)[..., 0]
     object_BT = there(head.objectness_BAHW.flatten(1)[..., None])[..., 0]
     sums = (torch.ones_like(one_BT), iou_BT, (iou_BT > 0.5).float(), class_BT, object_BT)
     return (*((one_BT * each_BT).sum() / len(one_BT) for each_BT in sums), head.objectness_BAHW.mean())

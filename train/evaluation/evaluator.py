@@ -135,6 +135,7 @@ class Evaluator:
                 score_threshold=config.score_threshold,
                 iou_threshold=config.iou_threshold,
                 max_detections=self.max_detections,
+                softmax=step.loss.softmax,
             )
             for sample, image, of_image in zip(batch.samples.tolist(), batch.images, found, strict=True):
                 parts.append(to_pixels(of_image, sample, self._placement(sample), index, config.side))

@@ -43,9 +43,9 @@ class Trainee(NamedTuple):
 class Decoded(nn.Module):
     """Images -> boxes and scores. `train.detection.head` in px, so that no number of cells is part of the graph."""
 
-    def __init__(self, model: nn.Module, anchors_cells: torch.Tensor) -> None:
+    def __init__(self, model: nn.Module, anchors_cells: torch.Tensor, softmax: bool = True) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.softmax = model, softmax
         self.register_buffer("anchors_px", anchors_cells * STRIDE_PX)
         self.anchors_px: torch.Tensor
 
@@ -57,13 +57,18 @@ class Decoded(nn.Module):
         centre = (raw_BAHWK[..., 0:2].sigmoid() + cell_grid(raw, height, width)) * STRIDE_PX
         size = self.anchors_px[:, None, None] * raw_BAHWK[..., 2:4].exp()
         boxes = torch.cat([centre - size / 2, centre + size / 2], dim=-1).clamp(-FAR_PX, FAR_PX)
-        scores = raw_BAHWK[..., 4:5].sigmoid() * raw_BAHWK[..., 5:].softmax(-1)
+        logits = raw_BAHWK[..., 5:]
+        scores = raw_BAHWK[..., 4:5].sigmoid() * (logits.softmax(-1) if self.softmax else logits.sigmoid())
         return boxes.flatten(1, 3), scores.flatten(1, 3)
 
 
 def program(trainee: Trainee, outputs: Outputs) -> ExportedProgram:
     """torch.export's graph for any batch, and any sides that are multiples of 32 px. Without suppression."""
-    network = trainee.model if outputs == "raw" else Decoded(trainee.model, trainee.anchors_cells)
+    network = (
+        trainee.model
+        if outputs == "raw"
+        else Decoded(trainee.model, trainee.anchors_cells, trainee.config.loss.softmax)
+    )
     images = torch.zeros(2, 3, 3 * STRIDE_PX, 4 * STRIDE_PX)
     sizes = {0: Dim("batch"), 2: STRIDE_PX * Dim("rows"), 3: STRIDE_PX * Dim("columns")}
     return torch.export.export(network.eval(), (images,), dynamic_shapes=(sizes,))

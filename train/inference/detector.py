@@ -50,7 +50,11 @@ class Detector(NamedTuple):
         with torch.inference_mode():
             raw = predict(self.model, torch.from_numpy(canvases).to(self.anchors_cells.device), torch.float32)
         found = detections(
-            raw, self.anchors_cells, score_threshold=float(threshold_C.min()), iou_threshold=evaluate.iou_threshold
+            raw,
+            self.anchors_cells,
+            score_threshold=float(threshold_C.min()),
+            iou_threshold=evaluate.iou_threshold,
+            softmax=self.config.loss.softmax,
         )
         return [
             _above(_of_image(each, placement, evaluate.side, image), threshold_C, evaluate.max_detections)

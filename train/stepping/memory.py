@@ -11,7 +11,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from train.layers import ConvBlock, Stack
+from train.graph.network import Graph
+from train.graph.shapes import shape_after
+from train.layers import ConvBlock, MaxPool, Stack
 from train.model import YOLOv2
 
 FLOAT, PLACE = 4, 8  # bytes
@@ -130,7 +132,11 @@ def _layers(model: YOLOv2, side: int, number: int) -> Iterator[_Layer]:
     pixels = 3 * side**2 * number  # as the first convolution takes them
     yield _Layer(pixels, pixels, 0, 0)
     shape = tap = (3, side)
-    for stack in (*model.backbone.children(), model.neck):
+    graph = model.backbone if isinstance(model.backbone, Graph) else None
+    if graph:
+        layers, shape = _graph(graph, side, number)
+        yield from layers
+    for stack in (*(() if graph else model.backbone.children()), model.neck):
         assert isinstance(stack, Stack)
         layers, shape = _stack(stack, *shape, number)
         yield from _frozen(layers) if model.frozen and stack is not model.neck else layers
@@ -182,6 +188,23 @@ def _stack(stack: Stack, channels: int, side: int, number: int) -> tuple[list[_L
             kept = padded + after + after // number * PLACE
             layers.append(_Layer(kept, after, before + after, 0, True))
     return layers, (channels, side)
+
+
+def _graph(graph: Graph, side: int, number: int) -> tuple[list[_Layer], tuple[int, int]]:
+    """As `_stack`. A map that a route reads is counted again where it is joined."""
+    layers: list[_Layer] = []
+    shapes = [(3, side)]
+    for description, module in zip(graph.description, graph.layers, strict=True):
+        before = _size(shapes[-1]) * number
+        shapes.append(shape_after(description, shapes))
+        after = _size(shapes[-1]) * number
+        weights = sum(parameter.numel() for parameter in module.parameters())
+        if isinstance(module, MaxPool):
+            kept = 2 * after + after // number * PLACE
+        else:
+            kept = (2 if isinstance(module, ConvBlock) else 1) * after
+        layers.append(_Layer(kept, after, max(kept, before + after), weights))
+    return layers, shapes[-1]
 
 
 def _size(shape: tuple[int, int]) -> int:

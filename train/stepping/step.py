@@ -14,6 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 from data.images.on_device import place_packed
 from data.loading.batch import Batch
 from launch.environment import Environment
+from train.graph.network import Graph
 from train.layers import Stack
 from train.loss import Losses, YOLOv2Loss
 from train.model import YOLOv2
@@ -47,6 +48,8 @@ class Step:
         self.loss = loss.to(env.device)
         if config.freeze == "backbone":
             model.freeze_backbone()
+        if config.recompute and isinstance(model.backbone, Graph):
+            raise ValueError("step.recompute=true: expected a variant or model.layers; model.graph has no stages")
         for module in model.modules():
             if isinstance(module, Stack):
                 module.recompute = config.recompute

@@ -2,27 +2,34 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
+from tests.cfg_oracle import forward
 from train.config import load
 from train.darknet.cfg import as_config, main, read_cfg
 from train.darknet.weights import load_weights
 from train.model import YOLOv2, build_model
 
-TINY = """
+USUAL = "batch_normalize=1\npad=1\nactivation=leaky\n"
+TINY = f"""
 [net]
 width=224   # px
+height=224
 
 [convolutional]
 filters = 16
 size = 3
+{USUAL}
 [maxpool]
 size=2
 stride=2
 [convolutional]
 filters=32
 size=3
+{USUAL}
 [maxpool]
 size=2
 stride=2
@@ -40,6 +47,7 @@ stride=2
 [convolutional]
 filters=8
 size=1
+{USUAL}
 [convolutional]
 filters=14
 size=1
@@ -48,6 +56,7 @@ activation=linear
 anchors = 1,2, 3,4.5
 classes=2
 num=2
+softmax=1
 """
 
 
@@ -62,7 +71,7 @@ def test_a_plain_network(tmp_path: Path) -> None:
     assert network.model.layers == "16 pool 32 pool pool pool pool -8"
     assert network.anchors == [1, 2, 3, 4.5] and network.num_classes == 2 and network.side == 224
     model = build_model(network.model, 2, 2)
-    convolutions = [module for module in model.modules() if type(module).__name__ == "Conv2d"]
+    convolutions = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
     assert [tuple(each.weight.shape) for each in convolutions] == [
         (16, 3, 3, 3), (32, 16, 3, 3), (8, 32, 1, 1), (14, 8, 1, 1)
     ]  # fmt: skip
@@ -92,31 +101,110 @@ def test_somebody_elses_networks(shared: Path) -> None:
         assert yaml.safe_load(as_config(network, "net"))["evaluate"]["side"] == 224
         models[trial] = build_model(network.model, 20, 5)
     load_weights(models[3], folder / "tiny-yolov2-trial3.weights")
-    with pytest.raises(ValueError, match="holds 572317 numbers, this network of 7 convolutions takes 574189"):
+    with pytest.raises(
+        ValueError,
+        match=r"holds 572317 numbers, .* takes 574189; it ends inside convolution 7, 125 filters of 1x1 on 256",
+    ):
         load_weights(models[8], folder / "tiny-yolov2-trial8.weights")
 
 
-def test_pools_that_do_not_make_cells_of_32_px_are_refused(tmp_path: Path) -> None:
-    fewer = TINY.replace("[maxpool]\nsize=2\nstride=2\n[dropout]", "[dropout]")
-    with pytest.raises(ValueError, match=r"model\.layers='16 .*': expected 5 times pool, found 4; cells are 32 px"):
-        read_cfg(cfg(tmp_path, fewer))
+def test_networks_of_other_layers_score_as_darknet_computes_them(shared: Path) -> None:
+    """No batch norm at all; batch norm and linear activations."""
+    folder = shared / "golden/darknet_real"
+    for name in ("tiny-yolov2-trial3-noBatch", "tiny-yolov2-trial6"):
+        network = read_cfg(folder / f"{name}.cfg")
+        model = build_model(network.model, 20, 5).eval()
+        load_weights(model, folder / f"{name}.weights")
+        image = np.random.default_rng(0).random((3, 32, 32))
+        found = model(torch.from_numpy(image[None]).float())[0].detach().numpy()
+        header = (folder / f"{name}.weights").read_bytes()
+        text = (folder / f"{name}.cfg").read_text()
+        expected = forward(text, folder / f"{name}.weights", image, header=20 if header[4] >= 2 else 16)
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_what_training_reads_goes_into_the_config_or_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = "batch=8\nsubdivisions=2\nlearning_rate=.01\nburn_in=100\nsteps=10,20\nscales=.5,.5\nhue=.2\nmax_batches=30"
+    text = TINY.replace("height=224", f"height=224\n{said}").replace(
+        "num=2", "num=2\njitter=.1\nrescore=0\nbias_match=1"
+    )
+    path = cfg(tmp_path, text.replace("softmax=1", "thresh=.7\nobject_scale=3"))
+    config = load(path, [])
+    assert config.data.batch == 8 and config.schedule.rate == 0.01 and config.schedule.burn_in_images == 800
+    assert config.schedule.drop_images == [80, 160] and config.schedule.drop == 0.5
+    assert config.data.augment.hue == 0.2 and config.data.augment.jitter == 0.1
+    assert config.loss.ignore_iou == 0.7 and config.loss.object == 3 and config.loss.softmax is False
+    named = capsys.readouterr().err.splitlines()
+    assert len(named) == 3 and all("not taken over, of training only: line" in line for line in named)
+    assert [line.rpartition(" ")[2] for line in named] == ["subdivisions=2", "max_batches=30", "rescore=0"]
+    main([str(path)])
+    (tmp_path / "config.yaml").write_text(capsys.readouterr().out)
+    assert load(tmp_path / "config.yaml", []) == config
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("[region]", "[yolo]", "expected a detector from .net. to .region., found net, convolutional, maxpool"),
-        ("[dropout]", "[shortcut]", "expected sections of YOLOv2 .*, found shortcut"),
-        ("num=2", "num=3", "expected 3 anchors and a last convolution of 3 .* found 2 anchors and -14"),
-        ("filters=14", "filters=15", "found 2 anchors and -15"),
-        ("size=3\n[maxpool]", "size=5\n[maxpool]", "expected 1x1 and 3x3 convolutions of stride 1, found 5x5"),
-        ("size=2\nstride=2", "size=3\nstride=2", "expected pools of size 2 and stride 1 or 2, found size 3"),
-        ("width=224", "width", r"net\.cfg:3: expected key=value inside a \[section\]"),
-        ("[dropout]\nprobability=.5", "[route]\nlayers=-1", "its convolutions are not those of yolov2"),
+        (
+            "[dropout]\nprobability=.5",
+            "[shortcut]\nfrom=-3",
+            r"net\.cfg:\d+: expected sections of YOLOv2 .*, found \[shortcut\]",
+        ),
+        ("num=2", "num=3", r"\[region\] anchors=1,2,3,4.5: expected w, h of num=3 anchors, 6 positive numbers"),
+        ("filters=14", "filters=15", r"\[convolutional\] filters=15: expected 14, 2 anchors \* \(5 \+ 2 classes\)"),
+        ("filters=14", "filters=1000000000", "filters=1000000000: expected at most 2,147,483,648 weights"),
+        ("filters=32", "filters=1000000000", r"filters=1000000000: expected at most 2,147,483,648 weights in a layer"),
+        (
+            "filters=32",
+            "filters=many",
+            r"net\.cfg:17: \[convolutional\] filters=many: expected a whole number of at least 1",
+        ),
+        ("filters=32\n", "", r"net\.cfg:16: \[convolutional\] filters: expected .* the key is missing"),
+        ("width=224   # px", "width", r"net\.cfg:3: expected key=value inside a \[section\]"),
+        (
+            "width=224   # px",
+            "width=256",
+            r"\[net\] height=224: expected the width of 256; this program makes every input sq",
+        ),
+        ("width=224   # px", "width=220", r"height=224: expected the width"),
+        ("height=224", "height=224\nchannels=1", r"\[net\] channels=1: expected 3, red, green and blue"),
+        ("height=224", "height=224\nletter_box=1", r"net\.cfg:5: \[net\] letter_box=1: expected 0; another network"),
+        ("height=224", "height=224\nwdith=3", r"net\.cfg:5: \[net\] wdith=3: is no key of YOLOv2"),
+        ("height=224", "height=224\nheight=224", r"net\.cfg:5: height is already in this section, in line 4"),
+        ("height=224", "height=224\nlearning_rate=fast", r"\[net\] learning_rate=fast: expected numbers"),
+        ("num=2", "num=2\ncoords=5", r"\[region\] coords=5: expected 4: x, y, w, h"),
+        ("num=2", "num=2\ntree=9k.tree", r"\[region\] tree=9k.tree: is no key of YOLOv2"),
+        ("num=2", "num=2\nbackground=1", r"background=1: expected 0"),
+        ("size = 3", "size = 3\nxnor=1", r"\[convolutional\] xnor=1: expected 0; another network"),
+        ("size = 3", "size = 3\nspeed=1", r"\[convolutional\] speed=1: expected filters, size, stride"),
+        ("activation=leaky", "activation=selu", r"activation=selu: expected one of leaky, .*, found 'selu'"),
+        (
+            "activation=linear",
+            "activation=leaky",
+            r"activation=leaky: expected linear in the convolution before \[region\]",
+        ),
+        (
+            "activation=linear",
+            "activation=linear\nstride=2",
+            r"net\.cfg:\d+: expected cells of 32 px, 13 each way .* found 7",
+        ),
         (
             "size=2\nstride=2\n[dropout]",
             "size=2\nstride=1\n[dropout]",
-            "expected pools of stride 1 only in the published tiny networks",
+            "expected cells of 32 px, 13 each way .* found 26",
+        ),
+        (
+            "[dropout]\nprobability=.5",
+            "[route]\nlayers=7",
+            r"\[route\] layers=7: expected layers before this one, which is layer 5",
+        ),
+        (
+            "[dropout]\nprobability=.5",
+            "[reorg]\nstride=3",
+            r"\[reorg\] stride=3: expected one that divides the map of 52 px",
         ),
     ],
 )

@@ -1,0 +1,40 @@
+"""Each key is in one list; the fuzz of the cfg tries them all."""
+
+from pathlib import Path
+
+from train.darknet.keys import AS_HERE, NAMED, NEUTRAL, TRAINING, USED, sort_keys, training_config
+from train.darknet.sections import Section
+from train.graph.words import KEYS
+
+
+def section(kind: str, **options: str) -> Section:
+    return Section(Path("net.cfg"), kind, 1, options, dict.fromkeys(options, 2))
+
+
+def test_no_key_is_in_two_lists() -> None:
+    for kind in ("net", "region", *KEYS):
+        lists = [USED.get(kind, KEYS.get(kind, ())), TRAINING.get(kind, ()), NAMED.get(kind, ()), NEUTRAL.get(kind, ())]
+        keys = [key for each in lists for key in each]
+        assert len(keys) == len(set(keys)), kind
+        assert set(AS_HERE.get(kind, ())) <= set(NAMED.get(kind, ()))
+
+
+def test_what_the_config_cannot_hold_is_a_sentence() -> None:
+    found = sort_keys(section("region", num="5", rescore="0", bias_match="1", jitter=".2"))
+    assert found == ({"num"}, ["line 2, [region] rescore=0"])
+
+
+def test_batches_become_images() -> None:
+    net = section("net", batch="16", burn_in="100", steps="10,30", scales=".1,.1")
+    assert training_config(net, section("region", max="90")) == (
+        {
+            "data": {"batch": 16, "truth_slots": 90},
+            "schedule": {"burn_in_images": 1600, "drop_images": [160, 480], "drop": 0.1},
+        },
+        [],
+    )
+
+
+def test_steps_that_the_config_cannot_hold_are_named() -> None:
+    config, remarks = training_config(section("net", steps="-1,100", scales=".1,10"), section("region"))
+    assert config == {} and remarks == ["line 2, [net] steps=-1,100", "line 2, [net] scales=.1,10"]

@@ -1,0 +1,116 @@
+"""Every key of [net] and [region]: used, of training only, or refused; those of layers are in `train.graph.words`.
+
+USED says what the network computes and how its output is read. A key of TRAINING that the config can hold goes there;
+one that it cannot hold is named when the cfg is read. A value of NEUTRAL changes nothing. All else is refused.
+"""
+
+from typing import Any
+
+from train.darknet.sections import Section
+
+USED = {
+    "net": {"width", "height", "channels"},
+    "region": {"anchors", "classes", "num", "coords", "softmax"},
+}
+#: key -> where the config holds it
+TRAINING: dict[str, dict[str, str]] = {
+    "net": {
+        "batch": "data.batch",
+        "learning_rate": "schedule.rate",
+        "burn_in": "schedule.burn_in_images",
+        "power": "schedule.power",
+        "steps": "schedule.drop_images",
+        "scales": "schedule.drop",
+        "momentum": "step.momentum",
+        "decay": "step.decay",
+        "hue": "data.augment.hue",
+        "saturation": "data.augment.saturation",
+        "exposure": "data.augment.exposure",
+    },
+    "region": {
+        "jitter": "data.augment.jitter",
+        "thresh": "loss.ignore_iou",
+        "coord_scale": "loss.coord",
+        "object_scale": "loss.object",
+        "noobject_scale": "loss.noobject",
+        "class_scale": "loss.classes",
+        "max": "data.truth_slots",
+    },
+}
+#: only training reads them, and the config has no such key
+NAMED = {
+    "net": {"subdivisions", "max_batches", "policy", "time_steps", "angle", "aspect", "flip", "max_crop", "min_crop"},
+    "region": {"bias_match", "rescore", "random", "absolute", "mask_scale", "log", "sqrt"},
+    "convolutional": {"learning_rate", "dontload", "stopbackward"},
+}
+#: keys that could change what is computed: the values that do not
+NEUTRAL = {
+    "net": {"letter_box": "0"},
+    "region": {"background": "0"},
+    "convolutional": {"binary": "0", "xnor": "0", "flipped": "0", "dot": "0"},
+    "reorg": {"reverse": "0", "flatten": "0", "extra": "0"},
+}
+#: what training does here anyway: such a value need not be named
+AS_HERE = {
+    "net": {"policy": "steps", "angle": "0"},
+    "region": {"bias_match": "1", "rescore": "1", "absolute": "1"},
+}
+
+
+def sort_keys(section: Section) -> tuple[set[str], list[str]]:
+    """Keys that say what is computed, and a sentence for each that only training reads and the config cannot hold.
+
+    ValueError for any other key.
+    """
+    kind = section.kind
+    computing, remarks = set(), []
+    for key, value in section.options.items():
+        if key in NEUTRAL.get(kind, {}):
+            if value != NEUTRAL[kind][key]:
+                raise section.error(key, f"expected {NEUTRAL[kind][key]}; another network than those of this program")
+        elif key in NAMED.get(kind, ()):
+            if AS_HERE.get(kind, {}).get(key) != value:
+                remarks.append(f"line {section.lines[key]}, [{kind}] {key}={value}")
+        elif key not in TRAINING.get(kind, {}):
+            if kind in USED and key not in USED[kind]:
+                raise section.error(key, "is no key of YOLOv2 that this program knows; take it out if it means nothing")
+            computing.add(key)
+    return computing, remarks
+
+
+def training_config(net: Section, region: Section) -> tuple[dict[str, Any], list[str]]:
+    """Nested as a config, and sentences on what of it cannot be held."""
+    flat: dict[str, Any] = {}
+    remarks: list[str] = []
+    batch = net.whole("batch", 1, least=1)
+    for section in (net, region):
+        for key, target in TRAINING[section.kind].items():
+            if key not in section.options:
+                continue
+            if key == "scales":
+                factors = section.numbers(key)
+                if len(set(factors)) > 1 or len(factors) != len(net.numbers("steps")):
+                    remarks.append(f"line {section.lines[key]}, [{section.kind}] {key}={section.options[key]}")
+                    continue
+                flat[target] = factors[0]
+            elif key == "steps":
+                flat[target] = [round(step * batch) for step in section.numbers(key)]
+                if min(flat[target]) < 0:
+                    remarks.append(f"line {section.lines[key]}, [{section.kind}] {key}={section.options[key]}")
+                    del flat[target]
+            elif key == "burn_in":
+                flat[target] = section.whole(key) * batch
+            else:
+                flat[target] = section.whole(key, least=1) if key in ("batch", "max") else section.number(key, 0)
+    return _nested(flat), remarks
+
+
+def _nested(flat: dict[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in flat.items():
+        *parents, last = name.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[last] = value
+    return tree

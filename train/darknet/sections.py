@@ -1,0 +1,63 @@
+"""A cfg as text: sections of key=value lines, each with the line it stands on (src/option_list.c, read_data_cfg)."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ALIASES = {"network": "net", "conv": "convolutional", "max": "maxpool"}
+
+
+@dataclass
+class Section:
+    path: Path
+    kind: str
+    line: int
+    options: dict[str, str] = field(default_factory=dict)
+    lines: dict[str, int] = field(default_factory=dict)  #: of each key
+
+    def error(self, key: str, problem: str) -> ValueError:
+        """file:line: [kind] key=value: problem."""
+        said = f"{key}={self.options[key]}" if key in self.options else key
+        return ValueError(f"{self.path}:{self.lines.get(key, self.line)}: [{self.kind}] {said}: {problem}")
+
+    def whole(self, key: str, default: int | None = None, least: int = 0) -> int:
+        value = self.options.get(key)
+        if value is None and default is not None:
+            return default
+        if value is None or not re.fullmatch(r"[+-]?\d+", value) or int(value) < least:
+            raise self.error(key, f"expected a whole number of at least {least}")
+        return int(value)
+
+    def numbers(self, key: str) -> list[float]:
+        """Separated by commas."""
+        words = [word for word in self.options.get(key, "").split(",") if word]
+        try:
+            return [float(word) for word in words]
+        except ValueError:
+            raise self.error(key, "expected numbers with commas between them") from None
+
+    def number(self, key: str, default: float) -> float:
+        if key not in self.options:
+            return default
+        found = self.numbers(key)
+        if len(found) != 1 or not abs(found[0]) < float("inf"):
+            raise self.error(key, "expected a number")
+        return found[0]
+
+
+def read_sections(path: Path) -> list[Section]:
+    """ValueError for what is no key=value line of a section, and for a key that is there twice."""
+    found: list[Section] = []
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        text = re.sub(r"[#;].*", "", line)
+        text = re.sub(r"\s", "", text)
+        if text.startswith("[") and text.endswith("]"):
+            found.append(Section(path, ALIASES.get(text[1:-1], text[1:-1]), number))
+        elif text:
+            key, equals, value = text.partition("=")
+            if not equals or not key or not value or not found:
+                raise ValueError(f"{path}:{number}: expected key=value inside a [section], found {line!r}")
+            if key in found[-1].options:
+                raise ValueError(f"{path}:{number}: {key} is already in this section, in line {found[-1].lines[key]}")
+            found[-1].options[key], found[-1].lines[key] = value, number
+    return found
