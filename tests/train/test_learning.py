@@ -22,15 +22,18 @@ def few(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["tiny-voc", "yolov2"])
-def test_a_few_pictures_are_learned_by_heart(few: Path, tmp_path: Path, variant: str) -> None:
+def test_a_few_pictures_are_learned_by_heart(
+    few: Path, tmp_path: Path, variant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     config = tmp_path / "few.yaml"
     config.write_text(
         f"""
         run: {tmp_path}/run
-        epochs: 120
+        epochs: 60
         data: {{train: {few}, val: {few}, batch: 4, sides: [128], workers: 0}}
         model: {{variant: {variant}, width: 0.125}}
-        evaluate: {{side: 128, every_epochs: 40, batch: 4, pictures: 0}}
+        evaluate: {{side: 128, every_epochs: 30, batch: 4, pictures: 0}}
         board: {{every_batches: 50}}
         """
     )
