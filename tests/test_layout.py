@@ -67,7 +67,18 @@ def test_the_environment_is_read_in_one_place() -> None:
 
 
 def test_rank_is_known_in_few_places() -> None:
-    allowed = {"environment", "stop", "loop", "loader", "evaluator", "evaluate", "checkpoint", "board", "score"}
+    allowed = {
+        "environment",
+        "stop",
+        "loop",
+        "loader",
+        "evaluator",
+        "evaluate",
+        "checkpoint",
+        "board",
+        "score",
+        "summary",
+    }
     assert {Path(name).stem for name in _modules_that_use("rank")} <= allowed
 
 

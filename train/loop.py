@@ -14,8 +14,8 @@ from train.run.board import Board
 from train.run.checkpoint import Checkpoint
 from train.run.progress import Progress
 from train.starting.build import build_step
-from train.starting.fit import remarks_on
 from train.starting.settle import settled
+from train.starting.summary import say_summary
 from train.stepping.duration import RunLength
 from train.stepping.schedule import learning_rate
 from train.stepping.signs import Signs
@@ -30,8 +30,6 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     mine = partial(Loader, rank=env.rank, world_size=env.world_size, device=env.device, seed=config.seed)
     index = open_shards(config.data.train, config.data.classes, config.data.staging)
     config = settled(config, index, env)
-    for remark in remarks_on(config, index):
-        env.say(remark)
     loader, classes, length = mine(index, config.data), index.classes, RunLength(index.num_samples, config.epochs)
     val = mine(open_shards(config.data.val, list(classes), config.data.staging), config.data)
     step, evaluator = build_step(config, classes, length, env), Evaluator(config.evaluate, val, env)
@@ -40,6 +38,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
         run / "checkpoints", config.checkpoint, env, config.network(classes), step=step, progress=progress
     )
     checkpoint.restore()
+    say_summary(config, index, val.index, step, env, progress.images)
     if env.rank == 0:
         save(config, run / "config.yaml")
     end, every = length.images, length.images_per_epoch * config.evaluate.epochs_between(config.epochs)

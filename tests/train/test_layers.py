@@ -65,3 +65,8 @@ def test_the_last_convolution_predicts_in_float32_and_trains_in_the_lower_precis
         predicted = output.eval()(x.bfloat16())
     assert predicted.dtype == torch.float32 and len(predicted.unique()) > 7000  # bf16 has some hundreds
     assert torch.equal(predicted, output(x.bfloat16().float()))
+
+
+def test_the_last_convolution_works_without_numbers() -> None:
+    with torch.device("meta"):
+        assert Output(8, 5, 1).eval()(torch.empty(1, 8, 2, 2)).shape == (1, 5, 2, 2)

@@ -1,0 +1,47 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from data.loading.config import DataConfig
+from data.shards.index import ShardIndex
+from launch.environment import Environment
+from train.config import Config
+from train.model import ModelConfig, build_model
+from train.starting.summary import gflop, say_summary, summary
+
+
+def config(**others: object) -> Config:
+    return Config(run="runs/x", data=DataConfig(train="a", val="b", sides=[320, 608]), **others)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("images", [0, 90])
+def test_a_start_says_what_it_does_in_ten_lines(index: ShardIndex, images: int) -> None:
+    some = config(model=ModelConfig(variant="tiny-voc", width=0.25), epochs=7)
+    step = SimpleNamespace(model=build_model(some.model, 6, 5), dtype=torch.bfloat16)
+    text = summary(some, index, index, step, Environment(world_size=4), images)  # type: ignore[arg-type]
+    lines = {line.split()[0]: line for line in text.splitlines()[-6:]}
+    assert list(lines) == ["network", "train", "val", "on", "how", "run"]
+    assert f"a: {index.num_samples} images, {len(index.arrays['labels']):,} objects, 6 classes" in lines["train"]
+    assert "4 x CPU, bfloat16" in lines["on"] and "320 to 608 px" in lines["how"]
+    assert f"7 epochs, {7 * index.num_samples:,} images" in lines["how"]
+    expected = f"resumes after 90 images, epoch {90 // index.num_samples + 1}" if images else "from the start"
+    assert f"runs/x, {expected}" in lines["run"]
+
+
+def test_the_work_is_what_darknet_prints(index: ShardIndex) -> None:
+    """yolov2-voc.cfg at 416 px: 29.37 BFLOP with its 20 classes."""
+    import dataclasses
+
+    voc = dataclasses.replace(index, classes=tuple(f"class {number}" for number in range(20)))
+    assert gflop(config(), voc) == pytest.approx(29.37, abs=0.1)
+
+
+def test_a_summary_that_fails_ends_nothing(
+    index: ShardIndex, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("train.starting.summary.remarks_on", lambda *_: ["a remark"])
+    say_summary(config(), index, index, SimpleNamespace(), Environment(), 0)  # type: ignore[arg-type]
+    say_summary(config(), index, index, SimpleNamespace(), Environment(rank=1), 0)  # type: ignore[arg-type]
+    printed = capsys.readouterr().err
+    assert printed.count("the summary of the start failed (AttributeError") == printed.count("a remark\n") == 1

@@ -1,0 +1,55 @@
+"""What a start says before its first step, in at most ten lines: what is trained, on what, how, and from where."""
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from data.shards.index import ShardIndex
+from data.view.attempts import Attempts
+from launch.environment import Environment
+from train.config import Config
+from train.model import build_model
+from train.starting.fit import remarks_on
+from train.stepping.step import Step
+
+
+def say_summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env: Environment, images: int) -> None:
+    """Once for all processes, on stderr. config: settled. images: seen so far."""
+    for remark in remarks_on(config, train):
+        env.say(remark)
+    if env.rank == 0:
+        attempt = Attempts("training starts without it")
+        attempt("the summary of the start", lambda: env.say(summary(config, train, val, step, env, images)))
+
+
+def summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env: Environment, images: int) -> str:
+    parameters = sum(each.numel() for each in step.model.parameters())
+    side, batch, end = config.evaluate.side, config.data.batch, config.epochs * train.num_samples
+    device = torch.cuda.get_device_name(env.device) if env.device.type == "cuda" else "CPU"
+    position = (
+        f"resumes after {images:,} images, epoch {images // train.num_samples + 1}" if images else "from the start"
+    )
+    lines = {
+        "network": f"{config.model.variant}, {parameters:,} parameters, {gflop(config, train):.2f} GFLOP at {side} px",
+        "train": f"{config.data.train}: {_content(train)}",
+        "val": f"{config.data.val}: {_content(val)}",
+        "on": f"{env.world_size} x {device}, {str(step.dtype).removeprefix('torch.')}",
+        "how": f"batch {batch}, {config.epochs} epochs, {end:,} images, {min(config.data.sides)} to "
+        f"{max(config.data.sides)} px",
+        "run": f"{config.run}, {position}; tensorboard --logdir {config.run}",
+    }
+    return "\n".join(f"{name:<9}{text}" for name, text in lines.items())
+
+
+def gflop(config: Config, index: ShardIndex) -> float:
+    """Of one image at the side of evaluation; a multiplication and an addition are two."""
+    with torch.device("meta"):
+        model = build_model(config.model, len(index.classes), config.num_anchors).eval()
+        image = torch.empty(1, 3, config.evaluate.side, config.evaluate.side)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(image)
+    return float(counter.get_total_flops() / 1e9)
+
+
+def _content(index: ShardIndex) -> str:
+    objects, classes = len(index.arrays["labels"]), len(index.classes)
+    return f"{index.num_samples:,} images, {objects:,} objects, {classes} class{'es' * (classes > 1)}"
