@@ -14,7 +14,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     "scratch": {
         "anchors": "auto",
         "data": {"batch": 16, "truth_slots": "auto"},
-        "model": {"bn_momentum": "auto"},
+        "model": {"bn_momentum": "auto", "objectness_bias": -4.0},
         "loss": {"objectness": "bce", "object": 1.0, "noobject": 0.5, "anchor_iou": 0.5, "prior_images": 800},
         "step": {"optimizer": "adamw", "decay": 0.02, "clip_norm": 10.0, "ema": "6 %"},
         "evaluate": {"every_epochs": "auto"},

@@ -25,6 +25,7 @@ def test_weights_are_drawn_by_the_seed(tmp_path: Path, shards: Path, index: Shar
     )
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not torch.equal(first["output.weight"], other["output.weight"])
+    assert first["output.bias"].view(5, -1)[:, 4].tolist() == [-4.0] * 5 and first["output.bias"].sum() == -20
 
 
 def test_a_checkpoint_of_another_optimizer_ends_the_start(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
