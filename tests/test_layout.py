@@ -48,6 +48,16 @@ def test_nothing_hides_another_module(module: Path) -> None:
     assert module.stem not in set(sys.stdlib_module_names) | installed - {"tests"} | set(PACKAGES)
 
 
+@pytest.mark.parametrize("module", MODULES, ids=name_of)
+def test_files_and_functions_are_short(module: Path) -> None:
+    """The page is one function; everything else is read a screen at a time."""
+    text = module.read_text()
+    assert len(text.splitlines()) <= 200
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef) and name_of(module) != "train/loop.py":
+            assert node.end_lineno is not None and node.end_lineno - node.lineno < 40, node.name
+
+
 def test_the_page_is_one_page() -> None:
     assert len((ROOT / "train/loop.py").read_text().splitlines()) < 80
     assert len((ROOT / "train/main.py").read_text().splitlines()) < 30

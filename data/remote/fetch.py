@@ -50,26 +50,33 @@ def fetch(
         except Interrupted as error:
             pauses = list(PAUSES_S) if _size(part) - before >= CHUNK else pauses
             if not pauses:
-                raise ValueError(
-                    f"{where}: {error}, after {1 + len(PAUSES_S)} attempts; {_size(part):,} bytes have come and are "
-                    "kept: start the run again when it can be reached"
-                ) from None
+                raise _given_up(where, error, part) from None
             print(f"{where}: {error}; again in {pauses[0]} s", file=sys.stderr)
             if stop.wait(pauses.pop(0)):
                 return False
         except Wrong as error:
             part.unlink(missing_ok=True)
             if wrong:
-                raise ValueError(
-                    f"{where}: {error}, twice; the file there is not the one that the index describes: copy the whole "
-                    "set there again"
-                ) from None
+                raise _another_file(where, error) from None
             wrong = True
         except Refused as error:
             raise ValueError(f"{where}: {error}; correct the address or put the whole set there") from None
     part.replace(path)
     sync_folder(path.parent)
     return True
+
+
+def _given_up(where: str, error: Interrupted, part: Path) -> ValueError:
+    return ValueError(
+        f"{where}: {error}, after {1 + len(PAUSES_S)} attempts; {_size(part):,} bytes have come and are kept: start the "
+        "run again when it can be reached"
+    )
+
+
+def _another_file(where: str, error: Wrong) -> ValueError:
+    return ValueError(
+        f"{where}: {error}, twice; the file there is not the one that the index describes: copy the whole set there again"
+    )
 
 
 def _append(url: str, part: Path, size: int | None, most_bytes: int, stop: Event) -> bool:

@@ -110,6 +110,12 @@ def _append_suppression(graph: Any, score_threshold: float, iou_threshold: float
     )
     for name in ("images", "boxes", "labels", "scores"):
         add("Gather", [f"nms {name}", "nms order"], f"sorted {name}", axis=0)
+    _set_outputs(graph)
+
+
+def _set_outputs(graph: Any) -> None:
+    from onnx import TensorProto, helper
+
     del graph.output[:]
     integers, floats = TensorProto.INT64, TensorProto.FLOAT
     kinds = {"images": (integers, []), "boxes": (floats, [4]), "labels": (integers, []), "scores": (floats, [])}
