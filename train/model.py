@@ -16,16 +16,15 @@ from train.graph.network import Graph, parse_graph
 from train.graph.variants import (
     COARSE,
     FINE,
-    POOL,
-    POOL_SAME,
     TINY,
     VARIANTS,
     Description,
     Layers,
     Variant,
+    build_stack,
     parse_layers,
 )
-from train.layers import ConvBlock, Output, Reorg, SpaceToDepth, Stack
+from train.layers import Output, Reorg, SpaceToDepth
 
 Passthrough = Literal["space_to_depth", "reorg"]
 
@@ -38,9 +37,7 @@ class ModelConfig:
     objectness_bias: float = 0.0  #: of the output at the start; darknet 0; -4: hardly anything is an object at first
     bn_momentum: float | str = 0.01  #: darknet; auto: by the number of steps of the run
     layers: str | None = None  #: a plain network of your own instead: "16 pool 32 pool ... -64 128", negative is 1x1
-    graph: list[str] | None = (
-        None  #: any network instead, in darknet's words, up to the last convolution (train/graph.py)
-    )
+    graph: list[str] | None = None  #: any network instead, in darknet's words, up to the last convolution
 
     def __post_init__(self) -> None:
         if not 0 < self.width <= 4:
@@ -62,29 +59,13 @@ class ModelConfig:
         return self.bn_momentum
 
 
-def _stack(layers: Layers, channels: int, width: float, bn_momentum: float) -> tuple[Stack, int]:
-    """The modules and their number of output channels."""
-    stack = Stack()
-    for layer in layers:
-        if layer == POOL:
-            stack.append(nn.MaxPool2d(2))
-        elif layer == POOL_SAME:  # darknet pads one row below and one column on the right
-            stack.append(nn.Sequential(nn.ReplicationPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, stride=1)))
-        else:
-            assert isinstance(layer, int)
-            filters = max(1, round(abs(layer) * width))
-            stack.append(ConvBlock(channels, filters, 3 if layer > 0 else 1, bn_momentum))
-            channels = filters
-    return stack, channels
-
-
 class Darknet19(nn.Module):
     """The 18 convolutions below the classifier: [B, 3, 32H, 32W] -> ([B, 512, 2H, 2W], [B, 1024, H, W])."""
 
     def __init__(self, width: float = 1.0, bn_momentum: float = 0.01) -> None:
         super().__init__()
-        self.fine, self.fine_channels = _stack(FINE, 3, width, bn_momentum)
-        self.coarse, self.coarse_channels = _stack(COARSE, self.fine_channels, width, bn_momentum)
+        self.fine, self.fine_channels = build_stack(FINE, 3, width, bn_momentum)
+        self.coarse, self.coarse_channels = build_stack(COARSE, self.fine_channels, width, bn_momentum)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         fine = self.fine(images)
@@ -96,7 +77,7 @@ class Tiny(nn.Module):
 
     def __init__(self, layers: Layers = TINY, width: float = 1.0, bn_momentum: float = 0.01) -> None:
         super().__init__()
-        self.coarse, self.coarse_channels = _stack(layers, 3, width, bn_momentum)
+        self.coarse, self.coarse_channels = build_stack(layers, 3, width, bn_momentum)
         self.fine_channels = 0
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -125,27 +106,25 @@ class YOLOv2(nn.Module):
     ) -> None:
         """layers: of a plain network, graph: of any network, instead of a variant."""
         super().__init__()
-        description = VARIANTS[variant] if layers is None else Description((), parse_layers(layers), (), None, ())
-        if graph is not None:
-            description = Description((), (), (), None, ())
-        self.num_classes, self.num_anchors = num_classes, num_anchors
+        description = VARIANTS[variant]
+        if layers is not None or graph is not None:
+            description = Description((), parse_layers(layers) if layers else (), (), None, ())
+        self.num_classes, self.num_anchors, self.frozen = num_classes, num_anchors, False
         self.backbone: Darknet19 | Tiny | Graph
         if graph is not None:
             self.backbone = Graph(parse_graph(graph), bn_momentum)
-        elif description.fused:
-            self.backbone = Darknet19(width, bn_momentum)
         else:
-            self.backbone = Tiny(description.coarse, width, bn_momentum)
-        self.neck, channels = _stack(description.neck, self.backbone.coarse_channels, width, bn_momentum)
+            self.backbone = _backbone(description, width, bn_momentum)
+        self.neck, channels = build_stack(description.neck, self.backbone.coarse_channels, width, bn_momentum)
         self.bottleneck: nn.Module | None = None
         self.passthrough: nn.Module | None = None
         if description.fused:
             tap = self.backbone.fine_channels
             if description.bottleneck:
-                self.bottleneck, tap = _stack((-description.bottleneck,), tap, width, bn_momentum)
+                self.bottleneck, tap = build_stack((-description.bottleneck,), tap, width, bn_momentum)
             self.passthrough = SpaceToDepth(2) if passthrough == "space_to_depth" else Reorg()
             channels += 4 * tap
-        self.fused, channels = _stack(description.fused, channels, width, bn_momentum)
+        self.fused, channels = build_stack(description.fused, channels, width, bn_momentum)
         self.output = Output(channels, num_anchors * (5 + num_classes), 1)
         self._initialise()
         assert self.output.bias is not None
@@ -181,6 +160,12 @@ class YOLOv2(nn.Module):
             features = torch.cat([self.passthrough(tap), features], dim=1)
         raw: torch.Tensor = self.output(self.fused(features))
         return raw
+
+
+def _backbone(description: Description, width: float, bn_momentum: float) -> Darknet19 | Tiny:
+    if description.fused:
+        return Darknet19(width, bn_momentum)
+    return Tiny(description.coarse, width, bn_momentum)
 
 
 def build_model(config: ModelConfig, num_classes: int, num_anchors: int, steps: int | None = None) -> YOLOv2:

@@ -68,14 +68,15 @@ def fetch(
 
 def _given_up(where: str, error: Interrupted, part: Path) -> ValueError:
     return ValueError(
-        f"{where}: {error}, after {1 + len(PAUSES_S)} attempts; {_size(part):,} bytes have come and are kept: start the "
-        "run again when it can be reached"
+        f"{where}: {error}, after {1 + len(PAUSES_S)} attempts; {_size(part):,} bytes have come and are kept: start "
+        "the run again when it can be reached"
     )
 
 
 def _another_file(where: str, error: Wrong) -> ValueError:
     return ValueError(
-        f"{where}: {error}, twice; the file there is not the one that the index describes: copy the whole set there again"
+        f"{where}: {error}, twice; the file there is not the one that the index describes: copy the whole set there "
+        "again"
     )
 
 

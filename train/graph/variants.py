@@ -5,6 +5,10 @@
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from torch import nn
+
+from train.layers import ConvBlock, Stack
+
 POOL, POOL_SAME = "pool", "pool, stride 1"
 Layers = Sequence[int | str]
 Variant = Literal["yolov2", "yolov2-2016", "tiny-voc", "tiny-coco"]
@@ -46,3 +50,19 @@ def _filters(word: str) -> int:
     if filters == 0:
         raise ValueError(f"model.layers: expected numbers of filters and {POOL!r}, found {word!r}")
     return filters
+
+
+def build_stack(layers: Layers, channels: int, width: float, bn_momentum: float) -> tuple[Stack, int]:
+    """The modules and their number of output channels."""
+    stack = Stack()
+    for layer in layers:
+        if layer == POOL:
+            stack.append(nn.MaxPool2d(2))
+        elif layer == POOL_SAME:  # darknet pads one row below and one column on the right
+            stack.append(nn.Sequential(nn.ReplicationPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, stride=1)))
+        else:
+            assert isinstance(layer, int)
+            filters = max(1, round(abs(layer) * width))
+            stack.append(ConvBlock(channels, filters, 3 if layer > 0 else 1, bn_momentum))
+            channels = filters
+    return stack, channels

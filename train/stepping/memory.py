@@ -9,14 +9,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
-from train.graph.network import Graph
-from train.graph.shapes import shape_after
-from train.layers import ConvBlock, MaxPool, Stack
 from train.model import YOLOv2
+from train.stepping.layer_memory import FLOAT, Layer, layers_of
 
-FLOAT, PLACE = 4, 8  # bytes
 LOSS_NUMBERS = 8  # at once for each box and truth slot, in `train.loss`
 
 
@@ -31,15 +27,6 @@ class Memory(NamedTuple):
     @property
     def total(self) -> int:
         return sum(self)
-
-
-class _Layer(NamedTuple):
-    kept: int  # bytes of an image that forward leaves for backward
-    result: int  # the part of them that the next layer reads
-    passing: int  # bytes of an image that backward has at once beside what is kept
-    weights: int
-    ends_stage: bool = False  # where `step.recompute` cuts
-    frozen: bool = False  # it passes in forward then
 
 
 def step_memory(
@@ -62,7 +49,7 @@ def step_memory(
     prefetched: the next batch is copied meanwhile, as on CUDA. The model may be anywhere, on the meta device too.
     """
     images, number = local // parts, dtype.itemsize
-    layers = list(_layers(model, side, number))
+    layers = list(layers_of(model, side, number))
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     copied = 0 if dtype == torch.float32 else number  # bytes of the copy that autocast makes of a weight
@@ -80,7 +67,7 @@ def step_memory(
 
 
 def _peaks(
-    layers: list[_Layer],
+    layers: list[Layer],
     images: int,
     *,
     pixels: int,
@@ -117,96 +104,11 @@ def _peaks(
             copies -= copied * layer.weights
 
 
-def _stages(layers: list[_Layer]) -> list[list[_Layer]]:
+def _stages(layers: list[Layer]) -> list[list[Layer]]:
     """What is recomputed at once, the last one first."""
-    stages: list[list[_Layer]] = [[]]
+    stages: list[list[Layer]] = [[]]
     for layer in layers:
         stages[-1].append(layer)
         if layer.ends_stage:
             stages.append([])
     return [stage for stage in reversed(stages) if stage]
-
-
-def _layers(model: YOLOv2, side: int, number: int) -> Iterator[_Layer]:
-    """In the order of forward. number: bytes of one activation."""
-    pixels = 3 * side**2 * number  # as the first convolution takes them
-    yield _Layer(pixels, pixels, 0, 0)
-    shape = tap = (3, side)
-    graph = model.backbone if isinstance(model.backbone, Graph) else None
-    if graph:
-        layers, shape = _graph(graph, side, number)
-        yield from layers
-    for stack in (*(() if graph else model.backbone.children()), model.neck):
-        assert isinstance(stack, Stack)
-        layers, shape = _stack(stack, *shape, number)
-        yield from _frozen(layers) if model.frozen and stack is not model.neck else layers
-        if stack is getattr(model.backbone, "fine", None):
-            tap = shape
-    if model.passthrough is not None:
-        if model.bottleneck is not None:
-            assert isinstance(model.bottleneck, Stack)
-            layers, tap = _stack(model.bottleneck, *tap, number)
-            yield from layers
-        shape = (shape[0] + 4 * tap[0], shape[1])
-        joined = _size(shape) * number
-        yield _Layer(joined, joined, joined, 0, ends_stage=True)
-    layers, shape = _stack(model.fused, *shape, number)
-    yield from layers
-    raw = _size((model.output.out_channels, shape[1])) * FLOAT  # what the loss reads
-    weights = sum(parameter.numel() for parameter in model.output.parameters())
-    yield _Layer(raw, raw, raw, weights, ends_stage=True)
-
-
-def _frozen(layers: list[_Layer]) -> list[_Layer]:
-    """Nothing is kept of them but what the last gives, which layers that are trained read."""
-    found, before = [], 0
-    for place, layer in enumerate(layers, 1):
-        kept = layer.result if place == len(layers) else 0
-        found.append(_Layer(kept, kept, before + layer.kept, 0, layer.ends_stage, frozen=True))
-        before = layer.result
-    return found
-
-
-def _stack(stack: Stack, channels: int, side: int, number: int) -> tuple[list[_Layer], tuple[int, int]]:
-    """The layers, and channels and side of what comes out."""
-    layers: list[_Layer] = []
-    for place, module in enumerate(stack, 1):
-        before = _size((channels, side)) * number
-        last = place == len(stack)
-        if isinstance(module, ConvBlock):
-            channels = module.conv.out_channels
-            after = _size((channels, side)) * number
-            weights = sum(parameter.numel() for parameter in module.parameters())
-            layers.append(_Layer(2 * after, after, max(2 * after, before - after), weights, last))
-        else:
-            padded = 0
-            if isinstance(module, nn.MaxPool2d):
-                side //= 2
-            else:  # darknet's pool of stride 1: padded by a row and a column
-                padded = _size((channels, side + 1)) * number
-            after = _size((channels, side)) * number
-            kept = padded + after + after // number * PLACE
-            layers.append(_Layer(kept, after, before + after, 0, True))
-    return layers, (channels, side)
-
-
-def _graph(graph: Graph, side: int, number: int) -> tuple[list[_Layer], tuple[int, int]]:
-    """As `_stack`. A map that a route reads is counted again where it is joined."""
-    layers: list[_Layer] = []
-    shapes = [(3, side)]
-    for description, module in zip(graph.description, graph.layers, strict=True):
-        before = _size(shapes[-1]) * number
-        shapes.append(shape_after(description, shapes))
-        after = _size(shapes[-1]) * number
-        weights = sum(parameter.numel() for parameter in module.parameters())
-        if isinstance(module, MaxPool):
-            kept = 2 * after + after // number * PLACE
-        else:
-            kept = (2 if isinstance(module, ConvBlock) else 1) * after
-        layers.append(_Layer(kept, after, max(kept, before + after), weights))
-    return layers, shapes[-1]
-
-
-def _size(shape: tuple[int, int]) -> int:
-    """Numbers in so many channels of so many pixels each way."""
-    return int(shape[0] * shape[1] ** 2)
