@@ -64,7 +64,7 @@ def parts_of(model: YOLOv2) -> dict[str, Parts]:
     """By the name of each convolution, in darknet's order."""
     found: dict[str, Parts] = {}
     for name, module in model.named_modules():
-        if isinstance(getattr(module, "conv", None), nn.Conv2d):
+        if isinstance(getattr(module, "norm", None), nn.BatchNorm2d):
             found[name] = {part: _get(module, leaf) for part, leaf in LEAVES.items()}
         elif isinstance(module, nn.Conv2d) and module.bias is not None:
             found[name] = {"kernel": module.weight, "bias": module.bias}

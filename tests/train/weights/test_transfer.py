@@ -10,7 +10,7 @@ from torch import nn
 from tests.conftest import Weights
 from train.darknet.weights import save_weights
 from train.model import YOLOv2
-from train.weights.transfer import transfer
+from train.weights.transfer import parts_of, transfer
 
 ANCHORS = [1.0, 1.0, 2.0, 2.0]
 BACKBONE = 18  # convolutions of Darknet-19 below its classifier
@@ -150,3 +150,15 @@ def test_a_backbone_of_another_shape_is_refused_and_changes_nothing(tmp_path: Pa
         with pytest.raises(ValueError, match=f"begins with a kernel of 2x3x3x3, found none that fit; .*{reason}"):
             transfer(path, here, network("a", "b"))
     assert all(torch.equal(value, before[name]) for name, value in here.state_dict().items())
+
+
+def test_convolutions_without_batch_norm_are_taken_by_order_and_by_name(tmp_path: Path) -> None:
+    lines = ["convolutional filters=4 size=3 pad=1 activation=leaky", *["maxpool size=2 stride=2"] * 5]
+    there, here, again = (YOLOv2(3, 2, graph=lines) for _ in range(3))
+    assert list(parts_of(there)) == ["backbone.layers.0.conv", "output"]
+    save_weights(there, tmp_path / "net.weights")
+    assert transfer(tmp_path / "net.weights", here, {}).new == []
+    torch.save(there.state_dict(), tmp_path / "net.pth")
+    assert transfer(tmp_path / "net.pth", again, {}).new == []
+    for model in (here, again):
+        assert all(torch.equal(a, b) for a, b in zip(model.parameters(), there.parameters(), strict=True))
