@@ -17,7 +17,8 @@ PLAIN = {"layers": "4 pool 8 pool pool pool pool -6"}
 
 def trainee_of(folder: Path, **model: object) -> Trainee:
     (folder / "config.yaml").write_text(
-        f"run: {folder}/run\ndata: {{train: t, val: v}}\nevaluate: {{side: 64}}\nanchors: [1, 1, 2, 1.5]\n"
+        f"run: {folder}/run\nrecipe: darknet\ndata: {{train: t, val: v}}\n"
+        "evaluate: {side: 64}\nanchors: [1, 1, 2, 1.5]\n"
         f"model: {json.dumps(model)}\n"
     )
     config: Config = load(folder / "config.yaml", [])
