@@ -1,6 +1,7 @@
 """Shared fixtures: reference values where they are at hand, a small sharded set, a way to start runs."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,10 @@ from tests.data.pictures import black_images
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+for number, action in [(signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, None), (signal.SIGQUIT, None)]:
+    if signal.getsignal(number) == signal.SIG_IGN:  # from a shell that started the tests in the background
+        signal.signal(number, action or signal.SIG_DFL)
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker for each core, and what it starts keeps to that core
     os.environ.setdefault("OMP_NUM_THREADS", "1")

@@ -126,7 +126,7 @@ def voc_sizes(shared: Path) -> Sizes:
     sizes = []
     for image_id in texts["trainval.txt"].split():
         found = parse_annotation(texts[f"{image_id}.xml"], Path(image_id))
-        boxes_xyxy_px = found.boxes_xyxy_px[~found.difficult]
+        boxes_xyxy_px = np.array([box.xyxy_px for box in found.boxes if not box.difficult]).reshape(-1, 4)
         sizes.append((boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]) * 13 / max(found.width, found.height))
     return np.concatenate(sizes)
 

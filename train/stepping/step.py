@@ -75,7 +75,7 @@ class Step:
         local = batch.truths.shape[0]
         seen = images_seen + local * self.env.world_size
         set_rate(self.optimizer, learning_rate(seen, self.schedule))
-        graphs, statistics = num_graphs(), torch.cat(self.statistics)
+        graphs, statistics = num_graphs(), self._joined_statistics()
         summed = self.accumulate(batch, images_seen, self.parts)
         if self.warm and num_graphs() > graphs:
             self.env.say(
@@ -123,6 +123,10 @@ class Step:
             return self.objective.no_sync()
         return contextlib.nullcontext()
 
+    def _joined_statistics(self) -> torch.Tensor:
+        """As one tensor; empty where no batch norm is trained."""
+        return torch.cat(self.statistics) if self.statistics else torch.empty(0)
+
     @torch.no_grad()
     def _settle_statistics(self, before: torch.Tensor, applied: torch.Tensor) -> None:
         """Batch-norm statistics: the mean over processes, after every step; those before it where it was left out.
@@ -130,7 +134,9 @@ class Step:
         They are linear in what each process saw, so this is their exact mean; and with the same numbers everywhere a
         checkpoint of one process is the state of all.
         """
-        flat = self.env.mean(torch.cat(self.statistics))
+        if not self.statistics:
+            return
+        flat = self.env.mean(self._joined_statistics())
         flat = torch.where(applied & flat.isfinite().all(), flat, before)
         for statistic, settled in zip(
             self.statistics, torch.split(flat, [s.numel() for s in self.statistics]), strict=True

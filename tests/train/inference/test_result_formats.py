@@ -71,8 +71,8 @@ def test_voc(tmp_path: Path) -> None:
     text = (tmp_path / "voc/ä.xml").read_text(encoding="utf-8")
     read = parse_annotation(text, tmp_path / "voc/ä.xml")
     assert (read.width, read.height) == (100, 80)
-    assert read.names == ["dog, [big]", "鸟"]
-    np.testing.assert_allclose(read.boxes_xyxy_px, BOXES)
+    assert [box.name for box in read.boxes] == ["dog, [big]", "鸟"]
+    np.testing.assert_allclose([box.xyxy_px for box in read.boxes], BOXES)
     assert (tmp_path / "voc/b.xml").exists()
 
 
