@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from data.images.boxes import xyxy_from_cxcywh
 from data.images.geometry import Resize, place_boxes, whole_image
@@ -22,6 +21,7 @@ from data.loading.slots import Slots
 from data.randomness import Purpose, random_bits
 from data.shards.index import ShardIndex
 from data.view.drawing import draw_truths
+from launch.config_file import read_yaml
 
 Image = NDArray[np.uint8]
 
@@ -33,13 +33,12 @@ PAPER, INK = 255, 30
 
 def read_data_config(path: Path) -> DataConfig:
     """The section `data` of a run's config."""
+    section = read_yaml(path).get("data")
+    if not isinstance(section, DictConfig):
+        raise ValueError(f"{path}: expected a config with a section `data`, such as those of configs/")
     try:
-        written = OmegaConf.load(path)
-        section = written.get("data") if isinstance(written, DictConfig) else None
-        if not isinstance(section, DictConfig):
-            raise ValueError(f"{path}: expected a config with a section `data`, such as those of configs/")
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(DataConfig), section))
-    except (OmegaConfBaseException, YAMLError, UnicodeDecodeError) as error:
+    except OmegaConfBaseException as error:
         raise ValueError(f"{path}: {str(error).strip().partition(chr(10))[0]}") from None
     assert isinstance(config, DataConfig)
     return config

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from yaml import YAMLError
 
 from data.anchors import STRIDE_PX, shape_iou
 from data.images.geometry import Resize, place_boxes, whole_image
 from data.shards.index import ShardIndex
+from launch.config_file import read_yaml
 
 Floats = NDArray[np.float64]
 
@@ -61,9 +60,9 @@ def read_anchors(text: str) -> Floats:
     numbers = text.split(",")
     try:
         if Path(text).suffix in (".yaml", ".yml"):
-            numbers = yaml.safe_load(Path(text).read_text())["anchors"]
+            numbers = list(read_yaml(Path(text)).get("anchors") or [])
         anchors = np.array(numbers, np.float64).reshape(-1, 2)
-    except (ValueError, TypeError, KeyError, YAMLError):
+    except (ValueError, TypeError):
         anchors = np.empty((0, 2))
     if not len(anchors) or not (np.isfinite(anchors) & (anchors > 0)).all():
         raise ValueError(
