@@ -18,6 +18,7 @@ def is_of_another_process(error: RuntimeError) -> bool:
 def tell_torchrun(error_file: str | None, reason: str) -> None:
     """torchrun shows what the process that failed first has left in this file, after everything else it says."""
     if error_file:
+        before = int(time.time()) - 1  # torchrun counts in seconds: others that fail of it within this one come later
         with suppress(OSError):
             Path(error_file).parent.mkdir(parents=True, exist_ok=True)
-            Path(error_file).write_text(json.dumps({"message": reason, "timestamp": int(time.time())}))
+            Path(error_file).write_text(json.dumps({"message": reason, "timestamp": before}))
