@@ -5,6 +5,7 @@ a name that matches its bytes is a verified checkpoint. The newest verified one 
 weights_only: they cannot run code.
 """
 
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -84,7 +85,7 @@ class Checkpoint:
             state = {name: _copy(part.state_dict()) for name, part in self.parts.items()}
             if self.env.device.type == "cuda":
                 torch.cuda.current_stream(self.env.device).synchronize()
-            state["network"] = self.network
+            state["network"] = _copy(self.network)
             self._writing = self._writer.submit(self._write, state, images, best)
 
     def wait(self) -> None:
@@ -167,14 +168,19 @@ def _non_finite(state: Any, name: str = "") -> str | None:
 
 
 def _copy(value: Any) -> Any:
-    """A nested state with every tensor copied to the host; from a GPU the copies may still be under way."""
+    """A nested state with every tensor copied to the host; from a GPU the copies may still be under way.
+
+    Equal words become one object, so that the bytes of a file do not depend on where the state came from.
+    """
+    if isinstance(value, str):
+        return sys.intern(value)
     if isinstance(value, torch.Tensor):
         copy = torch.empty_like(
             value, device="cpu", pin_memory=value.is_cuda
         )  # torch keeps page-locked memory for later
         return copy.copy_(value.detach(), non_blocking=True)
     if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
+        return {_copy(key): _copy(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return type(value)(_copy(item) for item in value)
     return value

@@ -561,3 +561,17 @@ def test_a_process_killed_at_any_time_leaves_a_whole_checkpoint(tmp_path: Path) 
     assert "passed over" not in done.stderr
     assert not any(defect(path) for path in tmp_path.glob("*.pt"))
     assert len(list(tmp_path.glob("*.part"))) <= 1
+
+
+def test_the_bytes_of_a_file_do_not_depend_on_where_its_state_came_from(tmp_path: Path) -> None:
+    """AdamW's state after a restart: its words are other objects than those of the program."""
+    files = []
+    for word in ("step", "".join(["st", "ep"])):
+        part = Part()
+        part.state_dict = lambda word=word: {"step": 1, "inner": {word: 2, "names": ("step", word)}}  # type: ignore[method-assign]
+        folder = tmp_path / str(len(files))
+        keeper = checkpoint(folder, part)
+        keeper.save(100)
+        keeper.wait()
+        files += [path.name for path in folder.glob("*.pt")]
+    assert len(files) == 2 and files[0] == files[1]
