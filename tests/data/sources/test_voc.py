@@ -10,22 +10,9 @@ from data.sources.choose import Choice
 from data.sources.voc import read_voc
 from data.sources.voc_xml import Annotation, parse_annotation
 from tests.conftest import ROOT
+from tests.data.sources.test_voc_xml import SIZE, bndbox, thing
 
 SHARED = ROOT.parent / "shared"
-SIZE = "<size><width>100</width><height>80</height><depth>3</depth></size>"
-XML = Path("folder/a.xml")
-
-
-def bndbox(xmin: object = 10, ymin: object = 20, xmax: object = 30, ymax: object = 50) -> str:
-    return f"<bndbox><xmin>{xmin}</xmin><ymin>{ymin}</ymin><xmax>{xmax}</xmax><ymax>{ymax}</ymax></bndbox>"
-
-
-def thing(name: str = "cat", box: str | None = None, extra: str = "") -> str:
-    return f"<object><name>{name}</name>{extra}{bndbox() if box is None else box}</object>"
-
-
-def parse(*objects: str, size: str = SIZE) -> Annotation:
-    return parse_annotation(f"<annotation>{size}{''.join(objects)}</annotation>", XML)
 
 
 def write_set(folder: Path, sets: dict[str, str], annotations: dict[str, str], suffix: str = ".jpg") -> None:
