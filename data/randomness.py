@@ -35,9 +35,14 @@ class Purpose(IntEnum):
     PICTURE = 0  #             seed, picture         shapes of the demo
 
 
-def random_bits(count: int, purpose: Purpose, seed: int, epoch: int = 0) -> NDArray[np.uint64]:
-    """`count` random 64-bit words; raw words of Philox never change between versions of numpy."""
-    return _philox(purpose, seed, epoch, 0).random_raw(count)
+def random_bits(count: int, purpose: Purpose, seed: int, epoch: int = 0, *, first: int = 0) -> NDArray[np.uint64]:
+    """`count` random 64-bit words from word `first` on; raw words of Philox never change between versions of numpy.
+
+    Words come in blocks of four, one for each value of the counter: those before `first` cost nothing.
+    """
+    block, inside = divmod(first, 4)
+    philox = np.random.Philox(key=[seed, epoch], counter=[block, 0, purpose, 0])
+    return philox.random_raw(inside + count)[inside:]
 
 
 def generator(purpose: Purpose, seed: int, epoch: int = 0, sample: int = 0) -> np.random.Generator:

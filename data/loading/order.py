@@ -23,6 +23,7 @@ from data.randomness import Purpose, random_bits
 Ids = NDArray[np.int64]
 
 GROUP = 8  # consecutive samples of the stream that may share canvases
+KEPT_WINDOWS = 4  # sorted ones: a batch, and who may share canvases with it, lie in one or two
 
 
 class BatchPlan(NamedTuple):
@@ -46,14 +47,7 @@ def shard_order(num_shards: int, seed: int, epoch: int) -> Ids:
 
 def epoch_order(shard_sizes: Ids, seed: int, epoch: int, window: int) -> Ids:
     """[N] all sample numbers (shard by shard, 0..N-1) in the order of this epoch. O(N log N)."""
-    shard_starts = np.concatenate([[0], np.cumsum(shard_sizes)])
-    shards = shard_order(len(shard_sizes), seed, epoch)
-    sizes = shard_sizes[shards]
-    # sample numbers, shard after shard in the shuffled order of shards
-    samples = np.repeat(shard_starts[shards] - np.concatenate([[0], np.cumsum(sizes)])[:-1], sizes)
-    samples += np.arange(len(samples))
-    windows = np.repeat(np.arange(len(shards)) // window, sizes)
-    return samples[np.lexsort((random_bits(len(samples), Purpose.SAMPLE_ORDER, seed, epoch), windows))]
+    return Order(shard_sizes, seed, window)[epoch * int(shard_sizes.sum()) : (epoch + 1) * int(shard_sizes.sum())][0]
 
 
 def batch_side(images_seen: int, seed: int, sides: tuple[int, ...], images_per_side: int) -> int:
@@ -62,38 +56,76 @@ def batch_side(images_seen: int, seed: int, sides: tuple[int, ...], images_per_s
     return sides[int(random_bits(1, Purpose.SIDE, seed, block)[0] % len(sides))]
 
 
+class _Epoch(NamedTuple):
+    """The shards of an epoch in their order. S shards."""
+
+    shards: Ids  # [S]
+    starts: Ids  # [S + 1] place in the epoch where the samples of each begin
+
+
 class Order:
-    """The endless stream, by position. Holds at most two epochs' orders (8 bytes a sample each)."""
+    """The endless stream, by position. A window is sorted when it is reached, by its own random words alone.
+
+    Holds two epochs' orders of shards and a few windows: memory that depends on the number of shards, not of samples.
+    """
 
     def __init__(self, shard_sizes: Ids, seed: int, window: int) -> None:
         assert len(shard_sizes) and shard_sizes.min() > 0
         self.shard_sizes, self.seed, self.window = shard_sizes, seed, window
         self.num_samples = int(shard_sizes.sum())
-        self._epochs: dict[int, Ids] = {}
+        self._first_samples = np.cumsum(shard_sizes) - shard_sizes  # [S] number of the first sample of each shard
+        self._epochs: dict[int, _Epoch] = {}
+        self._windows: dict[tuple[int, int], Ids] = {}
 
     def __getitem__(self, positions: slice) -> tuple[Ids, Ids]:
         """Sample numbers and epochs at positions start..stop of the stream."""
-        where = np.arange(positions.start, positions.stop, dtype=np.int64)
-        epochs = where // self.num_samples
-        samples = np.empty_like(where)
-        for epoch in np.unique(epochs):
-            inside = epochs == epoch
-            samples[inside] = self._epoch(int(epoch))[where[inside] % self.num_samples]
-        return samples, epochs
+        parts, position = [np.empty(0, np.int64)], positions.start
+        while position < positions.stop:
+            epoch, place = divmod(position, self.num_samples)
+            parts.append(self._from(epoch, place)[: positions.stop - position])
+            position += len(parts[-1])
+        epochs = np.arange(positions.start, positions.stop, dtype=np.int64) // self.num_samples
+        return np.concatenate(parts), epochs
 
     def shards_from(self, position: int) -> tuple[list[int], list[int]]:
         """Shards in the order in which the stream needs them: those for the rest of this epoch, then all others."""
         epoch, seen = divmod(position, self.num_samples)
-        shards = shard_order(len(self.shard_sizes), self.seed, epoch)
-        reached = int(np.searchsorted(np.cumsum(self.shard_sizes[shards]), seen, side="right"))
-        now = shards[reached // self.window * self.window :].tolist()  # a window is needed whole
+        now = (
+            self._epoch(epoch).shards[self._window_at(epoch, seen) * self.window :].tolist()
+        )  # a window is needed whole
         after = shard_order(len(self.shard_sizes), self.seed, epoch + 1)
         return now, after[~np.isin(after, now)].tolist()
 
-    def _epoch(self, epoch: int) -> Ids:
+    def _from(self, epoch: int, place: int) -> Ids:
+        """The samples from this place of the epoch to the end of its window."""
+        number = self._window_at(epoch, place)
+        if (epoch, number) not in self._windows:
+            while len(self._windows) >= KEPT_WINDOWS:
+                del self._windows[next(iter(self._windows))]
+            self._windows[epoch, number] = self._sorted_window(epoch, number)
+        begins = int(self._epoch(epoch).starts[number * self.window])
+        return self._windows[epoch, number][place - begins :]
+
+    def _window_at(self, epoch: int, place: int) -> int:
+        return (int(np.searchsorted(self._epoch(epoch).starts, place, side="right")) - 1) // self.window
+
+    def _sorted_window(self, epoch: int, number: int) -> Ids:
+        mine, starts = slice(number * self.window, (number + 1) * self.window), self._epoch(epoch).starts
+        shards = self._epoch(epoch).shards[mine]
+        first, sizes = int(starts[mine.start]), self.shard_sizes[shards]
+        count = int(sizes.sum())
+        # sample numbers, shard after shard in the shuffled order of shards
+        samples = np.arange(count) + np.repeat(self._first_samples[shards] - (np.cumsum(sizes) - sizes), sizes)
+        words = random_bits(count, Purpose.SAMPLE_ORDER, self.seed, epoch, first=first)
+        ordered: Ids = samples[np.argsort(words, kind="stable")]
+        return ordered
+
+    def _epoch(self, epoch: int) -> _Epoch:
         if epoch not in self._epochs:
+            shards = shard_order(len(self.shard_sizes), self.seed, epoch)
+            starts = np.concatenate([[0], np.cumsum(self.shard_sizes[shards])])
             self._epochs = {e: order for e, order in self._epochs.items() if e == epoch - 1}
-            self._epochs[epoch] = epoch_order(self.shard_sizes, self.seed, epoch, self.window)
+            self._epochs[epoch] = _Epoch(shards, starts)
         return self._epochs[epoch]
 
 

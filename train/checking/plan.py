@@ -38,16 +38,13 @@ def planned(loaders: list[Loader], images: int, config: Config) -> str:
     last = config.epochs * order.num_samples
     epoch = min(images // order.num_samples, config.epochs - 1)
     start = epoch * order.num_samples
-    times = np.zeros(order.num_samples, np.int64)
-    sides = []
-    for loader in loaders:
-        plans = list(loader.plans(start, start + order.num_samples))
-        sides.append([plan.side for plan in plans])
-        for plan in plans:
-            np.add.at(times, plan.samples[plan.epochs == epoch], 1)
+    times = np.zeros(order.num_samples, np.uint8)
+    for step in zip(*(loader.plans(start, start + order.num_samples) for loader in loaders), strict=True):
+        assert len({plan.side for plan in step}) == 1, "ranks differ in a side"
+        samples, epochs = (np.concatenate(parts) for parts in zip(*(plan[:2] for plan in step), strict=True))
+        np.add.at(times, samples[epochs == epoch], 1)
     last_steps = [list(loader.plans((last - 1) // batch * batch, last)) for loader in loaders]  # an order of its own
     assert (times == 1).all(), f"epoch {epoch}: an image comes twice or not at all"
-    assert all(each == sides[0] for each in sides), "ranks differ in the number of their batches, or in a side"
     assert len({(len(plans), plans[0].side) for plans in last_steps}) == 1, "ranks differ in their last step"
     return (
         f"{ranks} ranks of {batch // ranks} images, {-(-order.num_samples // batch):,} steps an epoch; planned for "

@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import data.loading.order
-from data.loading.order import GROUP, BatchPlan, Order, batch_side, epoch_order, plan
+from data.loading.order import GROUP, KEPT_WINDOWS, BatchPlan, Order, batch_side, epoch_order, plan, shard_order
 from data.randomness import Purpose, random_bits
 
 GRID = [[1], [7], [1, 1, 1], [5, 9, 1, 12, 3], [40, 2, 2, 2, 2, 2, 2, 2, 2, 2], [13] * 17]
@@ -161,21 +160,50 @@ def test_ranks_share_every_batch_wherever_it_is(
             assert ours.side == all_ranks.side
 
 
-def test_planning_for_a_large_world_costs_a_rank_no_more() -> None:
-    """118,287 images: two epochs' orders at 8 bytes a sample, whatever the number of ranks."""
-    shard_sizes = np.full(120, 986)
+def by_sorting_all(shard_sizes: NDArray[np.int64], seed: int, epoch: int, window: int) -> list[int]:
+    """The whole epoch at once, as docs/data.md has it."""
+    starts, shards = np.cumsum(shard_sizes) - shard_sizes, shard_order(len(shard_sizes), seed, epoch)
+    samples = np.concatenate([starts[shard] + np.arange(shard_sizes[shard]) for shard in shards])
+    windows = np.repeat(np.arange(len(shards)) // window, shard_sizes[shards])
+    order = samples[np.lexsort((random_bits(len(samples), Purpose.SAMPLE_ORDER, seed, epoch), windows))]
+    return [int(sample) for sample in order]
+
+
+@given(
+    shard_sizes=st.lists(st.integers(1, 40), min_size=1, max_size=30),
+    seed=st.integers(0, 2**63),
+    epoch=st.integers(0, 2**40),
+    window=st.integers(1, 40),
+    start=st.integers(0, 1000),
+    length=st.integers(0, 100),
+)
+def test_any_part_of_an_epoch_is_that_of_the_whole(
+    shard_sizes: list[int], seed: int, epoch: int, window: int, start: int, length: int
+) -> None:
+    whole = by_sorting_all(sizes(*shard_sizes), seed, epoch, window)
+    start = min(start, len(whole))
+    first = epoch * len(whole) + start
+    samples, epochs = Order(sizes(*shard_sizes), seed, window)[first : first + min(length, len(whole) - start)]
+    assert samples.tolist() == whole[start : start + length] and set(epochs.tolist()) <= {epoch}
+
+
+@pytest.mark.parametrize("images", [118_000, 10_000_000])
+def test_planning_costs_a_rank_no_more_for_more_images_or_ranks(images: int) -> None:
+    """Two epochs' orders of shards, and a few windows of samples."""
+    shard_sizes = np.full(images // 200, 200)
     peaks = {}
     for world_size in (1, 1024):
         tracemalloc.start()
         order = Order(shard_sizes, 0, 8)
+        start = 3 * images // 2
         found = plan(
-            order, start=50_000, stop=10**9, batch=1024, rank=0, world_size=world_size, sides=SIDES, images_per_side=10
+            order, start=start, stop=10**9, batch=1024, rank=0, world_size=world_size, sides=SIDES, images_per_side=10
         )
         for each in islice(found, 300):
             assert len(each.samples) == 1024 // world_size
         peaks[world_size] = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-    assert peaks[1024] <= peaks[1] < 118_320 * 8 * 8  # sorting needs some of it for a moment
+    assert peaks[1024] <= peaks[1] < len(shard_sizes) * 8 * 12 + 500_000
 
 
 def test_the_stream_does_not_depend_on_the_batch_size() -> None:
@@ -205,14 +233,15 @@ def test_starting_at_a_position_gives_the_same_as_skipping(steps: int) -> None:
     assert [each.side for each in later] == [each.side for each in whole[steps:]]
 
 
-def test_starting_late_costs_no_more_than_starting_at_0(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[int] = []
+def test_only_the_windows_that_are_needed_are_sorted_and_each_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[int, int]] = []
+    sort = Order._sorted_window
 
-    def counted(shard_sizes: NDArray[np.int64], seed: int, epoch: int, window: int) -> NDArray[np.int64]:
-        made.append(epoch)
-        return epoch_order(shard_sizes, seed, epoch, window)
+    def counted(order: Order, epoch: int, number: int) -> NDArray[np.int64]:
+        made.append((epoch, number))
+        return sort(order, epoch, number)
 
-    monkeypatch.setattr(data.loading.order, "epoch_order", counted)
+    monkeypatch.setattr(Order, "_sorted_window", counted)
     for epoch in (0, 1000):
         made.clear()
         start = epoch * 30
@@ -227,16 +256,16 @@ def test_starting_late_costs_no_more_than_starting_at_0(monkeypatch: pytest.Monk
             images_per_side=60,
         )
         first = next(steps)
-        assert made == [epoch] and set(first.epochs.tolist()) == {epoch}
+        assert made == [(epoch, 0)] and set(first.epochs.tolist()) == {epoch}
         list(islice(steps, 14))
-        assert made == [epoch, epoch + 1, epoch + 2]  # each epoch's order is made once
+        assert made == [(epoch + more, number) for more in range(3) for number in range(3)]
 
 
-def test_no_more_than_two_epochs_are_held() -> None:
+def test_no_more_than_two_epochs_and_a_few_windows_are_held() -> None:
     order = Order(sizes(5, 9, 1, 12, 3), 0, 2)
     for each in range(0, 300, 7):
         _ = order[each : each + 7]
-        assert len(order._epochs) <= 2
+        assert len(order._epochs) <= 2 and len(order._windows) <= KEPT_WINDOWS
 
 
 def test_all_sides_are_reached_and_change_every_10_batches() -> None:
