@@ -38,7 +38,7 @@ class Composer:
         if not plan.augmented:
             placement = whole_image(*self.index.size_px(shown.get(sample, sample)), side, self.resize)
             whole = Piece(sample, placement, Room(0, 0, side, side))
-            return Canvas([whole], Colour(), np.empty((0, 4), np.float32), np.empty(0, np.int16))
+            return Canvas([whole], Colour(), *self._truths(whole, side, shown))
         pieces = self._pieces(plan, row, shown)
         boxes, labels = self._truths(pieces[0], side, shown)
         for piece in pieces[1:]:

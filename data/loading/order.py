@@ -32,7 +32,7 @@ class BatchPlan(NamedTuple):
     samples: Ids  # [B] sample numbers in the shard index
     epochs: Ids  # [B] to whose order each sample belongs: what is random about it depends on it
     side: int  # px
-    augmented: bool = True  # False for evaluation: the whole image, its own colours, no truths
+    augmented: bool = True  # False for evaluation: the whole image in its own colours
     partners: Ids | None = None  # [B, GROUP - 1] samples that each may share its canvas with; None: with none
 
     @property

@@ -23,7 +23,9 @@ from train.evaluation.config import EvaluateConfig
 from train.evaluation.confusion import confusion_matrix
 from train.evaluation.pictures import draw_validation
 from train.evaluation.tables import Detections, by_image_id, truths_of
+from train.evaluation.validation_loss import LossSums, mean_losses, named
 from train.evaluation.voc import VocScores, voc_ap
+from train.loss import Losses
 from train.stepping.step import Step
 
 
@@ -35,6 +37,7 @@ class Evaluation(NamedTuple):
     found: Detections  # images are samples of the index
     pictures: dict[str, NDArray[np.uint8]]  # by image id, [H, W, 3] the first of the set, truths and detections drawn
     confusion: NDArray[np.int64] | None = None  # [C + 1, C + 1] as of `confusion_matrix`
+    losses: Losses | None = None  # means over the images, float64
 
     @property
     def deciding_ap(self) -> float:
@@ -51,6 +54,8 @@ class Evaluation(NamedTuple):
         yield from self.voc.means()
         if self.coco:
             yield from self.coco.means()
+        if self.losses:
+            yield from named(self.losses)
 
     def of_classes(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
         """Everything that is one number for a class: name, [C] values."""
@@ -84,41 +89,44 @@ class Evaluator:
         predicted = self._predict_share(step, stop)
         if predicted is None:
             return None
-        found, pictures = predicted
+        found, losses, pictures = predicted
         drawn: dict[int, NDArray[np.uint8]] = {}
         for share in self.env.gather(pictures):
             drawn |= share
         index = self.loader.index
-        voc, coco, everything = self._score(found)
-        named = {index.image_id(sample): drawn[sample] for sample in sorted(drawn)}
+        voc, coco, everything, mean = self._score(found, losses)
+        shown = {index.image_id(sample): drawn[sample] for sample in sorted(drawn)}
         if self.env.rank:
-            return Evaluation(voc, coco, everything, named)
+            return Evaluation(voc, coco, everything, shown, losses=mean)
         confusion = confusion_matrix(by_image_id(everything, index), self.truths, len(index.classes))
-        return Evaluation(voc, coco, everything, named, confusion)
+        return Evaluation(voc, coco, everything, shown, confusion, mean)
 
-    def _score(self, found: Detections) -> tuple[VocScores, CocoScores | None, Detections]:
+    def _score(self, found: Detections, losses: LossSums) -> tuple[VocScores, CocoScores | None, Detections, Losses]:
         """What the share of this process adds is matched here, and counted on rank 0."""
         index, truths = self.loader.index, self.truths
         num_classes = len(index.classes)
         own = self.coco and self.config.coco_backend == "own"
         matches = match(by_image_id(found, index), truths, num_classes) if own else None
-        shares = self.env.gather((found, matches))
-        everything = Detections.concatenate([found for found, _ in shares])
+        shares = self.env.gather((found, matches, losses))
+        everything = Detections.concatenate([found for found, _, _ in shares])
 
-        def count() -> tuple[VocScores, CocoScores | None]:
+        def count() -> tuple[VocScores, CocoScores | None, Losses]:
             whole, coco = by_image_id(everything, index), None
             if matches:
-                coco = coco_scores(Matches.concatenate([each for _, each in shares if each]), truths, num_classes)
+                coco = coco_scores(Matches.concatenate([each for _, each, _ in shares if each]), truths, num_classes)
             elif self.coco:
                 coco = reference_scores(whole, truths, num_classes)
-            return voc_ap(whole, truths, num_classes), coco
+            return voc_ap(whole, truths, num_classes), coco, mean_losses([losses for _, _, losses in shares])
 
-        return *self.env.first(count), everything
+        voc, coco, mean = self.env.first(count)
+        return voc, coco, everything, mean
 
-    def _predict_share(self, step: Step, stop: Stop | None) -> tuple[Detections, dict[int, NDArray[np.uint8]]] | None:
-        """Detections of the share of this process, and pictures by sample."""
+    def _predict_share(
+        self, step: Step, stop: Stop | None
+    ) -> tuple[Detections, LossSums, dict[int, NDArray[np.uint8]]] | None:
+        """Detections and losses of the share of this process, and pictures by sample."""
         config, index = self.config, self.loader.index
-        parts: list[Detections] = []
+        parts, losses = list[Detections](), LossSums()
         pictures: dict[int, NDArray[np.uint8]] = {}
         evaluated: list[int] = []
         largest_share = -(-index.num_samples // self.env.world_size)
@@ -129,8 +137,10 @@ class Evaluator:
                 return None
             if batch is None:
                 continue
+            raw = self._predict(step, batch.images)
+            losses.add(step.loss, raw, batch.truths)
             found = detections(
-                self._predict(step, batch.images),
+                raw,
                 step.loss.anchors_cells,
                 score_threshold=config.score_threshold,
                 iou_threshold=config.iou_threshold,
@@ -144,7 +154,7 @@ class Evaluator:
                     draw = partial(self._draw, image, sample, of_image, pictures)
                     self._attempt("drawing a picture of the validation set", draw)
         self._assert_complete(evaluated)
-        return Detections.concatenate(parts) if parts else Detections.empty(), pictures
+        return Detections.concatenate(parts) if parts else Detections.empty(), losses, pictures
 
     def _predict(self, step: Step, images_BSS3: torch.Tensor) -> torch.Tensor:
         """Always as many images at once: their number decides how a layer is computed, and so its last bits."""

@@ -21,9 +21,11 @@ MEANS: dict[str, str | None] = {
     "coco/AP75": "AP@.75",
     **{f"coco/AP{size[0]}": size for size in SIZES},
     "coco/AR100": "AR@100",
+    "val/loss": "loss",
+    **{f"val/{name}": None for name in ("Avg IOU", "Class", "Obj", "No Obj", "Avg Recall")},
 }
 OF_CLASSES = {"AP@.5 (11-point)": "11-point", **{f"AP@[.5:.95] {size}": size for size in SIZES}}
-AS_THEY_ARE = ("at score",)  # in tables that are in per cent otherwise
+AS_THEY_ARE = ("at score", "loss")  # in tables that are in per cent otherwise
 
 
 class Scored(NamedTuple):
@@ -87,7 +89,9 @@ def _means(scored: Mapping[int, Scored]) -> str:
     for side, each in scored.items():
         headed = {MEANS.get(name, name): value for name, value in each.evaluation.means()}
         headed["ECE"] = each.calibration.error
-        rows[f"{side} px"] = {heading: _percent(value) for heading, value in headed.items() if heading is not None}
+        rows[f"{side} px"] = {
+            heading: _cell(heading, value) for heading, value in headed.items() if heading is not None
+        }
     columns = list(next(iter(rows.values())))
     return _table("", columns, {name: list(cells.values()) for name, cells in rows.items()})
 

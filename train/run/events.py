@@ -24,13 +24,13 @@ FIRST_SETTINGS = ("schedule.rate", "data.batch", "model.variant")  # of the page
 #: The page "Custom Scalars": {category: {chart: patterns of names}}
 LAYOUT = {
     "At a glance": {
-        "loss": [GLANCE + "loss"],
+        "loss": [GLANCE + "loss", "val/loss"],
         "mAP": [GLANCE + "mAP", "mAP/.*"],
         "AP of each class": ["class AP/.*"],
     },
     "What the network sees, as darknet prints it": {
-        "boxes: Avg IOU, Avg Recall": ["darknet/Avg .*"],
-        "objectness with and without an object, and the class": ["darknet/(Obj|No Obj|Class)"],
+        "boxes: Avg IOU, Avg Recall": ["(darknet|val)/Avg .*"],
+        "objectness with and without an object, and the class": ["(darknet|val)/(Obj|No Obj|Class)"],
     },
     "Loss": {"its terms": ["loss/.*"]},
     "Training": {

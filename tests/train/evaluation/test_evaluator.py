@@ -26,7 +26,9 @@ from train.evaluation.coco import coco_ap
 from train.evaluation.config import EvaluateConfig
 from train.evaluation.evaluator import Evaluation, Evaluator, to_pixels
 from train.evaluation.tables import Detections, by_image_id, truths_of
+from train.evaluation.validation_loss import LossSums
 from train.evaluation.voc import voc_ap
+from train.loss import LossConfig, build_loss
 
 PREDICTING = """
 import hashlib, json, sys
@@ -58,8 +60,8 @@ with connect() as env:
         config = DataConfig(train="", val="", workers=0, batch=env.world_size)
         loader = Loader(index, config, seed=0, rank=env.rank, world_size=env.world_size, device=env.device)
         evaluator = Evaluator(EvaluateConfig(side=96, batch=4, pictures=2, protocol="coco"), loader, env)
-        voc, coco, everything, pictures, _ = evaluator(step)
-        found, drawn = evaluator._predict_share(step, None)
+        voc, coco, everything, pictures, *_ = evaluator(step)
+        found, _, drawn = evaluator._predict_share(step, None)
         answers = {}
         for sample in np.unique(found.images).tolist():
             mine = found.images == sample
@@ -170,7 +172,8 @@ def test_the_main_number_is_that_of_the_protocol(index: ShardIndex, backend: Lit
     for protocol in ("voc", "coco"):
         config = EvaluateConfig(protocol=protocol, coco_backend=backend)  # type: ignore[arg-type]
         evaluator = Evaluator(config, loader_of(index), Environment())
-        evaluation = Evaluation(*evaluator._score(found), {})
+        voc, coco, everything, _ = evaluator._score(found, LossSums())
+        evaluation = Evaluation(voc, coco, everything, {})
         assert evaluation.voc.map_area > 0.9
         if evaluation.coco is None:
             assert protocol == "voc" and evaluation.deciding_ap == evaluation.voc.map_area
@@ -215,8 +218,7 @@ def test_a_set_without_objects_is_refused(index: ShardIndex) -> None:
 class Blind:
     """A step that finds nothing."""
 
-    class loss:
-        anchors_cells, softmax = torch.ones(5, 2), True
+    loss = build_loss(LossConfig(), [(1.0, 1.0)] * 5, 6)
 
     def predict(self, images_BSS3: torch.Tensor) -> torch.Tensor:
         batch, side = images_BSS3.shape[:2]

@@ -55,7 +55,7 @@ def evaluation(first: float = 0.5) -> Evaluation:
     ap_11point, ap_area = np.array([0.25, 1.0, np.nan]), np.array([first, 1.0, np.nan])
     scores = VocScores(ap_11point, ap_area, np.array([3, 4, 0]), np.zeros((101, 3)), right, wrong)
     pictures = {f"00000{shade // 25}": np.full((32, 32, 3), shade, np.uint8) for shade in (125, 175)}
-    return Evaluation(scores, None, Detections.empty(), pictures)
+    return Evaluation(scores, None, Detections.empty(), pictures, losses=losses(1.5))
 
 
 def events(folder: Path) -> EventAccumulator:
