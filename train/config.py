@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from data.demo import DrawnConfig
+from data.files import write_whole
 from data.loading.config import DataConfig
 from data.remote.addresses import is_command, redacted
 from launch.config_file import ALLOW_PIPE, parse_overrides, parse_yaml, read_yaml
@@ -137,14 +138,15 @@ def _translated(path: Path) -> str:
     return as_config(network, path.stem)
 
 
-def save(config: Config, path: Path) -> None:
-    """Without passwords and tokens of addresses."""
+def save(config: Config, path: Path, remarks: Sequence[str] = ()) -> None:
+    """Without passwords and tokens of addresses. remarks: lines on top."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tree: Any = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(config)))
     for name, value in flat(config).items():
         if isinstance(value, str):
             OmegaConf.update(tree, name, value)
-    OmegaConf.save(tree, path)
+    comments = "".join(f"# {remark}\n" for remark in remarks)
+    write_whole(path, comments + OmegaConf.to_yaml(tree))
 
 
 def flat(config: Any, prefix: str = "") -> dict[str, Any]:

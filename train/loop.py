@@ -8,12 +8,13 @@ from data.loading.loader import Loader
 from data.loading.opening import open_shards, staged
 from launch.environment import Environment
 from launch.stop import Stop
-from train.config import Config, flat, save
+from train.config import Config, flat
 from train.evaluation.evaluator import Evaluator
 from train.run.board import Board
 from train.run.checkpoint import Checkpoint
 from train.run.progress import Progress
 from train.starting.build import build_step
+from train.starting.changes import keep_config, take_changes
 from train.starting.settle import settled
 from train.starting.summary import say_summary
 from train.stepping.duration import RunLength
@@ -30,6 +31,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     mine = partial(Loader, rank=env.rank, world_size=env.world_size, device=env.device, seed=config.seed)
     index = open_shards(config.data.train, config.data.classes, config.data.staging)
     config = settled(config, index, env)
+    changes = take_changes(config, env)
     loader, classes, length = mine(index, config.data), index.classes, RunLength(index.num_samples, config.epochs)
     val = mine(open_shards(config.data.val, list(classes), config.data.staging), config.data)
     step, evaluator = build_step(config, classes, length, env), Evaluator(config.evaluate, val, env)
@@ -39,8 +41,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     )
     checkpoint.restore()
     say_summary(config, index, val.index, step, env, progress.images)
-    if env.rank == 0:
-        save(config, run / "config.yaml")
+    keep_config(config, progress.images, changes, env)
     end, every = length.images, length.images_per_epoch * config.evaluate.epochs_between(config.epochs)
     with (
         checkpoint,

@@ -210,7 +210,7 @@ def test_a_run_leaves_its_config_checkpoints_and_board_and_a_finished_one_does_n
     assert "images/s" not in launch(str(config), f"run={run}", "epochs=2").stdout
     assert before == {path: path.stat().st_mtime_ns for path in (run / "checkpoints").iterdir()}
     other = launch(str(config), f"run={run}", "model.width=0.125", check=False)
-    assert other.returncode and "width was 0.0625, the config says 0.125" in other.stderr
+    assert other.returncode and "model.width 0.0625 -> 0.125: refused: " in other.stderr
     drawn = tmp_path / "pictures"
     picture = next((tmp_path.parent).glob("drawn*/VOC2007/JPEGImages/*.jpg"))
     command = [sys.executable, "-m", "train.detect", str(run), str(picture), "--out", str(drawn), "--threshold", "0.01"]

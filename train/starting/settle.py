@@ -1,4 +1,4 @@
-"""What a config leaves open until its set is known: `anchors: auto` and `data.truth_slots: auto`.
+"""What a config leaves open until its set is known: `anchors: auto`, `data.truth_slots: auto` and `data.classes`.
 
 The same on every process. A run that has checkpoints keeps their anchors.
 """
@@ -17,7 +17,7 @@ from train.run.checkpoint_files import newest, read
 
 
 def settled(config: Config, index: ShardIndex, env: Environment) -> Config:
-    """The config with numbers in place of auto. All processes must call it."""
+    """The config with numbers in place of auto, and the classes. All processes must call it."""
     if config.anchors == AUTO:
         anchors = env.first(lambda: _kept_anchors(config) or _clustered(config, index))
         env.say(f"anchors=auto: {', '.join(f'{width:g} x {height:g}' for width, height in _pairs(anchors))} cells")
@@ -25,7 +25,7 @@ def settled(config: Config, index: ShardIndex, env: Environment) -> Config:
     if config.data.truth_slots == AUTO:
         slots = needed_slots(index, config.data.augment)
         config = replace(config, data=replace(config.data, truth_slots=slots))
-    return config
+    return replace(config, data=replace(config.data, classes=list(index.classes)))
 
 
 def objects_per_image(index: ShardIndex) -> np.ndarray:

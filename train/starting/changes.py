@@ -1,0 +1,195 @@
+"""What changed in the config of a run between its starts, what the run does about it, and every start's config.
+
+    RUN/starts/0002-000012800.yaml    of the second start, at 12,800 images seen; what changed stands on top
+
+docs/running.md has RULES as a table.
+"""
+
+import re
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from launch.environment import Environment
+from train.config import Config, flat, load, save
+from train.weights.start import has_checkpoints
+
+FOLDER = "starts"
+NAME = re.compile(r"(?P<number>[0-9]{4,})-(?P<images>[0-9]{9,})\.yaml")
+
+
+class Rule(NamedTuple):
+    keys: tuple[str, ...]  #: patterns of the shell
+    refused: bool
+    effect: str  #: for a person: what comes of the change, or why there can be none
+
+
+RULES = (
+    Rule(
+        ("anchors", "data.classes", "model.variant", "model.passthrough", "model.width", "model.layers", "model.graph"),
+        True,
+        "the weights are those of another network",
+    ),
+    Rule(
+        ("seed", "data.window"),
+        True,
+        "the order of samples follows from it: some would come twice in this epoch and others never",
+    ),
+    Rule(("step.optimizer",), True, "the moments are those of another optimizer"),
+    Rule(
+        ("evaluate.protocol",), True, "its number decides which network is best, and two protocols cannot be compared"
+    ),
+    Rule(
+        ("epochs",),
+        False,
+        "the run ends there, at once where it has seen more; what is a share of it (5 %, a cosine) follows",
+    ),
+    Rule(("schedule.*",), False, "the rate is what the new schedule says at this position"),
+    Rule(
+        ("step.momentum", "step.betas", "step.eps", "step.decay", "step.clip_norm"),
+        False,
+        "from the next step on; the moments stay",
+    ),
+    Rule(("step.ema", "step.ema_images"), False, "where no average was kept, it begins with the weights as they are"),
+    Rule(("step.precision",), False, "weights and moments are float32 in each; fp16 begins with a scale of its own"),
+    Rule(("step.freeze",), False, "from the next step on; freed layers begin with the moments they had"),
+    Rule(
+        ("step.accumulate", "step.compile", "step.compress", "step.bucket_mb", "step.recompute"),
+        False,
+        "sums are rounded differently; batch norm sees the images of one part",
+    ),
+    Rule(("loss.*",), False, "from the next step on; losses before and after cannot be compared"),
+    Rule(("data.batch",), False, "the position is in images and stays; the rate does not follow"),
+    Rule(
+        (
+            "data.sides",
+            "data.batches_per_side",
+            "data.augment.*",
+            "data.truth_slots",
+            "data.geometry",
+            "data.colour",
+            "model.bn_momentum",
+        ),
+        False,
+        "from the next batch on",
+    ),
+    Rule(
+        ("data.train",),
+        False,
+        "the same shards elsewhere continue exactly; others continue at this position of their own order",
+    ),
+    Rule(
+        (
+            "data.val",
+            "data.resize",
+            "evaluate.side",
+            "evaluate.score_threshold",
+            "evaluate.iou_threshold",
+            "evaluate.max_detections",
+        ),
+        False,
+        "from the next evaluation on; the best so far keeps the mAP it was given",
+    ),
+    Rule(("evaluate.*",), False, "from the next evaluation on"),
+    Rule(("weights", "model.objectness_bias", "drawn", "drawn.*"), False, "nothing: only a beginning needs it"),
+    Rule(("recipe",), False, "nothing by itself: keys whose defaults it changes are listed"),
+    Rule(
+        ("run", "data.workers", "data.staging", "data.decoded_cache", "data.max_faults", "checkpoint.*", "board.*"),
+        False,
+        "no numbers change",
+    ),
+)
+
+
+class Change(NamedTuple):
+    key: str
+    first: Any  #: at the start from the beginning
+    last: Any  #: at the start before this one
+    now: Any
+
+    def __str__(self) -> str:
+        if self.last == self.now:
+            return f"{self.key} {_shown(self.first)} -> {_shown(self.now)} since an earlier start"
+        first = "" if self.first == self.last else f" ({_shown(self.first)} at the beginning)"
+        return f"{self.key} {_shown(self.last)} -> {_shown(self.now)}{first}"
+
+
+def rule_of(key: str) -> Rule:
+    return next(rule for rule in RULES if any(fnmatchcase(key, pattern) for pattern in rule.keys))
+
+
+def changes_since(first: Config, last: Config, now: Config) -> list[Change]:
+    """All keys whose value is another than at one of the two earlier starts."""
+    earliest, before, here = flat(first), flat(last), flat(now)
+    keys = [*here, *(key for key in before if key not in here)]  # those of a section that has been left out
+    changes = [Change(key, earliest.get(key), before.get(key), here.get(key)) for key in keys]
+    if last.data.classes is None:  # of a run that did not write down those of its shards
+        changes = [change for change in changes if change.key != "data.classes"]
+    return [change for change in changes if not change.first == change.last == change.now]
+
+
+def take_changes(config: Config, env: Environment) -> list[str]:
+    """Says what changed since the earlier starts of a run that has checkpoints; its lines. config: settled.
+
+    ValueError where a key has changed that cannot. All processes must call it.
+    """
+    changes = env.first(lambda: _found(config, env))
+    refused = [change for change in changes if rule_of(change.key).refused and change.last != change.now]
+    lines = _lines([change for change in changes if change not in refused], "taken")
+    for line in (["changed since this run began:", *(f"  {line}" for line in lines)]) if lines else []:
+        env.say(line)
+    if refused:
+        raise ValueError(
+            f"{config.run}: expected the config that this run began with, found {'; '.join(_lines(refused, 'refused'))}"
+            f". Take these keys back, or choose another `run` (weights={config.run} starts it from this one's weights)"
+        )
+    return lines
+
+
+def keep_config(config: Config, images: int, changes: list[str], env: Environment) -> None:
+    """As RUN/config.yaml, and among those of all starts. images: seen so far. config: settled."""
+    if env.rank == 0:
+        run = Path(config.run)
+        starts = _starts(run)
+        number = 1 + (int(starts[-1].name.partition("-")[0]) if starts else 0)
+        if not starts and (run / "config.yaml").exists() and has_checkpoints(run / "checkpoints"):
+            (run / FOLDER).mkdir(exist_ok=True)
+            (run / "config.yaml").rename(run / FOLDER / "0001-000000000.yaml")  # of a run that kept but the newest
+            number = 2
+        save(config, run / FOLDER / f"{number:04d}-{images:09d}.yaml", [f"at {images:,} images", *changes])
+        save(config, run / "config.yaml")
+
+
+def _found(config: Config, env: Environment) -> list[Change]:
+    run = Path(config.run)
+    if not has_checkpoints(run / "checkpoints"):
+        return []  # nothing has been trained
+    starts = _starts(run) or [run / "config.yaml"]
+    beginnings = [path for path in starts if path.stem.endswith("-000000000")]
+    try:
+        first, last = (load(path, [], opens_sets=False) for path in ((beginnings or starts)[-1], starts[-1]))
+    except ValueError as error:
+        env.say(f"{error}; so that what changed since the last start is not known")
+        return []
+    return changes_since(first, last, config)
+
+
+def _starts(run: Path) -> list[Path]:
+    """In their order, which is that of their numbers."""
+    found = [path for path in (run / FOLDER).glob("*.yaml") if NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name.partition("-")[0]))
+
+
+def _lines(changes: list[Change], verdict: str) -> list[str]:
+    """One for each rule."""
+    rules = dict.fromkeys(rule_of(change.key) for change in changes)
+    return [
+        f"{', '.join(str(change) for change in changes if rule_of(change.key) is rule)}: {verdict}: {rule.effect}"
+        for rule in rules
+    ]
+
+
+def _shown(value: Any) -> str:
+    """On one line, not too long."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= 80 else f"{text[:77]}..."
