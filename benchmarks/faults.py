@@ -238,6 +238,9 @@ def judge(row: Row, shared: Path, folder: Path, silent: int) -> str | None:
 
 def main() -> None:
     words = sys.argv[1:]
+    if {"-h", "--help"} & set(words):
+        print(__doc__)
+        return
     rows = [row for row in ROWS if not words or any(word in row.fault for word in words)]
     bad = 0
     with tempfile.TemporaryDirectory() as temporary, socket.create_server(("127.0.0.1", 0)) as server:

@@ -16,10 +16,10 @@ class DrawnConfig:
     """With this section in a config, `data.train` and `data.val` are drawn and sharded before the run where absent."""
 
     pictures: str  #: folder for the VOCdevkit that is drawn
-    train: int = 1000
-    val: int = 200
-    seed: int = 0
-    shard_mb: float = 4.0
+    train: int = 1000  #: [pictures] to draw for `data.train`
+    val: int = 200  #: [pictures] to draw for `data.val`
+    seed: int = 0  #: [number] of the drawn pictures
+    shard_mb: float = 4.0  #: [MB] of one shard
 
 
 def draw_shards(config: DrawnConfig, train: str, val: str) -> None:

@@ -25,9 +25,15 @@ class Stopped(Exception):
     """A person or a scheduler asked for the end before there was anything to save. Not an error."""
 
 
-def run(main: Callable[[Sequence[str]], object]) -> int:
-    """Calls main with the words of the command line; the exit status."""
+def run(main: Callable[[Sequence[str]], object], usage: Callable[[], str] | None = None) -> int:
+    """Calls main with the words of the command line; the exit status.
+
+    usage: what --help shows, of a main that leaves it to this.
+    """
     words = [word for word in sys.argv[1:] if word != TRACEBACK]
+    if usage is not None and {"-h", "--help"} & set(words):
+        text = usage().strip()
+        main = lambda _: print(text)  # noqa: E731
     failures = [_make_unbreakable("stdout"), _make_unbreakable("stderr")]
     status = _status(main, words, TRACEBACK in sys.argv)
     for stream in (sys.stdout, sys.stderr):

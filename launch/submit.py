@@ -20,6 +20,7 @@ from launch.batch_script import read_config, render
 from launch.command import run
 from launch.config_file import split_words
 from launch.job import Job, parse
+from launch.keys import keys_of, lines
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "slurm/train.sbatch"
@@ -75,5 +76,9 @@ def main(words: Sequence[str]) -> None:
     print(f"\njob {number}; what it says: {folder}/logs; to stop it in good order: touch {folder}/stop")
 
 
+def usage() -> str:
+    return "\n".join([__doc__ or "", "Keys of a job:", *(f"  {line}" for line in lines(keys_of(Job), {}))])
+
+
 if __name__ == "__main__":
-    sys.exit(run(main))
+    sys.exit(run(main, usage))

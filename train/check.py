@@ -27,6 +27,7 @@ from train.checking.network import build, stand_in
 from train.checking.plan import expected_time, of_all_ranks, planned, require_whole_shares
 from train.checking.report import Report, amount
 from train.config import AUTO, VOC_ANCHORS, Config, load
+from train.starting.changes import take_changes
 from train.starting.fit import remarks_on
 from train.starting.settle import settled
 
@@ -39,7 +40,7 @@ def read(path: str, overrides: Sequence[str], report: Report) -> Config | None:
             return load(path, given)
         except ValueError as error:
             report.problems.append(str(error))
-            reason = str(error).removeprefix(" ".join([path, *given]))
+            reason = str(error).removeprefix(path).partition("; did you mean")[0]
         named = [each for each in given if _names(reason, each.partition("=")[0])]
         if not named:
             return None
@@ -73,6 +74,7 @@ def check(config: Config, processes: int, report: Report) -> None:
         )
     images = 0
     with report.part("network"), stand_in(processes) as env:
+        take_changes(config, env)
         progress = build(config, train, val, env, report)
         images = progress.images
         if images and train:

@@ -1,5 +1,7 @@
 """The whole configuration: sections from their owners, filled from a YAML file and key=value overrides.
 
+    python -m train.config        # all keys: docs/config.md
+
 The only module that knows every section. Nothing that leaves here knows of OmegaConf, and all of it is frozen.
 """
 
@@ -16,12 +18,16 @@ from data.demo import DrawnConfig
 from data.files import write_whole
 from data.loading.config import DataConfig
 from data.remote.addresses import is_command, redacted
+from launch.command import run
 from launch.config_file import ALLOW_PIPE, parse_overrides, parse_yaml, read_yaml
+from launch.keys import keys_of
 from train.darknet.cfg import as_config, read_cfg
 from train.evaluation.config import EvaluateConfig
+from train.keys.page import page
+from train.keys.wrong import unknown_key, wrong_value
 from train.loss import LossConfig
 from train.model import ModelConfig
-from train.recipes import Recipe, over_its_recipe
+from train.recipes import RECIPES, Recipe, over_its_recipe
 from train.run.board import BoardConfig
 from train.run.checkpoint import CheckpointConfig
 from train.stepping.config import StepConfig
@@ -34,12 +40,12 @@ VOC_ANCHORS = [1.3221, 1.73145, 3.19275, 4.00944, 5.05587, 8.09892, 9.47112, 4.8
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    run: str  #: folder of the run: a second start with the same one goes on where the first ended
+    run: str  #: folder of the run: a second start with the same one resumes where the first ended
     data: DataConfig
-    epochs: int = 160
-    recipe: Recipe = "darknet"  #: what the keys that nobody names are; unnamed: darknet with `weights`, else scratch
-    seed: int = 0
-    anchors: Any = field(default_factory=lambda: list(VOC_ANCHORS))  #: w, h, w, h ... in grid cells; auto: clusters
+    epochs: int = 160  #: [epochs] passes over `data.train`
+    recipe: Recipe = "darknet"  #: defaults of all other keys; not named: darknet with `weights`, else scratch
+    seed: int = 0  #: [number] of the first weights, the order of samples and every augmentation
+    anchors: Any = field(default_factory=lambda: list(VOC_ANCHORS))  #: [cells] w, h, w, h ...; auto: clusters
     weights: str | None = None  #: to start from: a run, a file or an address (docs/weights.md)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
@@ -105,11 +111,15 @@ def load(path: str | Path, overrides: Sequence[str], *, opens_sets: bool = True)
         written = parse_yaml(_translated(path), str(path))
     else:
         written = read_yaml(path)
+    layers = [OmegaConf.to_container(layer) for layer in (written, parse_overrides(overrides))]
+    _settle_yes_and_no(layers)
+    keys = keys_of(Config)
+    if problem := unknown_key(layers, keys):
+        raise ValueError(f"{path}: {problem}")
     try:
-        layers = [OmegaConf.to_container(layer) for layer in (written, parse_overrides(overrides))]
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), *over_its_recipe(layers)))
     except OmegaConfBaseException as error:
-        raise ValueError(f"{' '.join([str(path), *overrides])}: {_first_lines(error)}") from None
+        raise ValueError(f"{path}: {wrong_value(error, layers, keys)}") from None
     assert isinstance(config, Config)
     if opens_sets:
         require_own_commands(config, overrides)
@@ -129,6 +139,14 @@ def require_own_commands(config: Config, overrides: Sequence[str]) -> None:
                 f"data.{name} is a command, {address!r}, and commands in a config are not run; if you trust it, write "
                 f"it on the command line, data.{name}='pipe:...', or add {ALLOW_PIPE}"
             )
+
+
+def _settle_yes_and_no(layers: list[Any]) -> None:
+    """step.compile=no is a word, which YAML reads as false."""
+    for layer in layers:
+        step = layer.get("step") if isinstance(layer, dict) else None
+        if isinstance(step, dict) and isinstance(step.get("compile"), bool):
+            step["compile"] = "yes" if step["compile"] else "no"
 
 
 def _translated(path: Path) -> str:
@@ -159,6 +177,16 @@ def flat(config: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _first_lines(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "; ".join(line for line in lines if not line.startswith(("reference_type", "object_type")))
+def all_keys() -> str:
+    """docs/config.md."""
+    return page(Config, RECIPES)
+
+
+def main(words: Sequence[str]) -> None:
+    if words:
+        raise ValueError(f"expected python -m train.config, found {' '.join(words)} behind it")
+    print(all_keys())
+
+
+if __name__ == "__main__":
+    sys.exit(run(main, lambda: __doc__ or ""))

@@ -37,16 +37,16 @@ Objectness = Literal["squared", "bce"]
 class LossConfig:
     """Defaults: [region] of yolov2-voc.cfg."""
 
-    coord: float = 1.0
-    object: float = 5.0
-    noobject: float = 1.0
-    objectness: Objectness = "squared"  #: darknet; "bce": cross-entropy, whose gradient does not fade at 0 and 1
-    classes: float = 1.0
-    ignore_iou: float = 0.6  #: a box that overlaps a truth more than this is not pushed to "no object" (thresh)
+    coord: float = 1.0  #: [weight] of the boxes
+    object: float = 5.0  #: [weight] of the objectness where there is an object
+    noobject: float = 1.0  #: [weight] of the objectness where there is none
+    objectness: Objectness = "squared"  #: darknet: squared; bce: its gradient does not fade at 0 and 1
+    classes: float = 1.0  #: [weight] of the class
+    ignore_iou: float = 0.6  #: [IoU] boxes that overlap a truth more are not pushed to "no object" (thresh)
     softmax: bool = True  #: classes exclude each other; false: each has a probability of its own, darknet's softmax=0
-    anchor_iou: float = 1.0  #: anchors whose shape overlaps a truth more than this answer too; 1: the nearest alone
-    prior: float = 0.01  #: pull of all boxes towards their anchors at the start
-    prior_images: int = 12_800  #: how long, in images seen
+    anchor_iou: float = 1.0  #: [IoU] anchors whose shape overlaps a truth more answer too; 1: the nearest alone
+    prior: float = 0.01  #: [weight] of the pull of all boxes towards their anchors at the start
+    prior_images: int = 12_800  #: [images] seen until that pull ends
 
 
 class YOLOv2Loss(nn.Module):

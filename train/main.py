@@ -1,4 +1,7 @@
-"""torchrun [--nproc-per-node N] train/main.py [CONFIG.yaml] [key=value ...]"""
+"""[torchrun --nproc-per-node N] train/main.py [CONFIG.yaml] [key=value ...] [--allow-pipe] [--traceback]: trains.
+
+--allow-pipe: run commands that stand in the config. --traceback: show where an error came from.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +10,7 @@ from launch.command import run
 from launch.config_file import split_words
 from launch.environment import connect, leave
 from launch.stop import Stop
-from train.config import load
+from train.config import all_keys, load
 from train.loop import train
 
 DEMO = Path(__file__).resolve().parents[1] / "configs/demo.yaml"
@@ -21,4 +24,4 @@ def main(words: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    leave(run(main))
+    leave(run(main, lambda: f"{__doc__}\n{all_keys()}"))

@@ -5,6 +5,7 @@
 Attributes are created in the order of darknet's cfg, which is also the order of its .weights files.
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -12,6 +13,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from launch.command import run
 from train.graph.network import Graph, parse_graph
 from train.graph.variants import (
     COARSE,
@@ -31,11 +33,11 @@ Passthrough = Literal["space_to_depth", "reorg"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    variant: Variant = "yolov2"
-    passthrough: Passthrough = "space_to_depth"  #: "reorg" is darknet's own order, needed for its trained detectors
-    width: float = 1.0  #: factor on every number of filters but the output's
-    objectness_bias: float = 0.0  #: of the output at the start; darknet 0; -4: hardly anything is an object at first
-    bn_momentum: float | str = 0.01  #: darknet; auto: by the number of steps of the run
+    variant: Variant = "yolov2"  #: which of darknet's cfgs the network is
+    passthrough: Passthrough = "space_to_depth"  #: reorg: darknet's own order, needed for its trained detectors
+    width: float = 1.0  #: [factor] on every number of filters but the output's
+    objectness_bias: float = 0.0  #: [logit] of the output at the start; darknet: 0; -4: hardly any objects at first
+    bn_momentum: float | str = 0.01  #: [share] of the new in the statistics (darknet: .01); auto: by the run's length
     layers: str | None = None  #: a plain network of your own instead: "16 pool 32 pool ... -64 128", negative is 1x1
     graph: list[str] | None = None  #: any network instead, in darknet's words, up to the last convolution
 
@@ -183,12 +185,15 @@ def build_model(config: ModelConfig, num_classes: int, num_anchors: int, steps: 
     )
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     import torchinfo
+
+    if words:
+        raise ValueError(f"expected python -m train.model, found {' '.join(words)} behind it")
 
     with torch.random.fork_rng():  # the summary draws random numbers
         torchinfo.summary(YOLOv2(), (1, 3, 416, 416), depth=4, verbose=1)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, lambda: __doc__ or ""))

@@ -18,21 +18,21 @@ from data.images.geometry import Placement, lay
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    policy: Literal["place", "crop"] = "place"
-    jitter: float = 0.3  #: fraction of a side; darknet jitter=.3 (yolov2-voc.cfg), .2 in the 2016 cfgs
-    scale_min: float = 1.0  #: `place` only; darknet of 2017 drew U(.25, 2), since August 2018 it is 1
-    scale_max: float = 1.0
-    flip: float = 0.5  #: probability of mirroring left to right
-    hue: float = 0.1  #: largest shift, as a fraction of the colour circle
-    saturation: float = 1.5  #: largest factor; its inverse is as likely
-    exposure: float = 1.5
-    min_size: float = 0.001  #: boxes thinner than this fraction of the canvas after clipping are dropped (darknet)
-    min_visible: float = 0.0  #: boxes of which less than this share of the area is left are dropped
-    mosaic: float = 0.0  #: probability that an image shares its canvas with three others (data.images.mosaic)
-    mosaic_scale_min: float = 0.4  #: longer side of an image in a mosaic, as a fraction of the canvas
-    mosaic_scale_max: float = 1.0
-    mixup: float = 0.0  #: probability that another image is blended over the canvas, half and half
-    mix_until: float = 0.85  #: share of the run after which there is neither mosaic nor mixup
+    policy: Literal["place", "crop"] = "place"  #: how an image is laid into the square; crop: darknet of 2016
+    jitter: float = 0.3  #: [share] of a side; darknet jitter=.3 (yolov2-voc.cfg), .2 in the 2016 cfgs
+    scale_min: float = 1.0  #: [factor] of `place` only; darknet of 2017 drew U(.25, 2), since August 2018 it is 1
+    scale_max: float = 1.0  #: [factor] of `place` only
+    flip: float = 0.5  #: [probability] of mirroring left to right
+    hue: float = 0.1  #: [share] of the colour circle: the largest shift
+    saturation: float = 1.5  #: [factor] at most; its inverse is as likely
+    exposure: float = 1.5  #: [factor] at most; its inverse is as likely
+    min_size: float = 0.001  #: [share] of the canvas: boxes that are thinner after clipping are dropped (darknet)
+    min_visible: float = 0.0  #: [share] of its area that must be left of a box, or it is dropped
+    mosaic: float = 0.0  #: [probability] that an image shares its canvas with three others (data.images.mosaic)
+    mosaic_scale_min: float = 0.4  #: [share] of the canvas: longer side of an image in a mosaic
+    mosaic_scale_max: float = 1.0  #: [share] of the canvas
+    mixup: float = 0.0  #: [probability] that another image is blended over the canvas, half and half
+    mix_until: float = 0.85  #: [share] of the run after which there is neither mosaic nor mixup
 
     @property
     def mixed(self) -> bool:

@@ -12,19 +12,19 @@ UNSETTLED_SLOTS = 50
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     train: str  #: folder of shards; elsewhere: http(s)://HOST/SET, s3://BUCKET/SET or pipe:COMMAND {}
-    val: str
+    val: str  #: folder of shards that are scored, or an address, as of `train`
     staging: str | None = None  #: folder on a disk of each machine, where shards from elsewhere are brought to
-    classes: list[str] | None = None  #: what the shards must hold; None: whatever they hold
-    batch: int = 64  #: images of one step, over all processes
-    sides: list[int] = field(default_factory=lambda: list(range(320, 609, 32)))  #: px, multiples of 32
-    batches_per_side: int = 10  #: darknet draws a new side every 10 batches
-    truth_slots: int | str = 50  #: most objects of one image that are trained on (darknet: 30); auto: as the set has
-    window: int = 8  #: shards that are mixed with each other
-    workers: int = 4  #: loader processes of each rank; 0: in the training process
+    classes: list[str] | None = None  #: what the shards must hold; null: whatever they hold
+    batch: int = 64  #: [images] of one step, over all processes
+    sides: list[int] = field(default_factory=lambda: list(range(320, 609, 32)))  #: [px] of inputs, multiples of 32
+    batches_per_side: int = 10  #: [batches] between two draws of a side from `sides`; darknet: 10
+    truth_slots: int | str = 50  #: [objects] of an image that are trained on (darknet: 30); auto: as the set has
+    window: int = 8  #: [shards] that are mixed with each other
+    workers: int = 4  #: [processes] that load for each rank; 0: the training process itself
     geometry: Literal["workers", "device"] = "workers"  #: where images are cropped and resized (docs/data.md)
     colour: Literal["auto", "workers", "device"] = "auto"  #: where colours change; auto: on CUDA the device
     decoded_cache: str | None = None  #: folder in memory, such as /dev/shm/voc, where decoded images are kept
-    max_faults: int = 20  #: unreadable images a rank replaces before it gives up
+    max_faults: int = 20  #: [images] that cannot be read and that a rank replaces before it gives up
     resize: Resize = "letterbox"  #: how evaluation makes images square; darknet-...: as darknet does
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 

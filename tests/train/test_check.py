@@ -75,7 +75,7 @@ def test_all_that_is_wrong_is_said_at_once(
     found = checked("--processes", "3", *wrong, f"weights={tmp_path}/short.weights")
     expected = [
         "nosuch",
-        "full_key: epochs",
+        "epochs=many: expected whole number",
         "model.width=9",
         "shard-000000.tar: the index says",
         "no shards at /nowhere",
@@ -104,7 +104,7 @@ def test_a_run_under_way_says_where_it_stands_and_how_long_it_will_take(
     assert "images/s that this run has logged" in found.lines["time"]
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     (problem,) = checked("model.width=0.125").problems
-    assert "width was 0.0625, the config says 0.125" in problem
+    assert "model.width 0.0625 -> 0.125: refused: " in problem
 
 
 def test_shards_from_elsewhere_are_looked_up_and_not_brought(checked: Checked, shards: Path, tmp_path: Path) -> None:

@@ -8,17 +8,17 @@ AUTO, EVALUATIONS = "auto", 40
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    side: int = 416  #: px
-    every_epochs: int | str = 1  #: and at the end of the run; auto: some 40 times in a run
-    patience: int | None = None  #: so many evaluations in a row without a better one end the run; null: none do
-    batch: int = 32  #: images of one forward pass of each process
-    score_threshold: float = 0.005  #: darknet detector valid
-    iou_threshold: float = 0.45  #: of non-maximum suppression
-    max_detections: int | None = None  #: of an image, after suppression; none: 100 by COCO's protocol, all by VOC's
+    side: int = 416  #: [px] of the square input
+    every_epochs: int | str = 1  #: [epochs] between two evaluations; auto: some 40 evaluations in a run
+    patience: int | None = None  #: [evaluations] in a row without a better one end the run; null: none do
+    batch: int = 32  #: [images] of one forward pass of each process
+    score_threshold: float = 0.005  #: [score] detections below it do not count; darknet detector valid: .005
+    iou_threshold: float = 0.45  #: [IoU] of non-maximum suppression
+    max_detections: int | None = None  #: [detections] of an image at most; null: 100 by COCO's protocol, all by VOC's
     protocol: Literal["auto", "voc", "coco"] = "auto"  #: whose number decides what is best; auto: where the set is from
-    coco_backend: Literal["own", "pycocotools"] = "own"  #: the same numbers, the other one slowly
-    pictures: int = 8  #: drawn with truths and detections
-    picture_threshold: float = 0.3  #: detections below this score are not drawn
+    coco_backend: Literal["own", "pycocotools"] = "own"  #: the same numbers; pycocotools is slow
+    pictures: int = 8  #: [images] that are drawn with truths and detections
+    picture_threshold: float = 0.3  #: [score] detections below it are not drawn
 
     def __post_init__(self) -> None:
         if self.side % 32 or self.side < 32:

@@ -27,7 +27,7 @@ BOARD, CONSOLE, RESULTS, CHARTS = "the TensorBoard log", "the console", "results
 
 @dataclass(frozen=True, kw_only=True)
 class BoardConfig:
-    every_batches: int = 10  #: between two log lines
+    every_batches: int = 10  #: [batches] between two log lines
 
     def __post_init__(self) -> None:
         if self.every_batches < 1:

@@ -31,9 +31,9 @@ class Part(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    every_images: int = 64_000  #: besides one for every evaluation that is the best so far, and one at the end
-    every_minutes: float = 10.0  #: or so, whichever comes first
-    keep: int = 2  #: newest ones; the best one is kept apart
+    every_images: int = 64_000  #: [images] between two; the best so far and the end have theirs besides
+    every_minutes: float = 10.0  #: [minutes] or so between two, whichever comes first
+    keep: int = 2  #: [checkpoints] the newest ones; the best one is kept apart
 
     def __post_init__(self) -> None:
         if self.every_images < 1:

@@ -146,18 +146,17 @@ def take_changes(config: Config, env: Environment) -> list[str]:
     return lines
 
 
-def keep_config(config: Config, images: int, changes: list[str], env: Environment) -> None:
-    """As RUN/config.yaml, and among those of all starts. images: seen so far. config: settled."""
-    if env.rank == 0:
-        run = Path(config.run)
-        starts = _starts(run)
-        number = 1 + (int(starts[-1].name.partition("-")[0]) if starts else 0)
-        if not starts and (run / "config.yaml").exists() and has_checkpoints(run / "checkpoints"):
-            (run / FOLDER).mkdir(exist_ok=True)
-            (run / "config.yaml").rename(run / FOLDER / "0001-000000000.yaml")  # of a run that kept but the newest
-            number = 2
-        save(config, run / FOLDER / f"{number:04d}-{images:09d}.yaml", [f"at {images:,} images", *changes])
-        save(config, run / "config.yaml")
+def keep_config(config: Config, images: int, changes: list[str]) -> None:
+    """As RUN/config.yaml, and among those of all starts. For one process. images: seen so far. config: settled."""
+    run = Path(config.run)
+    starts = _starts(run)
+    number = 1 + (int(starts[-1].name.partition("-")[0]) if starts else 0)
+    if not starts and (run / "config.yaml").exists() and has_checkpoints(run / "checkpoints"):
+        (run / FOLDER).mkdir(exist_ok=True)
+        (run / "config.yaml").rename(run / FOLDER / "0001-000000000.yaml")  # of a run that kept but the newest
+        number = 2
+    save(config, run / FOLDER / f"{number:04d}-{images:09d}.yaml", [f"at {images:,} images", *changes])
+    save(config, run / "config.yaml")
 
 
 def _found(config: Config, env: Environment) -> list[Change]:

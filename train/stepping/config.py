@@ -15,19 +15,19 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 class StepConfig:
     precision: Literal["fp32", "bf16", "fp16"] = "bf16"  #: of the network; fp32 on CUDA: TF32, torch's default
     compile: Literal["auto", "yes", "no"] = "auto"  #: auto: on CUDA; inductor on the CPU is no faster than eager
-    accumulate: int | str = 1  #: parts into which each process cuts its share of the batch; "auto": as few as fit
+    accumulate: int | str = 1  #: [parts] into which each process cuts its share of the batch; auto: as few as fit
     compress: Compression = "none"  #: what gradients travel in; bf16 only between GPUs
-    bucket_mb: int = 25  #: of gradients that travel together, while backward goes on
+    bucket_mb: int = 25  #: [MB] of gradients that travel together, while backward continues
     recompute: bool = False  #: activations again in backward: half the memory, 1.3 times as long
     freeze: Literal["nothing", "backbone"] = "nothing"  #: keeps weights and batch-norm statistics as they are
-    optimizer: Literal["sgd", "adamw"] = "sgd"
-    momentum: float = 0.9  #: of sgd
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  #: of adamw
-    eps: float = 1e-8  #: of adamw
-    decay: float = 5e-4  #: on convolution weights only (darknet's L2); adamw: decoupled, times the rate
-    clip_norm: float | None = None  #: largest Euclidean norm of the whole gradient; null: any
+    optimizer: Literal["sgd", "adamw"] = "sgd"  #: darknet: sgd
+    momentum: float = 0.9  #: [share] of sgd
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  #: [share] two, of adamw
+    eps: float = 1e-8  #: [number] of adamw
+    decay: float = 5e-4  #: [rate] on convolution weights only (darknet's L2); adamw: decoupled, times the rate
+    clip_norm: float | None = None  #: [norm] largest Euclidean norm of the whole gradient; null: any
     ema: str | None = None  #: weights averaged over about this long ("1500 images", "2 epochs", "5 %") are evaluated
-    ema_images: int | None = None  #: the same in images; neither, or 0: the newest weights are evaluated
+    ema_images: int | None = None  #: [images] the same; neither, or 0: the newest weights are evaluated
 
     def __post_init__(self) -> None:
         if self.bucket_mb < 1:

@@ -14,17 +14,17 @@ TRIAL_STEPS = 100  # a shorter run is a trial: nobody expects it to learn
 class ScheduleConfig:
     """Defaults: yolov2-voc.cfg at batch 64. Durations are "1600 images", "3 epochs" or "5 %" of the run."""
 
-    rate: float = 1e-3
-    shape: Literal["steps", "cosine", "constant"] = "steps"  #: after the burn-in
+    rate: float = 1e-3  #: [rate] after the burn-in; never scaled by the batch or the number of processes
+    shape: Literal["steps", "cosine", "constant"] = "steps"  #: of the rate after the burn-in
     burn_in: str | None = None  #: rate * (images / burn_in)^power until then
-    burn_in_images: int | None = None  #: the same in images; neither: 64,000
-    power: float = 4.0
+    burn_in_images: int | None = None  #: [images] the same; neither: 64,000
+    power: float = 4.0  #: [exponent] of the burn-in
     drops: list[str] | None = None  #: of shape steps: when the rate drops
-    drop_images: list[int] | None = None  #: the same in images; neither: 2,560,000 and 3,840,000
-    drop: float = 0.1  #: factor at each of them
-    final: float = 0.02  #: of shape cosine: the share of the rate that is left at the end
-    end_images: int | None = None  #: of shape cosine: where it ends; null: with the run
-    backbone_rate: float = 1.0  #: rate of the backbone as a multiple of that of the other layers
+    drop_images: list[int] | None = None  #: [images] the same; neither: 2,560,000 and 3,840,000
+    drop: float = 0.1  #: [factor] on the rate at each of them
+    final: float = 0.02  #: [share] of the rate that is left at the end; of shape cosine
+    end_images: int | None = None  #: [images] where a cosine ends; null: with the run
+    backbone_rate: float = 1.0  #: [factor] on the rate of the backbone
 
     def __post_init__(self) -> None:
         for name in ("rate", "drop", "power", "backbone_rate"):

@@ -1,0 +1,34 @@
+"""All keys of a config as a page that a terminal and Markdown both show well: docs/config.md."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from launch.keys import Key, keys_of, lines
+
+HEAD = """# Keys of a config
+
+Made by `python -m train.config > docs/config.md`; `python train/main.py --help` prints the same. Each key stands as it
+is written on a command line, with its default and what may stand there; below it, its [unit] and what it means. In a
+YAML file a section is a mapping, `data: {batch: 64}`. The defaults are those of the recipe `darknet`; where another
+recipe has others, it is named.
+"""
+
+
+def page(config: type, recipes: Mapping[str, Mapping[str, Any]]) -> str:
+    """config: a dataclass. recipes: {name: nested defaults}."""
+    others = {name: (recipe, value) for recipe, tree in recipes.items() for name, value in _flat(tree)}
+    sections: dict[str, list[Key]] = {}
+    for key in keys_of(config):
+        sections.setdefault(key.name.rpartition(".")[0], []).append(key)
+    parts = [HEAD]
+    for section, keys in sections.items():
+        parts += [f"\n## {section or 'The run'}\n", *(f"    {line}" for line in lines(keys, others))]
+    return "\n".join(parts)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
