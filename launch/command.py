@@ -8,6 +8,7 @@ Mistakes of this program keep their traceback. Printing never ends a command: le
 are replaced, and a console that is gone (a closed pipe, a full disk) is told about once, at the end.
 """
 
+import errno
 import io
 import os
 import re
@@ -72,6 +73,8 @@ def reason_of(error: Exception) -> str | None:
     is_cv2 = type(error).__module__ == "cv2"  # by name: importing OpenCV takes a second
     if isinstance(error, MemoryError) or ((is_cv2 or isinstance(error, RuntimeError)) and OUT_OF_MEMORY.search(text)):
         return f"out of memory ({text.splitlines()[0]}): take a smaller batch, fewer processes or a larger machine"
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"{text}: raise the limit with ulimit -n, or take fewer processes (data.workers, --workers)"
     return text if isinstance(error, OSError | ValueError | FloatingPointError | EOFError) else None
 
 

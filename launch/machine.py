@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
+OWN_GROUPS = Path("/proc/self/cgroup")
+GROUPS = (("/sys/fs/cgroup", "memory.max"), ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"))  # versions 2 and 1
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
@@ -13,11 +15,13 @@ def memory_left() -> int:
     """Bytes of the machine that nobody uses, or of the control group that the process lives in."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-    groups = [line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::/")]
-    for group in groups:
-        folder = Path("/sys/fs/cgroup", group.removeprefix("0::/"))
-        limits = [path / "memory.max" for path in (folder, *folder.parents) if (path / "memory.max").exists()]
-        sizes += [int(text) for limit in limits if (text := limit.read_text().strip()) != "max"]
+    for line in OWN_GROUPS.read_text().splitlines():
+        _, controllers, group = line.split(":", 2)
+        if "memory" in controllers.split(",") or not controllers:  # of version 1, or of version 2, which names none
+            root, name = GROUPS[bool(controllers)]
+            folder = Path(root, group.strip("/"))
+            limits = [path / name for path in (folder, *folder.parents) if (path / name).exists()]
+            sizes += [int(text) for limit in limits if (text := limit.read_text().strip()) != "max"]
     return min(sizes)
 
 

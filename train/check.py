@@ -23,6 +23,7 @@ from launch.command import run
 from launch.config_file import ALLOW_PIPE
 from launch.environment import Environment
 from train.capacity import memory_of
+from train.checking.machine import require_open_files, require_writable, say_room_for_decoded
 from train.checking.network import build, stand_in
 from train.checking.plan import expected_time, of_all_ranks, planned, require_whole_shares
 from train.checking.report import Report, amount
@@ -55,7 +56,13 @@ def _names(reason: str, key: str) -> bool:
 
 
 def check(config: Config, processes: int, report: Report) -> None:
+    with report.part("machine"):
+        require_writable(Path(config.run))
+        require_open_files(config.data.workers)
     train, val = _set("train", config, report), _set("val", config, report)
+    if train and config.data.decoded_cache:
+        with report.part("cache"):
+            say_room_for_decoded(Path(config.data.decoded_cache), train, report)
     config = _settled(config, train)
     if train:
         with report.part("fit"):

@@ -1,6 +1,8 @@
 """Image bytes by sample number, straight out of the tars."""
 
+import errno
 import os
+from pathlib import Path
 from typing import Any
 
 from data.shards.index import ShardIndex
@@ -29,9 +31,21 @@ class ShardReader:
     def _file(self, shard: int) -> int:
         if shard not in self._files:
             if len(self._files) == MAX_OPEN:
-                os.close(self._files.pop(next(iter(self._files))))  # the first: windows of shards come and go
-            self._files[shard] = os.open(self.index.folder / self.index.shards[shard].name, os.O_RDONLY)
+                self._close_first()
+            self._files[shard] = self._opened(self.index.folder / self.index.shards[shard].name)
         return self._files[shard]
+
+    def _opened(self, path: Path) -> int:
+        while True:
+            try:
+                return os.open(path, os.O_RDONLY)
+            except OSError as error:
+                if error.errno != errno.EMFILE or not self._files:
+                    raise
+            self._close_first()  # this process may have fewer open
+
+    def _close_first(self) -> None:
+        os.close(self._files.pop(next(iter(self._files))))  # windows of shards come and go
 
     def close(self) -> None:
         for descriptor in self._files.values():

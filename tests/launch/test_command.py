@@ -54,6 +54,11 @@ def ended(*words: str, stdout: object = subprocess.PIPE, **environ: str) -> tupl
     [
         ("ValueError('expected 1, found 2')", "expected 1, found 2"),
         ("FileNotFoundError(2, 'No such file or directory', 'x')", "[Errno 2] No such file or directory: 'x'"),
+        (
+            "OSError(24, 'Too many open files')",
+            "[Errno 24] Too many open files: raise the limit with ulimit -n, or take fewer processes "
+            "(data.workers, --workers)",
+        ),
         ("FloatingPointError('nan')", "nan"),
         ("UnicodeDecodeError('utf-8', b'x', 0, 1, 'why')", "'utf-8' codec can't decode byte 0x78 in position 0: why"),
         ("EOFError()", "EOFError"),

@@ -4,12 +4,19 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from launch import machine
 from launch.machine import keep_freed_memory, memory_left
 from tests.conftest import ROOT
 
 ORPHAN = """
 import os, signal, sys, time
+import pytest
+
+from launch import machine
 from launch.machine import signal_when_the_parent_dies
 signal_when_the_parent_dies(signal.SIGTERM)
 signal.signal(signal.SIGTERM, lambda *_: (print("told", flush=True), os._exit(0)))
@@ -21,6 +28,29 @@ PARENT = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 
 
 def test_memory_that_is_left_is_less_than_the_machine_has() -> None:
     assert 0 < memory_left() < os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.parametrize(
+    ("line", "limit"),
+    [
+        ("0::/job", "job/memory.max"),
+        ("0::/job/step", "job/memory.max"),
+        ("4:memory:/job", "memory/job/memory.limit_in_bytes"),
+        ("4:cpu,memory:/elsewhere", "memory/memory.limit_in_bytes"),
+    ],
+)
+def test_the_limit_of_a_control_group_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, limit: str
+) -> None:
+    """Of both versions, and of the groups above: a container sees its own limit at the root."""
+    (tmp_path / limit).parent.mkdir(parents=True)
+    (tmp_path / limit).write_text("12345678\n")
+    (tmp_path / "cgroup").write_text(f"3:cpu:/job\n{line}\n")
+    monkeypatch.setattr(
+        machine, "GROUPS", ((str(tmp_path), "memory.max"), (str(tmp_path / "memory"), "memory.limit_in_bytes"))
+    )
+    monkeypatch.setattr(machine, "OWN_GROUPS", tmp_path / "cgroup")
+    assert memory_left() == 12345678
 
 
 def test_freed_memory_is_kept_without_an_error() -> None:

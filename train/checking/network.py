@@ -53,7 +53,7 @@ def build(
         Evaluator(config.evaluate, Loader(val, config.data, seed=0, rank=0, world_size=1, device=env.device), env)
     folder, progress = Path(config.run) / "checkpoints", Progress()
     size = _num_bytes(step.state_dict())
-    there = sum(path.stat().st_size for path in folder.glob("*.pt"))
+    there = sum(path.lstat().st_size for path in folder.glob("*.pt"))
     with report.part("disk"):  # the newest, the best, and the one that is being written
         report.need(folder, (config.checkpoint.keep + 2) * size - there, f"of checkpoints of {amount(size)}")
     Checkpoint(folder, config.checkpoint, env, config.network(classes), step=step, progress=progress).restore()

@@ -24,16 +24,24 @@ class Report:
             self.problems.append(str(error))
             self.say(name, "not as it should be, see below")
 
+    def free(self, folder: Path) -> int:
+        """Bytes on the disk where this folder is, or would be."""
+        return shutil.disk_usage(nearest(folder)).free
+
     def need(self, folder: Path, size: int, what: str) -> None:
         """ValueError: the disk where this folder is, or would be, has no room for so many bytes more."""
-        there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-        free = shutil.disk_usage(there).free
+        free = self.free(folder)
         self.say("disk", f"{folder}: {amount(max(size, 0))} more {what}, {amount(free)} free on this machine")
         if free < size:
             raise ValueError(
                 f"{folder}: expected room for {amount(size)} {what}, found {amount(free)}; make room or choose "
                 "another folder"
             )
+
+
+def nearest(folder: Path) -> Path:
+    """The folder, or the lowest one above it that is there."""
+    return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
 
 
 def amount(size: int) -> str:

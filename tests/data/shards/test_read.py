@@ -46,6 +46,22 @@ def test_a_reader_of_many_shards_keeps_few_open(index: ShardIndex, monkeypatch: 
     assert num_open_files() == before and len(index.shards) > 2
 
 
+def test_a_reader_lives_with_fewer_open_files(index: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the process may have no more, a shard is closed for the next one; no image is taken for unreadable."""
+    with ShardReader(index) as reader:
+        images = [reader.image(sample) for sample in range(index.num_samples)]
+    before, really_open = num_open_files(), os.open
+
+    def open_two(path: Path, flags: int) -> int:
+        if num_open_files() >= before + 2:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return really_open(path, flags)
+
+    monkeypatch.setattr("os.open", open_two)
+    with ShardReader(index) as reader:
+        assert [reader.image(sample) for sample in range(index.num_samples)] == images and len(index.shards) > 2
+
+
 def test_a_bad_block_is_an_unreadable_image(index: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> bytes:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
