@@ -29,9 +29,7 @@ class Batch(NamedTuple):
 
 def needed_slots(index: ShardIndex, augment: AugmentConfig) -> int:
     """For all objects of any canvas: those of the images with the most, as many as share one; in steps of 8."""
-    trained = (~(index.arrays["difficult"] | index.arrays["crowd"])).astype(np.int64)
-    starts = index.arrays["object_starts"]
-    counts = np.sort(np.diff(np.concatenate([[0], np.cumsum(trained)])[starts]))[::-1]
+    counts = np.sort(index.trained_per_image())[::-1]
     images = (4 if augment.mosaic else 1) + (1 if augment.mixup else 0)
     most = int(np.resize(counts, max(images, len(counts)))[:images].sum())  # of a tiny set one may meet itself
     return max(8, -(-most // 8) * 8)

@@ -30,7 +30,6 @@ class Composer:
     def __init__(self, index: ShardIndex, augment: AugmentConfig, *, seed: int, resize: Resize) -> None:
         self.index, self.augment, self.resize = index, augment, resize
         self._draws = Generators(seed)
-        self._trained = ~(index.arrays["difficult"] | index.arrays["crowd"])
 
     def __call__(self, plan: BatchPlan, row: int, shown: Mapping[int, int] = NONE) -> Canvas:
         """shown: samples in place of which another image is shown, because they cannot be read."""
@@ -91,8 +90,8 @@ class Composer:
     def _truths(
         self, piece: Piece, side: int, shown: Mapping[int, int]
     ) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
-        objects = self.index.objects(shown.get(piece.sample, piece.sample))
-        trained = self._trained[objects]
-        boxes, labels = self.index.arrays["boxes_xyxy_px"][objects][trained], self.index.arrays["labels"][objects]
+        arrays, objects = self.index.arrays, self.index.objects(shown.get(piece.sample, piece.sample))
+        trained = ~(arrays["difficult"][objects] | arrays["crowd"][objects])
+        boxes, labels = arrays["boxes_xyxy_px"][objects][trained], arrays["labels"][objects]
         boxes, kept = piece_boxes(boxes, piece, side, self.augment)
         return boxes[kept], labels[trained][kept]

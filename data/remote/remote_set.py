@@ -19,6 +19,7 @@ from data.remote.fetch import fetch
 from data.remote.lock import FolderLock
 from data.shards.header import parse_header
 from data.shards.index import ShardIndex
+from data.shards.verified import verified_once
 
 MOST_OF_INDEX = 64 << 20  # bytes of index.json: a line a shard
 MOST_OF_ARRAYS, MOST_OF_SAMPLE = 64 << 20, 1 << 14  # bytes of index.npz, and for each sample: about 300 objects
@@ -80,5 +81,15 @@ def _folder(address: str, staging: str, digest: str) -> Path:
 
 def _has_index(folder: Path, text: bytes, arrays_sha256: str) -> bool:
     header, arrays = folder / "index.json", folder / "index.npz"
-    there = header.exists() and arrays.exists()
-    return there and header.read_bytes() == text and sha256(arrays) == arrays_sha256
+    if not header.exists() or not arrays.exists() or header.read_bytes() != text:
+        return False
+
+    def verify() -> None:
+        if sha256(arrays) != arrays_sha256:
+            raise ValueError
+
+    try:
+        verified_once(arrays, arrays_sha256, verify)
+    except ValueError:
+        return False
+    return True

@@ -1,11 +1,13 @@
 """A finished set of shards: what it holds, as flat arrays, and where. docs/data.md has the format in full.
 
-Nothing in the files is believed before it was checked.
+Nothing in the files is believed before it was checked, once on each machine.
 """
 
 import hashlib
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import sha256
-from data.shards.columns import read_columns
+from data.shards.columns import map_columns
 from data.shards.header import MADE_ELSEWHERE, MAX_BYTES, Shard, parse_header
+from data.shards.values import check_values
+from data.shards.verified import verified_once
+
+BLOCK = 1 << 16  # samples that are counted together
 
 
 @dataclass(frozen=True, eq=False)
 class ShardIndex:
-    """A finished set of shards. N samples (in shard order), M objects."""
+    """A finished set of shards. N samples (in shard order), M objects.
+
+    Another process gets the name of its folder and maps the same files.
+    """
 
     folder: Path
     source: str
@@ -27,7 +36,7 @@ class ShardIndex:
     category_ids: tuple[int, ...]
     dropped: dict[str, int]  #: reason -> number of annotations or images that were left out
     shards: tuple[Shard, ...]
-    arrays: dict[str, NDArray[Any]]  #: the columns of index.npz, see docs/data.md
+    arrays: dict[str, NDArray[Any]]  #: the columns of index.npz, see docs/data.md; mapped, not to be written to
     digest: str  #: of index.json: names the exact bytes of the whole set
 
     @cached_property
@@ -63,37 +72,27 @@ class ShardIndex:
         starts = self.arrays["object_starts"]
         return slice(int(starts[sample]), int(starts[sample + 1]))
 
+    def trained_per_image(self) -> NDArray[np.int32]:
+        """[N] objects that are trained on: neither difficult nor crowd."""
+        starts, counts = self.arrays["object_starts"], np.empty(self.num_samples, np.int32)
+        for first in range(0, self.num_samples, BLOCK):
+            bounds = starts[first : first + BLOCK + 1]
+            objects = slice(int(bounds[0]), int(bounds[-1]))
+            trained = ~(self.arrays["difficult"][objects] | self.arrays["crowd"][objects])
+            counts[first : first + BLOCK] = np.diff(np.concatenate([[0], np.cumsum(trained)])[bounds - bounds[0]])
+        return counts
+
     @classmethod
     def load(cls, folder: Path, *, shards_there: bool = True) -> "ShardIndex":
-        """Reads the index; checks that every shard is there at its full length (its bytes: verify.py).
+        """Opens the index; looks whether every shard is there at its full length (its bytes: verify.py).
 
         shards_there: False while shards are still on their way into the folder.
         """
-        try:
-            with (folder / "index.json").open("rb") as file:
-                text = file.read(MAX_BYTES + 1)
-        except FileNotFoundError:
-            raise ValueError(
-                f"no shards at {folder}: expected {folder / 'index.json'}, which a finished run of "
-                "`python -m data.shards voc ROOT --split ... OUT` leaves there"
-            ) from None
+        text = _text(folder)
         header = parse_header(text, folder / "index.json")
-        arrays_path = folder / "index.npz"
-        if not arrays_path.exists() or sha256(arrays_path) != header["arrays_sha256"]:
-            raise ValueError(
-                f"{arrays_path} is missing or does not match index.json beside it; copy both again, or make the shards "
-                f"again ({MADE_ELSEWHERE})"
-            )
-        index = cls(
-            folder=folder,
-            source=header["source"],
-            classes=tuple(header["classes"]),
-            category_ids=tuple(header["category_ids"]),
-            dropped=header["dropped"],
-            shards=tuple(Shard(**shard) for shard in header["shards"]),
-            arrays=read_columns(arrays_path, header),
-            digest=hashlib.sha256(text).hexdigest(),
-        )
+        digest = hashlib.sha256(text).hexdigest()
+        _verify(folder / "index.npz", header, digest)
+        index = _opened(folder, header, digest)
         for shard in index.shards if shards_there else ():
             path = folder / shard.name
             found = path.stat().st_size if path.is_file() else None
@@ -104,3 +103,55 @@ class ShardIndex:
                     "copy the shard again or make the shards again"
                 )
         return index
+
+    def __reduce__(self) -> tuple[Callable[..., "ShardIndex"], tuple[Path, str]]:
+        return _opened_again, (self.folder, self.digest)
+
+
+def _text(folder: Path) -> bytes:
+    try:
+        with (folder / "index.json").open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ValueError(
+            f"no shards at {folder}: expected {folder / 'index.json'}, which a finished run of "
+            "`python -m data.shards voc ROOT --split ... OUT` leaves there"
+        ) from None
+
+
+def _verify(path: Path, header: dict[str, Any], digest: str) -> None:
+    """Bytes and values of index.npz."""
+
+    def verify_bytes() -> None:
+        if not path.is_file() or sha256(path) != header["arrays_sha256"]:
+            raise ValueError(
+                f"{path} is missing or does not match index.json beside it; copy both again, or make the shards again "
+                f"({MADE_ELSEWHERE})"
+            )
+
+    if not path.is_file():
+        verify_bytes()
+    verified_once(path, header["arrays_sha256"], verify_bytes)
+    verified_once(path, digest, lambda: check_values(path, map_columns(path, header), header))
+
+
+def _opened(folder: Path, header: dict[str, Any], digest: str) -> ShardIndex:
+    return ShardIndex(
+        folder=folder,
+        source=header["source"],
+        classes=tuple(header["classes"]),
+        category_ids=tuple(header["category_ids"]),
+        dropped=header["dropped"],
+        shards=tuple(Shard(**shard) for shard in header["shards"]),
+        arrays=map_columns(folder / "index.npz", header),
+        digest=digest,
+    )
+
+
+@lru_cache(maxsize=4)
+def _opened_again(folder: Path, digest: str) -> ShardIndex:
+    """In another process, which knows that the index was verified."""
+    text = _text(folder)
+    if hashlib.sha256(text).hexdigest() != digest:
+        raise ValueError(f"{folder / 'index.json'} has been replaced while it was in use; start again with the new set")
+    return _opened(folder, json.loads(text), digest)

@@ -1,9 +1,10 @@
 """A set of shards read back whole: digests, every row of the index, every image decoded."""
 
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from data.files import sha256
 from data.images.decode import decode
@@ -18,28 +19,15 @@ from data.shards.scan import labels_of, scan_shard
 def verify(folder: Path, workers: int = 0) -> ShardIndex:
     """ValueError lists the faults."""
     index = ShardIndex.load(folder)
-    jobs = [(_only(index, number),) for number in range(len(index.shards))]
+    jobs = [(index, number) for number in range(len(index.shards))]
     faults = sorted(fault for found in in_parallel(_verify_shard, jobs, workers, "verifying") for fault in found)
     if faults:
         raise ValueError(f"{folder}: {len(faults)} faults{listed(faults)}")
     return index
 
 
-def _only(index: ShardIndex, number: int) -> ShardIndex:
-    """The index of one of the shards: a process needs no more."""
-    first = int(index.shard_sizes[:number].sum())
-    samples = slice(first, first + index.shards[number].samples)
-    starts = index.arrays["object_starts"][samples.start : samples.stop + 1]
-    objects = slice(int(starts[0]), int(starts[-1]))
-    kinds = {name: kind for name, kind in (COLUMNS | SHRUNK).items() if name in index.arrays}
-    arrays = {name: index.arrays[name][samples if shape == "N" else objects] for name, (shape, _) in kinds.items()}
-    arrays |= {"shards": np.zeros_like(arrays["shards"]), "object_starts": starts - starts[0]}
-    return replace(index, shards=index.shards[number : number + 1], arrays=arrays)
-
-
-def _verify_shard(index: ShardIndex) -> list[str]:
-    """An index of one shard."""
-    (shard,) = index.shards
+def _verify_shard(index: ShardIndex, number: int) -> list[str]:
+    shard, first = index.shards[number], int(index.shard_sizes[:number].sum())
     path = index.folder / shard.name
     if sha256(path) != shard.sha256:
         return [f"{path.name}: its bytes are not those that were written (sha256 differs); copy it again"]
@@ -48,12 +36,13 @@ def _verify_shard(index: ShardIndex) -> list[str]:
         "labels": labels_of(scan, index.classes),
         "object_starts": np.concatenate([[0], np.cumsum(scan.columns["object_counts"])]),
     }
-    for name, column in index.arrays.items():
-        if name != "shards" and not np.array_equal(found[name], column):
+    samples = range(first, first + shard.samples)
+    for name, column in _rows(index, slice(first, samples.stop)).items():
+        if not np.array_equal(found[name], column):
             return [f"{path.name}: column {name} of index.npz does not describe this tar; make the shards again"]
     faults = []
     with ShardReader(index) as reader:
-        for sample in range(index.num_samples):
+        for sample in samples:
             try:
                 height, width = decode(reader.image(sample)).shape[:2]
                 if (width, height) != index.size_px(sample):
@@ -63,3 +52,12 @@ def _verify_shard(index: ShardIndex) -> list[str]:
             except ValueError as error:
                 faults.append(f"{path.name}/{index.key(sample)}: {error}")
     return faults
+
+
+def _rows(index: ShardIndex, samples: slice) -> dict[str, NDArray[Any]]:
+    """Of these samples and of their objects, which are counted from the first of them on."""
+    starts = index.arrays["object_starts"][samples.start : samples.stop + 1]
+    objects = slice(int(starts[0]), int(starts[-1]))
+    kinds = {name: kind for name, kind in (COLUMNS | SHRUNK).items() if name in index.arrays and name != "shards"}
+    rows = {name: index.arrays[name][samples if shape == "N" else objects] for name, (shape, _) in kinds.items()}
+    return rows | {"object_starts": starts - starts[0]}

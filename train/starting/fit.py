@@ -2,7 +2,6 @@
 
 from data.shards.index import ShardIndex
 from train.config import Config
-from train.starting.settle import objects_per_image
 from train.stepping.duration import RunLength
 from train.stepping.schedule import misfit
 
@@ -18,7 +17,7 @@ def remarks_on(config: Config, index: ShardIndex) -> list[str]:
         raise ValueError(problem)
     if problem:
         remarks.append(f"schedule: {problem}")
-    counts, slots = objects_per_image(index), config.data.num_slots
+    counts, slots = index.trained_per_image(), config.data.num_slots
     if (counts > slots).any():
         remarks.append(
             f"data.truth_slots={slots}: {(counts > slots).sum():,} images hold more objects (up to {counts.max():,}), "

@@ -6,8 +6,6 @@ The same on every process. A run that has checkpoints keeps their anchors.
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
 from data.anchors import cluster, sizes_cells
 from data.loading.batch import needed_slots
 from data.shards.index import ShardIndex
@@ -26,13 +24,6 @@ def settled(config: Config, index: ShardIndex, env: Environment) -> Config:
         slots = needed_slots(index, config.data.augment)
         config = replace(config, data=replace(config.data, truth_slots=slots))
     return replace(config, data=replace(config.data, classes=list(index.classes)))
-
-
-def objects_per_image(index: ShardIndex) -> np.ndarray:
-    """[N] of those that are trained on."""
-    arrays = index.arrays
-    trained = np.concatenate([[0], np.cumsum(~(arrays["difficult"] | arrays["crowd"]))])
-    return np.diff(trained[arrays["object_starts"]])
 
 
 def _kept_anchors(config: Config) -> list[float] | None:

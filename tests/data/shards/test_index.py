@@ -1,10 +1,13 @@
 """What lies on disk is read back as it was written, or refused with a reason."""
 
 import os
+import pickle
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
+import data.shards.index
 from data.shards.index import ShardIndex
 from tests.data.pictures import change_header, flip_byte
 
@@ -55,3 +58,32 @@ def test_shards_may_still_be_on_their_way(copy: Path, index: ShardIndex) -> None
     for shard in index.shards:
         (copy / shard.name).unlink()
     assert ShardIndex.load(copy, shards_there=False).digest == index.digest
+
+
+def test_another_process_gets_the_name_of_the_folder_alone(index: ShardIndex) -> None:
+    sent = pickle.dumps(index)
+    assert len(sent) < 500
+    with get_context("forkserver").Pool(1) as pool:
+        there = pool.apply(_columns_of, (index,))
+    assert there == {name: column.tolist() for name, column in index.arrays.items()}
+
+
+def _columns_of(index: ShardIndex) -> dict[str, list[object]]:
+    return {name: column.tolist() for name, column in index.arrays.items()}
+
+
+def test_a_set_that_was_replaced_meanwhile_is_not_taken_for_the_old_one(copy: Path) -> None:
+    sent = pickle.dumps(ShardIndex.load(copy))
+    change_header(copy, source="another")
+    with pytest.raises(ValueError, match=r"index\.json has been replaced while it was in use; start again"):
+        pickle.loads(sent)
+
+
+@pytest.mark.parametrize("block", [1, 7, 1 << 16])
+def test_objects_that_are_trained_on_are_counted(
+    index: ShardIndex, monkeypatch: pytest.MonkeyPatch, block: int
+) -> None:
+    monkeypatch.setattr(data.shards.index, "BLOCK", block)
+    ignored = index.arrays["difficult"] | index.arrays["crowd"]
+    expected = [int((~ignored[index.objects(sample)]).sum()) for sample in range(index.num_samples)]
+    assert index.trained_per_image().tolist() == expected and ignored.any()

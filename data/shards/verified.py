@@ -1,0 +1,72 @@
+"""What one process of a machine has verified, the others take as it is: a file of gigabytes is not read by each.
+
+A note in the machine's folder of temporary files says what was verified of a file, by its place, size and times: a file
+that is written to gets another time, which nobody can set back. A file that has just been written is verified each
+time, since the clock of a file system may be coarse.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+from data.files import own_folder
+
+SETTLED_S = 2.0  # since the last change of a file
+
+
+def verified_once(path: Path, claim: str, verify: Callable[[], None]) -> None:
+    """Calls `verify`, which raises if the claim about the file does not hold, unless a process has already done so.
+
+    Processes that ask at the same time wait for the first one.
+    """
+    with _note_of(path) as note:
+        identity = _identity(path)
+        held = _held(note, identity)
+        if claim in held:
+            return
+        settled = time.time() - max(path.stat().st_mtime, path.stat().st_ctime) > SETTLED_S
+        verify()
+        if note and settled and _identity(path) == identity:
+            note.seek(0)
+            note.truncate()
+            note.write(json.dumps([identity, [*held, claim]]).encode())
+
+
+@contextmanager
+def _note_of(path: Path) -> Iterator[IO[bytes] | None]:
+    """Locked; None where there can be none, and each process verifies for itself."""
+    try:
+        folder = Path(tempfile.gettempdir()) / f"yolov2-verified-{os.geteuid()}"
+        own_folder(folder)
+        name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
+        note = (folder / name).open("a+b")
+        fcntl.flock(note, fcntl.LOCK_EX)
+    except (OSError, ValueError):
+        yield None
+        return
+    with note:
+        yield note
+
+
+def _identity(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
+def _held(note: IO[bytes] | None, identity: list[int]) -> list[Any]:
+    """Claims that the note has of this very file."""
+    if note is None:
+        return []
+    note.seek(0)
+    try:
+        of, claims = json.loads(note.read())
+    except (ValueError, TypeError):  # empty, or a disk was full
+        return []
+    return list(claims) if of == identity else []
