@@ -23,6 +23,7 @@ class AugmentConfig:
     scale_min: float = 1.0  #: [factor] of `place` only; darknet of 2017 drew U(.25, 2), since August 2018 it is 1
     scale_max: float = 1.0  #: [factor] of `place` only
     flip: float = 0.5  #: [probability] of mirroring left to right
+    flip_vertical: float = 0.0  #: [probability] of mirroring top to bottom, for what has no up: cells, aerial pictures
     hue: float = 0.1  #: [share] of the colour circle: the largest shift
     saturation: float = 1.5  #: [factor] at most; its inverse is as likely
     exposure: float = 1.5  #: [factor] at most; its inverse is as likely
@@ -46,7 +47,7 @@ class AugmentConfig:
             raise ValueError(
                 f"data.augment.scale_min={self.scale_min}, scale_max={self.scale_max}: expected 0 < min <= max"
             )
-        for name in ("flip", "hue", "min_size", "min_visible", "mosaic", "mixup", "mix_until"):
+        for name in ("flip", "flip_vertical", "hue", "min_size", "min_visible", "mosaic", "mixup", "mix_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.augment.{name}={getattr(self, name)}: expected 0 to 1")
         if not 0 < self.mosaic_scale_min <= self.mosaic_scale_max:
@@ -63,13 +64,13 @@ class AugmentConfig:
 def random_placement(width: int, height: int, side: int, config: AugmentConfig, rng: np.random.Generator) -> Placement:
     jitter = config.jitter
     mirror, *four, size = rng.random(6).tolist()
-    flip = mirror < config.flip
+    flip, upside_down = mirror < config.flip, bool(config.flip_vertical) and rng.random() < config.flip_vertical
     if config.policy == "crop":
         left, right, top, bottom = (jitter * (2 * draw - 1) for draw in four)
         left, right, top, bottom = left * width, right * width, top * height, bottom * height
         zoom_x, zoom_y = side / (width - left - right), side / (height - top - bottom)
         laid = lay(-left * zoom_x, -top * zoom_y, width * zoom_x, height * zoom_y, width, height, (side, side))
-        return Placement(*laid, flip, repeat_border=True)
+        return Placement(*laid, flip, repeat_border=True, upside_down=upside_down)
     wider, higher, across, down = four
     aspect = width * (1 + jitter * (2 * wider - 1)) / (height * (1 + jitter * (2 * higher - 1)))
     scale = config.scale_min + size * (config.scale_max - config.scale_min)
@@ -77,7 +78,8 @@ def random_placement(width: int, height: int, side: int, config: AugmentConfig, 
         (scale * side * aspect, scale * side) if aspect < 1 else (scale * side, scale * side / aspect)
     )
     left, top = across * (side - new_width), down * (side - new_height)
-    return Placement(*lay(left, top, new_width, new_height, width, height, (side, side)), flip)
+    laid = lay(left, top, new_width, new_height, width, height, (side, side))
+    return Placement(*laid, flip, upside_down=upside_down)
 
 
 def random_colour(config: AugmentConfig, rng: np.random.Generator) -> Colour:

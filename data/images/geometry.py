@@ -1,7 +1,7 @@
 """Geometry of one image: where its pixels go on a square canvas, and its boxes with them.
 
-Defined by integers: the pixels `source` of the image become the pixels `target` of the S x S canvas, then the canvas
-may be mirrored. Boxes go through the same integers, so they move exactly with their pixels.
+Defined by integers: the pixels `source` of the image become the pixels `target` of the S x S canvas, which may then be
+mirrored, left to right and top to bottom. Boxes go through the same integers, so they move exactly with their pixels.
 """
 
 from typing import Literal, NamedTuple
@@ -32,6 +32,7 @@ class Placement(NamedTuple):
     flip: bool = False
     repeat_border: bool = False  # fill the rest of the canvas by repeating the border instead of grey
     aligned: bool = False  # the corner pixels of source and target have the same centres, as in darknet's resize_image
+    upside_down: bool = False
 
 
 def overlap(start: float, length: float, source_length: int, canvas_length: int) -> tuple[int, int, int, int]:
@@ -98,6 +99,8 @@ def place_image(image: Image, placement: Placement, canvas: Image) -> None:
         cv2.copyMakeBorder(inner.copy(), *border, cv2.BORDER_REPLICATE, dst=canvas)
     if placement.flip:
         cv2.flip(canvas, 1, dst=canvas)
+    if placement.upside_down:
+        cv2.flip(canvas, 0, dst=canvas)
 
 
 def _resize_aligned(image: Image, width: int, height: int) -> Image:
@@ -120,7 +123,7 @@ def place_boxes(
     boxes_xyxy_px: NDArray[np.float32], placement: Placement, side: int, room: Room | None = None
 ) -> NDArray[np.float32]:
     """[N, 4] px of the image -> [N, 4] fractions of the canvas, not clipped. room: where the image is laid into one."""
-    x1, y1, x2, _ = room or (0, 0, side, side)
+    x1, y1, x2, y2 = room or (0, 0, side, side)
     (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
     zoom_x, zoom_y = (tx2 - tx1) / (sx2 - sx1) / side, (ty2 - ty1) / (sy2 - sy1) / side
     left, top = (x1 + tx1) / side - sx1 * zoom_x, (y1 + ty1) / side - sy1 * zoom_y
@@ -128,13 +131,15 @@ def place_boxes(
     boxes = boxes + np.array((left, top, left, top))
     if placement.flip:
         boxes[:, [0, 2]] = (x1 + x2) / side - boxes[:, [2, 0]]
+    if placement.upside_down:
+        boxes[:, [1, 3]] = (y1 + y2) / side - boxes[:, [3, 1]]
     placed: NDArray[np.float32] = boxes.astype(np.float32)
     return placed
 
 
 def unplace_boxes(boxes_xyxy: Floats, placement: Placement, side: int) -> NDArray[np.float64]:
     """Inverse of `place_boxes` for an unmirrored placement: fractions of the canvas -> px of the image."""
-    assert not placement.flip
+    assert not placement.flip and not placement.upside_down
     (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
     zoom = np.array([(sx2 - sx1) / (tx2 - tx1), (sy2 - sy1) / (ty2 - ty1)] * 2)
     moved: Floats = (boxes_xyxy * side - (tx1, ty1, tx1, ty1)) * zoom + (sx1, sy1, sx1, sy1) + _last_pixel(placement)

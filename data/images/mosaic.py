@@ -42,7 +42,9 @@ def random_tile(
     new_width, new_height = (longer * aspect, longer) if aspect < 1 else (longer, longer / aspect)
     space = room.x2 - room.x1, room.y2 - room.y1
     left, top = across * (space[0] - new_width), down * (space[1] - new_height)
-    return Placement(*lay(left, top, new_width, new_height, width, height, space), mirror < config.flip)
+    upside_down = bool(config.flip_vertical) and rng.random() < config.flip_vertical
+    laid = lay(left, top, new_width, new_height, width, height, space)
+    return Placement(*laid, mirror < config.flip, upside_down=upside_down)
 
 
 def piece_boxes(

@@ -10,7 +10,8 @@ import torch
 
 from data.images.geometry import GREY, Placement
 
-LAYOUT = 13  # numbers: offset in P, width, source x1 y1 x2 y2, target x1 y1 x2 y2, flip, repeat_border, aligned
+#: Numbers: offset in P, width, source x1 y1 x2 y2, target x1 y1 x2 y2, flip, repeat_border, aligned, upside_down
+LAYOUT = 14
 
 
 def layout_row(offset: int, width: int, placement: Placement) -> tuple[int, ...]:
@@ -22,11 +23,13 @@ def layout_row(offset: int, width: int, placement: Placement) -> tuple[int, ...]
 def place_packed(pixels_P: torch.Tensor, layout_BL: torch.Tensor, side: int) -> torch.Tensor:
     """uint8 [P] -> uint8 [B, S, S, 3]. Bilinear, at most one grey level from `place_image`."""
     columns_BL1 = layout_BL.long()[..., None].unbind(1)
-    offset_B1, width_B1, sx1, sy1, sx2, sy2, tx1, ty1, tx2, ty2, flip_B1, repeat_B1, aligned_B1 = columns_BL1
+    offset_B1, width_B1, sx1, sy1, sx2, sy2, tx1, ty1, tx2, ty2, *flags_B1 = columns_BL1
+    flip_B1, repeat_B1, aligned_B1, upside_down_B1 = flags_B1
     along_1S = torch.arange(side, device=pixels_P.device)[None]
     across_BS = torch.where(flip_B1 > 0, side - 1 - along_1S, along_1S)
+    down_BS = torch.where(upside_down_B1 > 0, side - 1 - along_1S, along_1S)
     left_BS, right_BS, part_x_BS, on_x_BS = _axis(across_BS, sx1, sx2, tx1, tx2, aligned_B1)
-    upper_BS, lower_BS, part_y_BS, on_y_BS = _axis(along_1S.expand_as(across_BS), sy1, sy2, ty1, ty2, aligned_B1)
+    upper_BS, lower_BS, part_y_BS, on_y_BS = _axis(down_BS, sy1, sy2, ty1, ty2, aligned_B1)
 
     channels_3 = torch.arange(3, device=pixels_P.device)
 

@@ -24,7 +24,7 @@ class Batch(NamedTuple):
     faults: list[str]  # samples that could not be decoded and were replaced, one sentence each
     side: int  # S, px
     colours: torch.Tensor | None = None  # [B, 3] float32: hue shift, saturation and exposure factor
-    layout: torch.Tensor | None = None  # [B, 12] int64: where each image lies in `images` and where it goes
+    layout: torch.Tensor | None = None  # [B, 14] int64: where each image lies in `images` and where it goes
 
 
 def needed_slots(index: ShardIndex, augment: AugmentConfig) -> int:

@@ -1,5 +1,7 @@
 """What the policies draw: distributions, limits, and everything a function of the generator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -34,7 +36,7 @@ def test_place_shows_the_whole_image_as_large_as_fits(width: int, height: int) -
     config, side = AugmentConfig(policy="place"), 416
     coverage, lefts = [], []
     for seed in range(1000):
-        source, (x1, y1, x2, y2), _, repeat_border, _ = random_placement(width, height, side, config, generator(seed))
+        source, (x1, y1, x2, y2), _, repeat_border, *_ = random_placement(width, height, side, config, generator(seed))
         np.testing.assert_allclose(source, (0, 0, width, height), atol=1)  # half a pixel of the canvas
         assert not repeat_border
         assert 0 <= x1 < x2 <= side and 0 <= y1 < y2 <= side
@@ -64,7 +66,7 @@ def test_crop_moves_each_side_by_at_most_the_jitter(jitter: float) -> None:
     config, side, width, height = AugmentConfig(policy="crop", jitter=jitter), 416, 500, 375
     crops = []
     for seed in range(1000):
-        (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2), _, repeat_border, _ = random_placement(
+        (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2), _, repeat_border, *_ = random_placement(
             width, height, side, config, generator(seed)
         )
         assert repeat_border
@@ -151,3 +153,11 @@ def test_the_hue_moves_both_ways_by_at_most_its_limit() -> None:
 def test_impossible_settings_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AugmentConfig(**options)  # type: ignore[arg-type]
+
+
+def test_mirroring_top_to_bottom_changes_no_other_draw() -> None:
+    config = AugmentConfig(scale_min=0.5, scale_max=1.5)
+    for seed in range(20):
+        without = random_placement(500, 375, 416, config, generator(seed))
+        always = random_placement(500, 375, 416, replace(config, flip_vertical=1.0), generator(seed))
+        assert always == without._replace(upside_down=True)

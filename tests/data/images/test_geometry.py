@@ -48,6 +48,8 @@ def test_an_image_of_the_canvas_size_is_copied() -> None:
     np.testing.assert_array_equal(canvas, image)
     place_image(image, stretch(64, 64, 64)._replace(flip=True), canvas)
     np.testing.assert_array_equal(canvas, image[:, ::-1])
+    place_image(image, stretch(64, 64, 64)._replace(upside_down=True), canvas)
+    np.testing.assert_array_equal(canvas, image[::-1])
 
 
 @pytest.mark.parametrize(("width", "height"), [(5, 9), (9, 5), (8, 8), (1, 3)])
@@ -95,6 +97,8 @@ def test_a_box_over_the_whole_image_covers_the_whole_target() -> None:
 def test_a_mirrored_box_keeps_its_corners_in_order() -> None:
     box = np.array([[0, 0, 50, 100]], np.float32)
     np.testing.assert_allclose(place_boxes(box, stretch(200, 200, 64)._replace(flip=True), 64), [[0.75, 0, 1, 0.5]])
+    upside_down = stretch(200, 200, 64)._replace(upside_down=True)
+    np.testing.assert_allclose(place_boxes(box, upside_down, 64), [[0, 0.5, 0.25, 1]])
 
 
 @pytest.mark.parametrize("policy", ["place", "crop"])
@@ -135,8 +139,8 @@ def test_boxes_are_clipped_to_the_canvas_and_thin_ones_are_dropped() -> None:
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_a_box_moves_with_its_pixels(policy: str, scale_min: float, scale_max: float, width: int, height: int) -> None:
     """A bright rectangle is placed and found again by its pixels."""
-    config = AugmentConfig(policy=policy, scale_min=scale_min, scale_max=scale_max)  # type: ignore[arg-type]
-    side, flips, cut, compared = 320, 0, 0, 0
+    config = AugmentConfig(policy=policy, scale_min=scale_min, scale_max=scale_max, flip_vertical=0.5)  # type: ignore[arg-type]
+    side, flips, upside_down, cut, compared = 320, 0, 0, 0, 0
     for seed in range(150):
         rng = generator(seed)
         x1, y1 = int(rng.integers(4, width * 0.7)), int(rng.integers(4, height * 0.7))
@@ -158,8 +162,9 @@ def test_a_box_moves_with_its_pixels(policy: str, scale_min: float, scale_max: f
         np.testing.assert_allclose(box, extents, atol=1.5, err_msg=f"seed {seed}: {placement}")
         compared += 1
         flips += placement.flip
+        upside_down += placement.upside_down
         cut += not np.allclose(clipped, placed)
     assert compared > 100
-    assert compared * 0.3 < flips < compared * 0.7
+    assert compared * 0.3 < flips < compared * 0.7 and compared * 0.3 < upside_down < compared * 0.7
     if policy == "crop" or scale_max > 1:
         assert cut > 10

@@ -30,7 +30,7 @@ def test_rooms_cover_the_canvas_and_do_not_overlap() -> None:
 @pytest.mark.parametrize(("width", "height"), [(500, 375), (375, 500), (301, 97)])
 def test_a_box_moves_with_its_pixels_and_is_cut_by_its_room(width: int, height: int) -> None:
     """A bright rectangle is laid into a room and found again by its pixels; around the room nothing changes."""
-    config, flips, cut, compared = AugmentConfig(), 0, 0, 0
+    config, flips, upside_down, cut, compared = AugmentConfig(flip_vertical=0.5), 0, 0, 0, 0
     for seed in range(200):
         rng = generator(seed)
         x1, y1 = int(rng.integers(4, width * 0.7)), int(rng.integers(4, height * 0.7))
@@ -55,9 +55,10 @@ def test_a_box_moves_with_its_pixels_and_is_cut_by_its_room(width: int, height: 
         np.testing.assert_allclose(box, extents, atol=1.5, err_msg=f"seed {seed}: {piece}")
         compared += 1
         flips += piece.placement.flip
+        upside_down += piece.placement.upside_down
         cut += bool(np.isclose(box, room, atol=0.01).any())
     assert compared > 100 and cut > 10
-    assert compared * 0.3 < flips < compared * 0.7
+    assert compared * 0.3 < flips < compared * 0.7 and compared * 0.3 < upside_down < compared * 0.7
 
 
 def placed(seed: int, config: AugmentConfig) -> tuple[Piece, float]:

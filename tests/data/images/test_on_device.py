@@ -44,8 +44,13 @@ def test_darknets_resize_is_the_same_on_the_device(resize: Resize) -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [AugmentConfig(), AugmentConfig(policy="crop", jitter=0.2), AugmentConfig(scale_min=0.25, scale_max=2)],
-    ids=["place", "crop", "scaled"],
+    [
+        AugmentConfig(),
+        AugmentConfig(policy="crop", jitter=0.2),
+        AugmentConfig(scale_min=0.25, scale_max=2),
+        AugmentConfig(flip_vertical=0.5),
+    ],
+    ids=["place", "crop", "scaled", "upside down"],
 )
 def test_packed_images_land_where_the_cpu_puts_them(config: AugmentConfig) -> None:
     images, side = pictures(60), 96
