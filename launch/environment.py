@@ -18,7 +18,7 @@ import torch.distributed as dist
 from launch.failure import is_of_another_process, tell_torchrun
 from launch.heartbeat import Heartbeat
 from launch.machine import keep_freed_memory, memory_left, signal_when_the_parent_dies
-from launch.rendezvous import ALONE, first_host, meet, step_name
+from launch.rendezvous import ALONE, meet, place_by_hand, place_of_step
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -177,14 +177,11 @@ def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]
 
 def _store(env: Environment, timeout: timedelta) -> dist.Store:  # type: ignore[name-defined]
     """Where processes leave each other their addresses."""
-    if env.launcher == "srun":
-        variables = ("SLURM_STEP_NODELIST", "SLURM_JOB_ID", "SLURM_STEP_ID")
-        if missing := [name for name in variables if not os.environ.get(name)]:
-            raise ValueError(f"expected {', '.join(missing)} beside SLURM_STEP_NUM_TASKS, as srun sets them; {ALONE}")
-        host, name = first_host(os.environ["SLURM_STEP_NODELIST"]), step_name(os.environ)
-        return meet(host, name, env.rank, env.world_size, timeout)
-    store, _, _ = next(dist.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
-    return store
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun keeps it
+        store, _, _ = next(dist.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
+        return store
+    place = place_of_step(os.environ) if env.launcher == "srun" else place_by_hand(os.environ)
+    return meet(place, env.rank, env.world_size, timeout)
 
 
 def leave(status: int = 0) -> NoReturn:

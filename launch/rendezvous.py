@@ -1,8 +1,8 @@
-"""How the tasks of one srun find each other: rank 0 keeps the store of their group at a port that all can compute.
+"""How processes that torchrun has not started find each other: rank 0 keeps the store of their group at a known place.
 
-torchrun does this for its processes; srun says no more than who a task is and on which nodes the others are. The port
-follows from the name of the step, and so do the keys in the store: tasks of another step that share a node and a port
-are never taken for ours.
+srun says no more than who a task is and on which nodes the others are. The port follows from the name of the step, and
+so do the keys in the store: tasks of another step that share a node and a port are never taken for ours. Processes
+started by hand have the place in MASTER_ADDR and MASTER_PORT.
 """
 
 import re
@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Mapping
 from datetime import timedelta
 from threading import Thread
+from typing import NamedTuple
 
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]  # public, not marked so
 
@@ -20,6 +21,17 @@ POLL_S = 0.2
 ANSWER_S = 15.0  # of a store; another program's server may accept a connection and say nothing
 NOTICE_S = 2.0  # until a task says for whom it waits
 ALONE = "to train alone, without the other tasks: srun --ntasks=1, or env -u SLURM_STEP_NUM_TASKS python ..."
+ALONE_BY_HAND = "to train alone: env -u RANK -u WORLD_SIZE python ..."
+
+
+class Place(NamedTuple):
+    """Where processes meet, and what to tell those that wait there."""
+
+    host: str
+    port: int
+    name: str  #: of those who meet, in words that nobody else has: tasks of step 77.0.0
+    moved: str  #: how to meet at another port
+    alone: str
 
 
 def first_host(nodes: str) -> str:
@@ -38,32 +50,54 @@ def port_of(name: str) -> int:
     return 20000 + zlib.crc32(name.encode()) % 10000
 
 
-def meet(host: str, name: str, rank: int, world_size: int, timeout: timedelta) -> Store:
-    """The store of the step, once all of its tasks are there. ConnectionError: they are not within the timeout."""
+def place_of_step(environ: Mapping[str, str]) -> Place:
+    """Of srun's tasks."""
+    variables = ("SLURM_STEP_NODELIST", "SLURM_JOB_ID", "SLURM_STEP_ID")
+    if missing := [name for name in variables if not environ.get(name)]:
+        raise ValueError(f"expected {', '.join(missing)} beside SLURM_STEP_NUM_TASKS, as srun sets them; {ALONE}")
+    name = step_name(environ)
+    moved = "start the step again, it has another port then"
+    return Place(first_host(environ["SLURM_STEP_NODELIST"]), port_of(name), f"tasks of step {name}", moved, ALONE)
+
+
+def place_by_hand(environ: Mapping[str, str]) -> Place:
+    """Of processes with RANK and WORLD_SIZE that torchrun has not started."""
+    host, port = environ.get("MASTER_ADDR", ""), environ.get("MASTER_PORT", "")
+    if not host or not (port.isascii() and port.isdecimal() and int(port) < 65536):
+        raise ValueError(
+            "expected MASTER_ADDR and MASTER_PORT beside RANK and WORLD_SIZE, the host of rank 0 and a port there, "
+            f"found {host!r} and {port!r}; start with torchrun, or {ALONE_BY_HAND}"
+        )
+    return Place(host, int(port), f"processes of {host}:{port}", "choose another MASTER_PORT", ALONE_BY_HAND)
+
+
+def meet(place: Place, rank: int, world_size: int, timeout: timedelta) -> Store:
+    """The store, once all processes are there. ConnectionError: they are not within the timeout."""
     deadline = time.monotonic() + timeout.total_seconds()
     try:
-        store = PrefixStore(name, _serve(name, world_size) if rank == 0 else _connect(host, name, rank, deadline))
+        store = PrefixStore(place.name, _serve(place, world_size) if rank == 0 else _connect(place, rank, deadline))
         store.set_timeout(timeout)
         store.set(f"task/{rank}", "")
-        _wait_for_all(store, name, rank, world_size, deadline)
+        _wait_for_all(store, place, rank, world_size, deadline)
     except RuntimeError as error:  # torch's, for a store that has gone
-        raise ConnectionError(f"rank {rank} lost rank 0 at {host} ({_first_line(error)}); see what it says") from None
+        raise ConnectionError(
+            f"rank {rank} lost rank 0 at {place.host} ({_first_line(error)}); see what it says"
+        ) from None
     return store
 
 
-def _serve(name: str, world_size: int) -> Store:
-    port = port_of(name)
+def _serve(place: Place, world_size: int) -> Store:
     try:
-        return TCPStore("localhost", port, world_size, True, timedelta(seconds=ANSWER_S), wait_for_workers=False)
+        return TCPStore("localhost", place.port, world_size, True, timedelta(seconds=ANSWER_S), wait_for_workers=False)
     except RuntimeError as error:
         raise ConnectionError(
-            f"rank 0 on {socket.gethostname()}: expected port {port} to be free, where the tasks of step {name} meet "
-            f"({_first_line(error)}); start the step again, it has another port then"
+            f"rank 0 on {socket.gethostname()}: expected port {place.port} to be free, where the {place.name} meet "
+            f"({_first_line(error)}); {place.moved}"
         ) from None
 
 
-def _connect(host: str, name: str, rank: int, deadline: float) -> Store:
-    port, began, told = port_of(name), time.monotonic(), False
+def _connect(place: Place, rank: int, deadline: float) -> Store:
+    host, port, began, told = place.host, place.port, time.monotonic(), False
     where = f"rank {rank} on {socket.gethostname()}: expected rank 0 at {host}, port {port}"
     while True:
         try:
@@ -76,11 +110,14 @@ def _connect(host: str, name: str, rank: int, deadline: float) -> Store:
             if time.monotonic() > deadline:
                 raise ConnectionError(
                     f"{where}, found none ({_first_line(error)}); see what rank 0 says, whether this node may connect "
-                    f"to it, and whether another program has the port. {ALONE}"
+                    f"to it, and whether another program has the port. {place.alone}"
                 ) from None
         if not told and time.monotonic() - began > NOTICE_S:
             told = True
-            print(f"rank {rank} waits for rank 0 of step {name} at {host}, port {port}; {ALONE}", file=sys.stderr)
+            print(
+                f"rank {rank} waits for rank 0 of the {place.name} at {host}, port {port}; {place.alone}",
+                file=sys.stderr,
+            )
         time.sleep(POLL_S)
 
 
@@ -104,7 +141,7 @@ def _client(host: str, port: int) -> Store:
     return made[0]
 
 
-def _wait_for_all(store: Store, name: str, rank: int, world_size: int, deadline: float) -> None:
+def _wait_for_all(store: Store, place: Place, rank: int, world_size: int, deadline: float) -> None:
     """In short looks, so that Ctrl-C is obeyed. Rank 0 finds out who is missing, and tells the others when none is."""
     began, told, missing = time.monotonic(), False, set(range(world_size))
     while not store.check(["all"]):
@@ -115,14 +152,14 @@ def _wait_for_all(store: Store, name: str, rank: int, world_size: int, deadline:
                 return
             listed = ", ".join(map(str, sorted(missing)[:8])) + ", ..." * (len(missing) > 8)
             if time.monotonic() > deadline:
-                where = f"{socket.gethostname()}, port {port_of(name)}"
+                where = f"{socket.gethostname()}, port {place.port}"
                 raise ConnectionError(
-                    f"expected {world_size} tasks of step {name} at {where}, without a word from rank {listed}; see "
-                    f"what they say, and whether their nodes may connect. {ALONE}"
+                    f"expected {world_size} {place.name} at {where}, without a word from rank {listed}; see what they "
+                    f"say, and whether their nodes may connect. {place.alone}"
                 )
             if not told and time.monotonic() - began > NOTICE_S:
                 told = True
-                print(f"waiting for rank {listed} of the {world_size} tasks of step {name}; {ALONE}", file=sys.stderr)
+                print(f"waiting for rank {listed} of the {world_size} {place.name}; {place.alone}", file=sys.stderr)
         time.sleep(POLL_S)  # rank 0 gives up in time: its store goes with it
 
 

@@ -11,10 +11,15 @@ from datetime import timedelta
 import pytest
 
 import launch.rendezvous
-from launch.rendezvous import first_host, meet, port_of, step_name
+from launch.rendezvous import Place, first_host, meet, place_by_hand, port_of, step_name
 from tests.conftest import ROOT
+from tests.servers import free_port
 
 SOON = timedelta(seconds=20)
+
+
+def at(name: str, host: str = "localhost") -> Place:
+    return Place(host, port_of(name), f"tasks of step {name}", "start the step again", "to train alone: ...")
 
 
 @pytest.mark.parametrize(
@@ -39,11 +44,25 @@ def test_a_requeued_job_has_another_name() -> None:
     assert port_of("7.1.0") != port_of("7.1.2")
 
 
+def test_processes_by_hand_meet_where_the_variables_say() -> None:
+    place = place_by_hand({"MASTER_ADDR": "host", "MASTER_PORT": "29500"})
+    assert place[:2] == ("host", 29500) and "MASTER_PORT" in place.moved
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [{}, {"MASTER_ADDR": "host"}, *({"MASTER_ADDR": "host", "MASTER_PORT": port} for port in ("", "x", "65536", "٣"))],
+)
+def test_half_of_the_variables_is_refused(environ: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"expected MASTER_ADDR and MASTER_PORT .* to train alone"):
+        place_by_hand(environ)
+
+
 def join(pool: ThreadPoolExecutor, name: str, world_size: int) -> list["Future[str | None]"]:
     """Every rank says who it is in the store and reads what the next one has said."""
 
     def task(rank: int) -> str:
-        store = meet("localhost", name, rank, world_size, SOON)
+        store = meet(at(name), rank, world_size, SOON)
         store.set(f"{rank}", f"{name} {rank}")
         heard = store.get(f"{(rank + 1) % world_size}").decode()
         store.add("done", 1)
@@ -63,7 +82,7 @@ def test_tasks_of_two_steps_on_one_machine_keep_apart() -> None:
 
 def test_a_stranger_at_the_port_of_the_store_is_no_task() -> None:
     with ThreadPoolExecutor() as pool:
-        zero = pool.submit(meet, "localhost", "step", 0, 2, SOON)
+        zero = pool.submit(meet, at("step"), 0, 2, SOON)
         for words in (b"GET / HTTP/1.1\r\n\r\n", b"step 1\n", b"\xff" * 100, b""):
             while True:
                 try:
@@ -75,7 +94,7 @@ def test_a_stranger_at_the_port_of_the_store_is_no_task() -> None:
                 caller.sendall(words)
         time.sleep(0.3)
         assert not zero.done()
-        one = meet("localhost", "step", 1, 2, SOON)
+        one = meet(at("step"), 1, 2, SOON)
         zero.result(20).set("key", "value")
         assert one.get("key") == b"value"
 
@@ -84,7 +103,7 @@ def test_who_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setattr(launch.rendezvous, "NOTICE_S", 0.1)
     message = r"expected 4 tasks of step 7\.1\.0 .*, port \d+, without a word from rank 1, 2, 3; see .* train alone"
     with pytest.raises(ConnectionError, match=message):
-        meet("localhost", "7.1.0", 0, 4, timedelta(seconds=0.5))
+        meet(at("7.1.0"), 0, 4, timedelta(seconds=0.5))
     assert "waiting for rank 1, 2, 3 of the 4 tasks of step 7.1.0; to train alone" in capsys.readouterr().err
 
 
@@ -93,8 +112,8 @@ def test_a_rank_0_that_does_not_answer_is_named(
 ) -> None:
     monkeypatch.setattr(launch.rendezvous, "NOTICE_S", 0.1)
     with pytest.raises(ConnectionError, match=r"rank 3 on .*: expected rank 0 at localhost, port \d+, found none .*re"):
-        meet("localhost", "step", 3, 4, timedelta(seconds=0.5))
-    assert "rank 3 waits for rank 0 of step step at localhost" in capsys.readouterr().err
+        meet(at("step"), 3, 4, timedelta(seconds=0.5))
+    assert "rank 3 waits for rank 0 of the tasks of step step at localhost" in capsys.readouterr().err
 
 
 def test_another_program_at_the_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,19 +121,19 @@ def test_another_program_at_the_port_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(launch.rendezvous, "ANSWER_S", 0.5)
     with socket.create_server(("", port_of("step"))):
         with pytest.raises(ConnectionError, match=rf"expected port {port_of('step')} to be free, .* start the step"):
-            meet("localhost", "step", 0, 2, SOON)
+            meet(at("step"), 0, 2, SOON)
         with pytest.raises(ConnectionError, match="whether another program has the port"):
-            meet("localhost", "step", 1, 2, timedelta(seconds=0.2))
+            meet(at("step"), 1, 2, timedelta(seconds=0.2))
 
 
 def test_a_host_without_an_address_is_named() -> None:
     with pytest.raises(ConnectionError, match="whose name has no address on this node"):
-        meet("no.such.host.invalid", "step", 1, 2, SOON)
+        meet(at("step", "no.such.host.invalid"), 1, 2, SOON)
 
 
 def test_ctrl_c_ends_the_wait_at_once() -> None:
-    code = "from datetime import timedelta; from launch.rendezvous import meet; import launch.rendezvous as r\n"
-    code += "r.NOTICE_S = 0.1; meet('localhost', f'{__import__(\"os\").getpid()}', 0, 2, timedelta(minutes=10))"
+    code = "from datetime import timedelta; from launch.rendezvous import Place, meet; import launch.rendezvous as r\n"
+    code += f"r.NOTICE_S = 0.1; meet(Place('localhost', {free_port()}, 'tasks', '', ''), 0, 2, timedelta(minutes=10))"
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE, text=True
     )
