@@ -1,14 +1,18 @@
-"""python -m benchmarks.chaos [--kills 50]: runs that are killed at random end with the weights of one that was not.
+"""python -m benchmarks.chaos [--kills 50 | --faults 50]: runs that are disturbed end with the bits of one that was not.
 
 A small run of two processes is started again and again; at random moments (start, warm-up, training, evaluation), and
 every third time in the moment in which a checkpoint is being written, SIGKILL, SIGTERM or SIGSTOP goes to one of its
 processes, to torchrun, or to all at once with the loader's processes, as when a node fails. What is left of an attempt
 is then killed as a batch system does, every other time only after it had the time to leave by itself, and the same
 command is started, with 0, 1 or 2 loader processes for each training process. Each run that ends is compared bit for
-bit with the undisturbed one: weights, statistics, momenta. An image that is lost, or seen twice, would change them.
+bit with the undisturbed one: weights, statistics, moments. An image that is lost, or seen twice, would change them.
+
+--faults: nothing is killed; in each attempt calls fail or are slow, at random: writing, syncing and renaming files of
+the run, reading shards. After each the newest whole checkpoint must not be older than before.
 """
 
 import argparse
+import errno
 import json
 import os
 import random
@@ -20,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -28,6 +33,7 @@ from uuid import uuid4
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from benchmarks.faults.calls import compiled, failing
 from data.shards.write import write_shards
 from data.sources.shapes import draw_voc
 from data.sources.voc import read_voc
@@ -51,7 +57,7 @@ def config(folder: Path) -> Path:
     path.write_text(
         f"""
         epochs: 12
-        data: {{train: {folder}/train, val: {folder}/val, batch: 8, sides: [64, 96], workers: 1}}
+        data: {{train: {folder}/train, val: {folder}/val, batch: 8, sides: [64, 96], max_faults: 0}}
         model: {{width: 0.0625, bn_momentum: 0.1}}
         step: {{precision: fp32}}
         schedule: {{rate: 1.0e-3, burn_in_images: 100, drop_images: [400]}}
@@ -66,11 +72,13 @@ def config(folder: Path) -> Path:
 class Attempt:
     """A torchrun and all that comes of it, known by a variable that they inherit: it starts sessions of their own."""
 
-    def __init__(self, path: Path, run: Path, processes: int, workers: int = 1) -> None:
+    def __init__(
+        self, path: Path, run: Path, processes: int, workers: int = 1, faults: Mapping[str, str] | None = None
+    ) -> None:
         self._mark = f"CHAOS={uuid4()}"
         self.run, self._log = run, run.parent / f"{run.name}.log"
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        environ = {**os.environ, "OMP_NUM_THREADS": "1", **dict([self._mark.split("=")])}
+        environ = {**os.environ, "OMP_NUM_THREADS": "1", **dict([self._mark.split("=")]), **(faults or {})}
         with self._log.open("ab") as log:
             self._said = log.tell()
             command = [*torchrun, str(MAIN), str(path), f"run={run}", f"data.workers={workers}"]
@@ -147,17 +155,39 @@ def strike(attempt: Attempt, after_s: float, aimed: bool, chance: random.Random)
     return Blow(f"{kind.name} to {whom}", phase)
 
 
+def random_faults(library: Path, run: Path, said: Path, chance: random.Random) -> Mapping[str, str]:
+    """Of one kind, of calls that are hit now and then."""
+    call = chance.choice(["write", "fsync", "rename", "pread"])
+    how = chance.choice([{"errno": errno.EIO}, {"errno": errno.ENOSPC}, {"sleep": 0.3}])
+    where = "/shard-" if call == "pread" else f"{run.name}/"
+    return failing(library, call, where, said, chance=chance.choice([0.3, 0.1, 0.03, 0.01]), **how)
+
+
+def hit(said: Path, faults: Mapping[str, str], phase: str) -> Blow | None:
+    """What became of an attempt's faults; None: no call was hit."""
+    if not said.exists():
+        return None
+    said.unlink()
+    number = int(faults.get("FAULT_ERRNO", 0))
+    return Blow(f"{faults['FAULT_CALLS']}: {errno.errorcode[number] if number else 'slow'}", phase)
+
+
 def position(run: Path) -> int:
-    """Images seen at the newest checkpoint."""
-    return max((int(path.name.partition("-")[0]) for path in (run / "checkpoints").glob("[0-9]*.pt")), default=0)
+    """Images seen at the newest whole checkpoint."""
+    path = newest(run / "checkpoints")
+    return int(path.name.removeprefix("best-").partition("-")[0]) if path else 0
 
 
 def state_of(run: Path) -> dict[str, torch.Tensor]:
     path = newest(run / "checkpoints")
     assert path is not None, f"{run} has no checkpoint"
     step = read(path)["step"]
-    momenta = {f"momentum {k}": v["momentum_buffer"] for k, v in step["optimizer"]["state"].items()}
-    return {"images": torch.tensor(int(path.name.split("-")[0])), **step["model"], **momenta}
+    moments = {
+        f"{name} {number}": torch.as_tensor(value)
+        for number, parameter in step["optimizer"]["state"].items()
+        for name, value in parameter.items()
+    }
+    return {"images": torch.tensor(int(path.name.split("-")[0])), **step["model"], **moments}
 
 
 def twice_logged(run: Path) -> list[str]:
@@ -171,11 +201,12 @@ def twice_logged(run: Path) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--faults", type=int, help="attempts with failing or slow calls, instead of kills; needs gcc")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    chance = random.Random(options.seed)
+    chance, wanted = random.Random(options.seed), options.faults or options.kills
     blows: list[Blow] = []
     redone: dict[str, list[int]] = {}
     attempts, runs, bad = 0, 0, []
@@ -183,25 +214,25 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         draw_sets(folder)
-        path = config(folder)
+        path, said, library = config(folder), folder / "said", compiled(folder)
+        assert library or not options.faults, "no gcc"
         began = time.monotonic()
         assert Attempt(path, folder / "undisturbed", options.processes).torchrun.wait(HANG_S * 4) == 0
         undisturbed_s = time.monotonic() - began
         expected = state_of(folder / "undisturbed")
         print(f"undisturbed: {undisturbed_s:.0f} s, {int(expected['images'])} images", flush=True)
-        while len(blows) < options.kills:
+        while len(blows) < wanted:
             run = folder / f"run{runs}"
             runs += 1
             began, needed = time.monotonic(), 0
             while not (run / "finished").exists():
-                attempt = Attempt(path, run, options.processes, workers=chance.randrange(3))
+                disturbed, faults, before, blow = len(blows) < wanted, None, position(run), None
+                if disturbed and options.faults and library:
+                    faults = random_faults(library, run, said, chance)
+                attempt = Attempt(path, run, options.processes, chance.randrange(3), faults)
                 attempts, needed = attempts + 1, needed + 1
-                blow = None
-                if len(blows) < options.kills:
+                if disturbed and not faults:
                     blow = strike(attempt, chance.uniform(0, undisturbed_s), len(blows) % 3 == 0, chance)
-                    if blow:
-                        blows.append(blow)
-                        print(f"run {runs}, attempt {needed}: {blow}", flush=True)
                 try:
                     attempt.torchrun.wait(HANG_S)
                 except subprocess.TimeoutExpired:
@@ -209,6 +240,13 @@ def main() -> None:
                 if chance.random() < 0.5 and not attempt.all_gone(ORPHANS_S):
                     bad.append(f"run {runs}, attempt {needed} left processes for {ORPHANS_S} s")
                 attempt.sweep()
+                if faults:
+                    blow = hit(said, faults, attempt.phase())
+                if blow:
+                    blows.append(blow)
+                    print(f"run {runs}, attempt {needed}: {blow}", flush=True)
+                if (after := position(run)) < before:
+                    bad.append(f"run {runs}, attempt {needed}: the newest checkpoint is of {after}, it was of {before}")
                 if blow and not (run / "finished").exists():
                     redone.setdefault(blow.what, []).append(max(attempt.logged_position() - position(run), 0))
                 if needed > 40:

@@ -4,7 +4,10 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import torch
@@ -25,6 +28,48 @@ for number, action in [(signal.SIGINT, signal.default_int_handler), (signal.SIGH
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker for each core, and what it starts keeps to that core
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
+
+
+MARK = "PROCESS_OF_TESTS"  # what a test starts inherits it
+os.environ.setdefault(MARK, str(uuid4()))
+GONE_S = 30.0  # in which what a killed process has left behind ends by itself
+left_over: list[str] = []
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Once for all workers: a process that is still there when all tests are over fails them."""
+    if "PYTEST_XDIST_WORKER" in os.environ or exitstatus == pytest.ExitCode.INTERRUPTED:
+        return
+    end = time.monotonic() + GONE_S
+    while (found := processes_of_tests()) and time.monotonic() < end:
+        time.sleep(0.2)
+    if found:
+        left_over.extend(found)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for process in left_over:
+        terminalreporter.write_line(f"a test left this process: {process}", red=True)
+
+
+def processes_of_tests() -> list[str]:
+    """All that tests have started, but for the servers of multiprocessing that end with this process."""
+    mark, found = f"{MARK}={os.environ[MARK]}".encode(), dict[int, tuple[int, str]]()
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if mark in (folder / "environ").read_bytes().split(b"\0"):
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+                command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                found[int(folder.name)] = parent, command
+    mine = os.getpid()
+    servers = {number for number, (parent, command) in found.items() if parent == mine and "multiproc" in command}
+    return [
+        f"{number} {command[:300]}"
+        for number, (parent, command) in found.items()
+        if number != mine and number not in servers and parent not in servers
+    ]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,115 @@
+"""Rows: disks that are full, read-only, broken or of another user, before a command and during it."""
+
+from benchmarks.faults.judge import Row
+
+ELSEWHERE = "mkdir run; chown 65534 run; setpriv --bounding-set -dac_override,-dac_read_search --inh-caps -all"
+NO_PART = r"(?s:(?!\.part).)*$"
+
+ROWS = [
+    Row(
+        "no room for checkpoints, checked",
+        "small_disk 64k run; $PY -m train.check $TINY",
+        1,
+        "error: .*expected room for",
+        "root",
+    ),
+    Row(
+        "the disk of the checkpoints fills up",
+        "small_disk 8m run; begin_training $LONG checkpoint.every_images=24; "
+        "until_there run/checkpoints/0*.pt; fill run; await; ended; ls run/checkpoints/",
+        1,
+        r"error: run/checkpoints: .*could not be written .*No space left(?s:.*)\d{9}-[0-9a-f]{16}\.pt\n" + NO_PART,
+        "root",
+    ),
+    Row(
+        "a checkpoint cannot be synced",
+        "failing fsync checkpoints/ FAULT_ERRNO=5; train; ended; ls -a run/checkpoints",
+        1,
+        "could not be written .*Input/output error" + NO_PART,
+        "gcc",
+    ),
+    Row(
+        "a run folder on a read-only disk",
+        "small_disk 1m run; mount -o remount,ro run; train",
+        1,
+        "error: .*Read-only file system: 'run",
+        "root",
+    ),
+    Row(
+        "a run folder of another user, checked",
+        f"{ELSEWHERE} $PY -m train.check $TINY",
+        1,
+        "error: run: expected a folder that this user can write to",
+        "root",
+    ),
+    Row(
+        "odd things among the checkpoints",
+        "cp -r $T/trained run; cd run/checkpoints; ln -s nowhere 000000099-0123456789abcdef.pt; "
+        "mkdir 000000098-0123456789abcdef.pt; cp best-*.pt 000001copy.pt; cd ../..; train epochs=2" + "; ended; ls run",
+        0,
+        "link to nothing(?s:.*)it is a folder(?s:.*)resumes after 24 images(?s:.*)finished",
+    ),
+    Row(
+        "the newest checkpoint lies on a bad block",
+        "cp -r $T/trained run; failing read run/checkpoints/0 FAULT_ERRNO=5; train epochs=2; ended; ls run",
+        0,
+        "Input/output error(?s:.*)resumes after 24 images(?s:.*)finished",
+        "gcc",
+    ),
+    Row(
+        "no room for shards",
+        "small_disk 64k out; $PY -m data.shards voc $T/drawn --split 2007:train out; ended; ls out",
+        1,
+        "error: .*No space left(?s:(?!index.json).)*$",
+        "root",
+    ),
+    Row(
+        "the disk of the staging fills up",
+        'small_disk 4m s; begin_training "data.train=pipe:sleep 3; cat $T/train/{}" data.staging=s; '
+        "until_there s/*/*.part; fill s; await",
+        1,
+        "error: .*No space left",
+        "root",
+    ),
+    Row(
+        "a shard has bad blocks",
+        "failing pread train/shard-000000.tar FAULT_ERRNO=5; train data.max_faults=100",
+        0,
+        r"replaced an unreadable image: shard-000000\.tar/\w+: .*Input/output error",
+        "gcc",
+    ),
+    Row(
+        "a shard that is evaluated has bad blocks",
+        "failing pread val/shard-0 FAULT_ERRNO=5; train",
+        1,
+        r"error: cannot evaluate: shard-000000\.tar/\w+: .*Input/output error",
+        "gcc",
+    ),
+    Row(
+        "a shard that was cut",
+        "cp -r $T/train cut; truncate -s 1000 cut/shard-000000.tar; train data.train=cut",
+        1,
+        "error: .*shard-000000.tar",
+    ),
+    Row(
+        "a shard is cut during the run",
+        "cp -r $T/train cut; begin_training data.train=cut $LONG data.max_faults=5; until_said images/s; "
+        "truncate -s 1000 cut/shard-000000.tar; await",
+        1,
+        r"error: .*unreadable images(?s:.*)shard-000000\.tar",
+    ),
+    Row(
+        "no room for decoded images, two loader processes",
+        "small_disk 64k c; train epochs=2 data.workers=2 data.decoded_cache=c",
+        0,
+        "data.decoded_cache takes no more images",
+        "root",
+    ),
+    Row(
+        "no room for decoded images, checked",
+        "small_disk 64k c; $PY -m train.check $TINY data.decoded_cache=c",
+        0,
+        "c: .* more of decoded images",
+        "root",
+    ),
+]
