@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
+from launch.agreement import Largest
 from launch.command import Stopped
 from launch.environment import Environment
 
@@ -40,6 +41,8 @@ class Stop:
         self._over = False
         self._began = False
         self._claimed = False
+        self._largest = Largest(env)
+        self._heard = WAITS  # of all, on the next step
 
     def __enter__(self) -> "Stop":
         self._previous = {number: signal.signal(number, self._warn) for number in WARNINGS}
@@ -107,9 +110,10 @@ class Stop:
     def agreed(self) -> bool:
         """Whether any process was asked to stop. All must call it at the same place, and get the same answer.
 
-        Asks again while a process is `waiting`.
+        Asks again while a process is `waiting`. Takes a ring over all hosts.
         """
         self._begin()
+        self._over = self._over or self._hear() == STOPS
         while not self._over:
             said = self.env.max(STOPS if self.look() else READY)
             if said == READY:
@@ -117,14 +121,36 @@ class Stop:
             self._over = said == STOPS
         return True
 
+    def agreed_ahead(self, *, following: bool) -> bool:
+        """`agreed` before a step, by what all said before the last one, so that no host talks to another.
+
+        following: whether this process has what it needs for the step after this one too. Where a process has not, all
+        of them ask each other once more before that one.
+        """
+        if self.env.world_size == 1:
+            return self.agreed()
+        if (self._over or self._hear() != READY) and self.agreed():
+            return True
+        self._heard = WAITS
+        self._largest.send(STOPS if self.look() else READY if following else WAITS)
+        return False
+
     def waiting(self) -> bool:
         """Whether all agreed to stop; for a process that waits (for a shard) on its way to `agreed`, again and again.
 
         The others are there already. They would take one that says nothing for dead after a while.
         """
         self._begin()
-        self._over = self.env.max(STOPS if self.look() else WAITS) == STOPS
+        self._over = self._over or self._hear() == STOPS
+        if not self._over:
+            self._over = self.env.max(STOPS if self.look() else WAITS) == STOPS
         return self._over
+
+    def _hear(self) -> int:
+        """What is still under way from the last step decides first: all have it at the same place."""
+        if self._largest.under_way:
+            self._heard = self._largest.read()
+        return self._heard
 
     def mark(self, *, finished: bool) -> None:
         """Call when everything is on disk: a batch script requeues an interrupted run and leaves a finished one."""

@@ -61,7 +61,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
                 board.log_evaluation(evaluation, classes, progress.images // length.images_per_epoch)
                 board.resume_clock()
             batch = None if progress.given_up(config.evaluate.patience) else next(batches, None)
-            if stop.agreed() or batch is None:
+            if stop.agreed_ahead(following=loader.ready()) or batch is None:
                 break
             losses = step(batch, progress.images)
             progress.images += config.data.batch

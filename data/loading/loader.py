@@ -17,13 +17,14 @@ from torch.utils.data import DataLoader, Dataset
 from data.images.colour import Colour
 from data.images.geometry import stretch
 from data.images.on_device import layout_row
+from data.loading.ahead import DEPTH, Ahead, Answer, in_turn
 from data.loading.batch import Batch
 from data.loading.config import DataConfig
 from data.loading.order import BatchPlan, Order, plan
-from data.loading.reader import BatchReader, Filled, Numbered
+from data.loading.reader import BatchReader, Numbered
 from data.loading.slots import Slots, most_pixels
 from data.loading.to_device import Transfer
-from data.loading.workers import begin_worker, end_workers_at_exit, next_of, start_fork_server
+from data.loading.workers import begin_worker, end_workers_at_exit, start_fork_server
 from data.remote.arrivals import Arrivals
 from data.shards.index import ShardIndex
 
@@ -55,6 +56,11 @@ class Loader:
         on_device = config.colour == "device" or (config.colour == "auto" and device.type != "cpu")
         self.colours_left = on_device or self.packed  # for the device: colours change after the geometry
         self.faults = 0
+        self._ahead: Ahead | None = None
+
+    def ready(self) -> bool:
+        """Whether the next one of the batches last begun comes without waiting, and without asking `stopping`."""
+        return self._ahead is not None and self._ahead.ready()
 
     def plans(self, start: int, stop: int) -> Iterator[BatchPlan]:
         """What `batches` reads, for this rank."""
@@ -111,8 +117,8 @@ class Loader:
         return self._load(plans, reader, stopping)
 
     def _slots(self, batch: int, pixel_bytes: int) -> Slots:
-        # in the making, and two that are being read: the batch in use, and the one before it on its way to the device
-        return Slots(self.config.workers * PREFETCH + 2, batch, self.config.num_slots, pixel_bytes)
+        # in the making, made and not taken, and one that is on its way to the device
+        return Slots(self.config.workers * PREFETCH + DEPTH + 1, batch, self.config.num_slots, pixel_bytes)
 
     def _reader(self, slots: Slots, *, packed: bool, colour: bool) -> BatchReader:
         config = self.config
@@ -131,7 +137,8 @@ class Loader:
         self, plans: Iterable[BatchPlan], reader: BatchReader, stopping: Callable[[], bool] | None = None
     ) -> Iterator[Batch]:
         slots, workers = reader.slots, self.config.workers
-        to_workers, to_come = tee(Numbered(number % slots.count, each) for number, each in enumerate(plans))
+        numbered = tee(Numbered(number % slots.count, each) for number, each in enumerate(plans))
+        to_workers, to_come = in_turn(*numbered)
         if workers:
             start_fork_server()
         loader = DataLoader(
@@ -145,39 +152,33 @@ class Loader:
         )
         found = iter(loader)
         end_workers_at_exit()
-        return self._deliver(found, to_come, reader, stopping)
+        return self._deliver(Ahead(found, to_come, Arrivals(self.index), workers=workers > 0), reader, stopping)
 
-    def _deliver(
-        self,
-        found: Iterator[Filled | ValueError],
-        to_come: Iterator[Numbered],
-        reader: BatchReader,
-        stopping: Callable[[], bool] | None,
-    ) -> Iterator[Batch]:
-        arrivals = Arrivals(self.index)
+    def _deliver(self, ahead: Ahead, reader: BatchReader, stopping: Callable[[], bool] | None) -> Iterator[Batch]:
         transfer = Transfer(self.device, reader.slots, packed=reader.packed, coloured=reader.colour)
+        self._ahead = ahead
         try:
-            for slot, each in to_come:
-                if not all(arrivals.wait_for(sample, stopping) for sample in each.reads.tolist()):
-                    return
-                filled = next_of(found, stopping) if self.config.workers else next(found)
-                if filled is None:
-                    return
-                if isinstance(filled, ValueError):
-                    raise filled
-                yield transfer(slot, each, filled)
+            while taken := ahead.take(stopping):
+                numbered, answer = taken
+                if isinstance(answer, ValueError):
+                    raise answer
+                batch = transfer(numbered.slot, numbered.plan, answer)
                 transfer.wait_for_all_but_the_last()
+                ahead.ask()
+                yield batch
         finally:
+            self._ahead = None
+            ahead.close()
             transfer.close()
 
 
-class _Answers(Dataset[Filled | ValueError]):
+class _Answers(Dataset[Answer]):
     """The reader in a worker. An error is an answer too: raised there, it would come back as a traceback."""
 
     def __init__(self, reader: BatchReader) -> None:
         self._reader = reader
 
-    def __getitem__(self, numbered: Numbered) -> Filled | ValueError:
+    def __getitem__(self, numbered: Numbered) -> Answer:
         try:
             return self._reader[numbered]
         except ValueError as error:

@@ -3,19 +3,9 @@
 import atexit
 import multiprocessing
 import signal
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
 from multiprocessing import forkserver, resource_tracker
-from threading import Thread
-from typing import TypeVar
 
 from data.parallel import end_with_parent
-
-Item = TypeVar("Item")
-
-LOOK_S = 1.0
-PATIENCE_S = 600.0  # without a batch, while the shards are there
 
 #: a scheduler sends them to every process of a job
 WARNINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -42,41 +32,6 @@ def begin_worker(_: int) -> None:
     for number in WARNINGS:
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()
-
-
-def next_of(found: Iterator[Item], stopping: Callable[[], bool] | None) -> Item | None:
-    """The next item of a DataLoader; None: `stopping`, which is asked every `LOOK_S` while nothing comes.
-
-    ChildProcessError: a worker was killed, or all of them stand still.
-    """
-    coming: Future[Item] = Future()
-
-    def wait_for_it() -> None:
-        try:
-            coming.set_result(next(found))
-        except BaseException as error:
-            coming.set_exception(error)
-
-    Thread(target=wait_for_it, daemon=True, name="next batch").start()
-    began = time.monotonic()
-    while not wait([coming], LOOK_S).done:
-        if stopping and stopping():
-            return None
-        if time.monotonic() - began > PATIENCE_S:
-            numbers = ", ".join(str(child.pid) for child in multiprocessing.active_children())
-            raise ChildProcessError(
-                f"no batch for {PATIENCE_S:.0f} s: see what the loader processes {numbers} and the disk of the shards "
-                "do, and start the run again"
-            )
-    try:
-        return coming.result()
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise ChildProcessError(
-            f"a loader process was killed, by a person or because memory ran out ({str(error).splitlines()[0]}); start "
-            "the run again, with fewer data.workers if it happens again"
-        ) from None
 
 
 def end_workers_at_exit() -> None:

@@ -43,12 +43,20 @@ class Arrivals:
 
     def wait_for(self, sample: int, stopping: Callable[[], bool] | None = None) -> bool:
         """Until its shard is there (looked for once), or `stopping`."""
-        shard = int(self._index.arrays["shards"][sample])
-        if shard not in self._there:
-            if not wait_for(self._index.folder / self._index.shards[shard].name, stopping):
-                return False
+        return self.has(sample) or wait_for(self._path(self._shard(sample)), stopping)
+
+    def has(self, sample: int) -> bool:
+        """Whether its shard is there."""
+        shard = self._shard(sample)
+        if shard not in self._there and self._path(shard).exists():
             self._there.add(shard)
-        return True
+        return shard in self._there
+
+    def _shard(self, sample: int) -> int:
+        return int(self._index.arrays["shards"][sample])
+
+    def _path(self, shard: int) -> Path:
+        return self._index.folder / self._index.shards[shard].name
 
 
 def _sizes(folder: Path) -> dict[str, int]:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -127,16 +128,45 @@ class Pair:
 
     def __init__(self) -> None:
         self.barrier, self.numbers = threading.Barrier(2, timeout=30), [0, 0]
+        self.rings = [0, 0]
+        self.sent: tuple[list[int], list[int]] = ([], [])
 
     def environment(self, rank: int) -> Environment:
         def largest(_: Environment, number: int) -> int:
             self.numbers[rank] = number
+            self.rings[rank] += 1
             self.barrier.wait()
             found = max(self.numbers)
             self.barrier.wait()
             return found
 
         return type("Threaded", (Environment,), {"max": largest, "__slots__": ()})(rank, 2)
+
+    def stop(self, run: Path, rank: int) -> Stop:
+        stop = Stop(run, self.environment(rank))
+        stop._largest = SentBeside(self, rank)  # type: ignore[assignment]
+        return stop
+
+
+class SentBeside:
+    """As `Largest`: what each sends, its n-th beside the n-th of the other."""
+
+    def __init__(self, pair: Pair, rank: int) -> None:
+        self.mine, self.others = pair.sent[rank], pair.sent[1 - rank]
+        self.under_way = False
+
+    def send(self, number: int) -> None:
+        assert not self.under_way
+        self.under_way = True
+        self.mine.append(number)
+
+    def read(self) -> int:
+        end = time.monotonic() + 30
+        while len(self.others) < len(self.mine):
+            assert time.monotonic() < end, "the other one never came as far"
+            time.sleep(1e-4)
+        self.under_way = False
+        return max(self.mine[-1], self.others[len(self.mine) - 1])
 
 
 @pytest.mark.parametrize("warned", [None, 0, 1])
@@ -154,6 +184,61 @@ def test_a_process_that_waits_takes_part_until_all_agree_to_stop(tmp_path: Path,
         assert stops[1].agreed() is ready.result(30) is (warned is not None)
     if warned is not None:
         assert stops[0].agreed() and stops[1].agreed()  # and nobody waits for anybody any more
+
+
+def loop(stop: Stop, chance: random.Random, warned_at: int, late: float, steps: int) -> int:
+    """Steps made by a process whose batches are late with this chance, and with an evaluation now and then."""
+    here = chance.random() >= late
+    for number in range(steps):
+        stop._warned |= number == warned_at
+        if number % 7 == 6:  # an evaluation of two rounds; this process may wait for its batches too
+            for _ in range(2):
+                if (chance.random() < late and stop.waiting()) or stop.agreed():
+                    return number
+        while not here and not stop.waiting():
+            here = chance.random() < 0.4
+        here = chance.random() >= late  # the one after this
+        if stop.agreed_ahead(following=here):
+            return number
+    return steps
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_both_stop_before_the_same_step_whoever_waits_and_whoever_is_warned(tmp_path: Path, seed: int) -> None:
+    chance, pair = random.Random(seed), Pair()
+    warned_at = [chance.choice([0, 1, 5, 6, 7, 12, 99]) for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+        ended = [
+            threads.submit(
+                loop,
+                pair.stop(tmp_path, rank),
+                random.Random(seed + 1000 * rank),
+                warned_at[rank],
+                chance.choice([0.0, 0.2, 0.8]),
+                20,
+            )
+            for rank in range(2)
+        ]
+        first, second = (each.result(60) for each in ended)
+    assert first == second
+    assert min(*warned_at, 20) <= first <= min(*warned_at, 18) + 2
+    assert pair.rings[0] == pair.rings[1]
+
+
+def test_no_ring_of_hosts_is_left_where_nobody_waits(tmp_path: Path) -> None:
+    pair = Pair()
+    stops = [pair.stop(tmp_path, rank) for rank in range(2)]
+    for here in [True] * 50 + [False] + [True] * 50:
+        with ThreadPoolExecutor(2) as threads:
+            said = threads.map(lambda stop: stop.agreed_ahead(following=here or stop.env.rank == 0), stops)  # noqa: B023
+        assert [*said] == [False, False]
+    assert pair.rings == [2, 2]  # before the first step, and before the one for which a process had no batch
+
+
+def test_one_process_alone_stops_before_the_next_step(stop: Stop) -> None:
+    assert not stop.agreed_ahead(following=True)
+    stop._warn(signal.SIGTERM, None)
+    assert stop.agreed_ahead(following=True)
 
 
 def test_one_process_alone_waits_until_it_is_warned(stop: Stop) -> None:

@@ -103,6 +103,44 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
     assert len(scalars(parts)["mAP/voc_area"]) == 12  # no evaluation left out, none repeated
 
 
+COUNTS = """
+import sys
+from launch.environment import Environment, leave
+from train.main import main
+from train.stepping.step import Step
+
+events = []
+for kind, name in ((Step, "__call__"), *((Environment, name) for name in ("max", "gather", "broadcast", "barrier"))):
+    def noted(self, *given, _work=getattr(kind, name), _name=name):
+        events.append("step" if _name == "__call__" else "hosts")
+        return _work(self, *given)
+    setattr(kind, name, noted)
+main(sys.argv[1:])
+first, last = events.index("step"), len(events) - 1 - events[::-1].index("step")
+print(events.count("step"), events[first : last + 1].count("hosts"), file=sys.stderr)
+leave()
+"""
+
+
+@pytest.mark.slow
+def test_between_steps_no_host_talks_to_another(config: Path, tmp_path: Path) -> None:
+    """Log lines included; evaluation and saving come at the end here."""
+    (tmp_path / "counts.py").write_text(COUNTS)
+    rare = ["epochs=6", "evaluate.every_epochs=6", "checkpoint.every_images=100000", "checkpoint.every_minutes=60"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    done = subprocess.run(
+        [*command, str(tmp_path / "counts.py"), str(config), f"run={tmp_path}/run", *rare],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("images/s") >= 40 // 3
+    assert [line for line in done.stderr.splitlines() if line in ("40 0", "40 1")] == ["40 0"] * 2
+
+
 @pytest.mark.slow
 def test_a_run_whose_set_has_grown_keeps_what_it_trains(config: Path, shards: Path, tmp_path: Path) -> None:
     """Its epochs are longer than those that it has evaluated; its end is saved and evaluated all the same."""

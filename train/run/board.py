@@ -14,6 +14,7 @@ import torch
 
 from data.loading.batch import Batch
 from data.view.attempts import Attempts
+from launch.agreement import wait_for_device
 from launch.environment import Environment
 from train.evaluation.evaluator import Evaluation
 from train.loss import Losses
@@ -96,22 +97,29 @@ class Board:
         return images // every > before // every  # at the same positions whenever the run was stopped and resumed
 
     def _mean_losses(self) -> Losses:
-        """Over the batches since the last line and over all processes. Waits for the device.
+        """Over the batches since the last line and over all processes, by the device's network. Waits for the device.
 
         Batches whose losses are not finite were left out by the step, and are here; nan where all were.
         """
-        rows = torch.stack(self._losses).cpu()
+        rows = torch.stack(self._losses)
+        wait_for_device(self.env.device)
+        rows = rows.cpu()
         finite = rows.isfinite().all(1)
-        mean = self.env.mean(rows[finite].mean(0))
-        bad = [name for name, fine in zip(Losses._fields, rows.isfinite().all(0).tolist(), strict=True) if not fine]
-        who = [(rank, names) for rank, names in enumerate(self.env.broadcast(self.env.gather(bad))) if names]
-        if who:
-            self.env.say(
-                f"WARNING: loss terms were nan or infinite between images {self._logged_images} and {self.images}: "
-                + "; ".join(f"{', '.join(names)} on rank {rank}" for rank, names in who)
-                + "; those steps were left out. A lower schedule.rate or a longer burn-in keeps it from happening again"
-            )
+        bad = ~rows.isfinite().all(0)
+        mean, anywhere = self.env.mean(torch.stack([rows[finite].mean(0), bad.float()]).to(self.env.device)).cpu()
+        if anywhere.any():
+            self._say_who(bad)
         return Losses(*mean.unbind())
+
+    def _say_who(self, bad_F: torch.Tensor) -> None:
+        """bad_F: which fields of `Losses` were nan or infinite in this process."""
+        bad = [name for name, was in zip(Losses._fields, bad_F.tolist(), strict=True) if was]
+        who = [(rank, names) for rank, names in enumerate(self.env.broadcast(self.env.gather(bad))) if names]
+        self.env.say(
+            f"WARNING: loss terms were nan or infinite between images {self._logged_images} and {self.images}: "
+            + "; ".join(f"{', '.join(names)} on rank {rank}" for rank, names in who)
+            + "; those steps were left out. A lower schedule.rate or a longer burn-in keeps it from happening again"
+        )
 
     def log(self, rate: float, side: int, norms: Norms) -> Losses:
         """Shows and gives means over the batches since the last line and over all processes. Training waits here."""

@@ -73,9 +73,10 @@ class Checkpoint:
                 self.env.say("the last checkpoint is still being written")
 
     def due(self, images: int) -> bool:
-        """All processes must ask at the same place: their clocks differ."""
+        """All processes must ask at the same place: their clocks differ. Waits for the device."""
         late = time.monotonic() - self._since >= 60 * self.config.every_minutes
-        return self.env.any(late) or images - (self.position or 0) >= self.config.every_images
+        share_late = self.env.mean(torch.full((), float(late), device=self.env.device))
+        return bool(share_late > 0) or images - (self.position or 0) >= self.config.every_images
 
     def save(self, images: int, *, best: bool = False) -> None:
         """Copies the state now, writes it in the background. Raises what went wrong with the save before."""

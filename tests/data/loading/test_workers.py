@@ -4,14 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import data.loading.workers
-from data.loading.workers import next_of
 from data.shards.index import ShardIndex
 from tests.conftest import ROOT
 from tests.data.remote.test_transports import gone_within
@@ -138,17 +134,3 @@ def test_a_worker_that_is_killed_ends_the_run_with_what_to_do(index: ShardIndex,
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "ChildProcessError: a loader process was killed, by a person or because memory ran out" in done.stderr
-
-
-def test_a_worker_that_stands_still_is_told(index: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.loading.workers, "LOOK_S", 0.05)
-    monkeypatch.setattr(data.loading.workers, "PATIENCE_S", 0.2)
-
-    def silent() -> Iterator[int]:
-        time.sleep(5)
-        yield 1
-
-    assert next_of(silent(), lambda: True) is None
-    with pytest.raises(ChildProcessError, match=r"no batch for 0 s: see what the loader processes"):
-        next_of(silent(), None)
-    assert next_of(iter([1]), None) == 1
