@@ -5,7 +5,7 @@ Seconds, bytes, floating-point operations. Links are counted in one direction, w
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -13,9 +13,10 @@ from torch import nn
 from train.model import YOLOv2
 
 GPUS_OF_A_NODE = 8
-HOST_HOP_S = 70e-6  # gloo, one number from process to process: measured on a loopback, a network is no faster
 LAUNCH_S = 5e-3  # the host's own work for a compiled step: assumed
 BACKWARD_SHARE = 0.65  # of a step: twice the work of forward, and the update beside them
+AGREEMENT_BYTES = 8  # whether to stop: sent before forward
+LOG_BYTES, LOG_EVERY = (88, 4), 10  # two means at every log line, one after the other; steps between two lines
 
 
 class Link(NamedTuple):
@@ -31,6 +32,7 @@ class Link(NamedTuple):
 NVLINK = Link("NVLink 4, of each GPU", 450e9, 0.6, 3e-6)
 BETWEEN_NODES = {
     "InfiniBand": Link("InfiniBand NDR, 8 ports of a node together", 400e9, 0.8, 8e-6),
+    "the same, half": Link("InfiniBand at half of that, by bad luck", 400e9, 0.4, 20e-6),
     "Ethernet 100": Link("Ethernet, 100 Gbit/s of a node", 12.5e9, 0.8, 40e-6),
     "Ethernet 25": Link("Ethernet, 25 Gbit/s of a node", 3.125e9, 0.8, 40e-6),
 }
@@ -49,9 +51,10 @@ class Prediction(NamedTuple):
     exchange: float  #: of the gradients, were it alone
     exposed: float  #: the part of it that backward does not hide
     statistics: float  #: the mean of batch norm's statistics, which nothing hides
+    agreement: float  #: whether to stop: the part of it that forward does not hide
+    logged: float  #: means for log lines, for each step between two
     device: float  #: the step as the device goes through it, with what is above
-    host: float  #: agreement whether to stop, and launching: hidden while it is shorter than the device's part
-    efficiency: float  #: of the longer of the two, against a step of one GPU
+    efficiency: float  #: against a step of one GPU; the host's launching counts where it takes longer than the device
 
 
 def all_reduce_s(num_bytes: float, members: int, link: Link) -> float:
@@ -90,20 +93,24 @@ def predict(
     statistics_bytes: int,
     bytes_of_a_number: int = 4,
     overlapped: bool = True,
+    parts: int = 1,
 ) -> Prediction:
     """step_s: of one GPU with the same number of images.
 
     overlapped: buckets go while backward goes on. Not so where it is one graph, whose gradients all come at its end.
+    parts: that the images of a GPU are accumulated in; gradients go with the last of them.
     """
-    backward_s = BACKWARD_SHARE * step_s
+    backward_s = BACKWARD_SHARE * step_s / parts
     took = [exchange_s(bucket.num_bytes * bytes_of_a_number / 4, gpus, between) for bucket in buckets]
     ready = [backward_s * (bucket.ready if overlapped else 1) for bucket in buckets]
     exposed = exposed_s(ready, took, backward_s)
     statistics = exchange_s(statistics_bytes, gpus, between)
-    host = 2 * (gpus - 1) * HOST_HOP_S + LAUNCH_S  # gloo's all-reduce is a ring
-    device = step_s + exposed + statistics
-    efficiency = max(step_s, LAUNCH_S) / max(device, host)
-    return Prediction(sum(took), exposed, statistics, device, host, efficiency)
+    forward_s = (1 - BACKWARD_SHARE) * step_s / parts
+    agreement = max(0.0, exchange_s(AGREEMENT_BYTES, gpus, between) - forward_s)
+    logged = sum(exchange_s(size, gpus, between) for size in LOG_BYTES) / LOG_EVERY
+    device = step_s + exposed + statistics + agreement + logged
+    efficiency = max(step_s, LAUNCH_S) / max(device, LAUNCH_S)
+    return Prediction(sum(took), exposed, statistics, agreement, logged, device, efficiency)
 
 
 def gradient_buckets(model: YOLOv2, side: int, first_mb: float = 1, most_mb: float = 25) -> list[Bucket]:
@@ -147,21 +154,3 @@ def _layers(model: YOLOv2, side: int) -> list[tuple[list[int], float]]:
 def statistics_bytes(model: YOLOv2) -> int:
     names = ("running_mean", "running_var")
     return sum(4 * buffer.numel() for name, buffer in model.named_buffers() if name.endswith(names))
-
-
-def as_rows(
-    gpus: Sequence[int], step_s: float, buckets: Sequence[Bucket], statistics: int
-) -> list[tuple[str, bool, int, list[Prediction]]]:
-    """For each link: its name, whether exchange overlaps, bytes of a number, a prediction for each number of GPUs."""
-    options: dict[str, Any] = {"step_s": step_s, "buckets": buckets, "statistics_bytes": statistics}
-    return [
-        (
-            name,
-            overlapped,
-            width,
-            [predict(n, link, bytes_of_a_number=width, overlapped=overlapped, **options) for n in gpus],
-        )
-        for name, link in BETWEEN_NODES.items()
-        for overlapped in (True, False)
-        for width in (4, 2)
-    ]

@@ -5,8 +5,9 @@ thread, so that one process and two can be compared; they share caches and memor
 a case start anew in every round, in turn with the other cases. Steps with exchange and without (`no_sync`) alternate;
 an all-reduce of the same bytes alone comes after them.
 
-Predicted: benchmarks/exchange.py, from a step of one GPU. It is the measured one on CUDA, --step-ms where that is
-given, else that of an H200 at a share of its peak that is assumed. Nothing that is measured on a CPU goes into it.
+Predicted (--predict: nothing else): benchmarks/scaling_prediction.py, from a step of one GPU. It is the measured one on
+CUDA, --step-ms where that is given, else that of an H200 at a share of its peak that is assumed. Nothing that is
+measured on a CPU goes into it.
 """
 
 import argparse
@@ -27,7 +28,9 @@ from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_
 from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks import exchange
+from benchmarks.scaling_prediction import print_predictions
 from data.loading.batch import Batch
+from launch.agreement import Largest
 from launch.environment import CPU, Environment, connect, leave
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss
@@ -36,7 +39,6 @@ from train.stepping.config import StepConfig
 from train.stepping.schedule import ScheduleConfig
 from train.stepping.step import Step
 
-GPUS = [8, 16, 32, 64, 128, 256, 512, 1024]
 CUDA = torch.cuda.is_available()
 H200_FLOP_S, H200_SHARE = 989e12, 0.30  # dense bf16 as NVIDIA says; the share is assumed
 
@@ -95,6 +97,12 @@ class ReadyBuckets:
         return [(size, self.clock.between(self.began, mark) / whole) for size, mark in self.marks]
 
 
+def agree(largest: Largest) -> None:
+    """As two steps do, with nothing between that could hide it."""
+    largest.send(0)
+    largest.read()
+
+
 def full_step(width: float, env: Environment) -> Step:
     anchors = list(zip(VOC_ANCHORS[::2], VOC_ANCHORS[1::2], strict=True))
     torch.manual_seed(0)
@@ -135,6 +143,7 @@ def measure(env: Environment, side: int, images: int, width: float, steps: int) 
         step._settle_statistics(torch.cat(step.statistics), torch.ones((), dtype=torch.bool, device=env.device))
 
     exchange_alone()
+    largest = Largest(env)
     return {
         "step_s": statistics.median(exchanging),
         "step_without_exchange_s": statistics.median(without),
@@ -142,7 +151,7 @@ def measure(env: Environment, side: int, images: int, width: float, steps: int) 
         "buckets": buckets,
         "exchange_alone_s": clock.time(exchange_alone, steps),
         "statistics_s": clock.time(settle_statistics, 5 * steps),
-        "agreement_s": Clock(CPU).time(lambda: env.max(0), 20 * steps),
+        "agreement_s": Clock(CPU).time(lambda: agree(largest), 20 * steps),
     }
 
 
@@ -198,51 +207,14 @@ def measured_table(found: dict[int, list[dict[str, Any]]], images: int) -> str:
     lines.append(
         "nothing else; costs: with - without; hidden: the part of `alone` that a step does not pay; statistics:"
     )
-    lines.append("mean of batch norm's, and agreement: whether to stop, each once a step and alone")
+    lines.append(
+        "mean of batch norm's, and agreement: whether to stop, sent and read at once, each once a step and alone"
+    )
     last = found[max(found)][-1]["buckets"]
     if last:
         parts = [f"{bucket['bytes'] / 1e6:.1f} MB at {bucket['ready']:.0%}" for bucket in last]
         lines.append(f"buckets, and when in backward they are ready: {', '.join(parts)}")
     return "\n".join(lines)
-
-
-def predicted_table(images: int, step_s: float, basis: str, side: int, model: YOLOv2) -> tuple[str, list[Any]]:
-    buckets, small = exchange.gradient_buckets(model, side), exchange.statistics_bytes(model)
-    rows = exchange.as_rows(GPUS, step_s, buckets, small)
-    lines = [f"{images} images of {side} px on each GPU, {1e3 * step_s:.1f} ms for a step of one GPU: {basis}"]
-    lines.append(f"{'between nodes':<14}{'gradients':<10}{'exchanged':<16}" + "".join(f"{count:>7}" for count in GPUS))
-    for name, overlapped, number, predictions in rows:
-        when = "during backward" if overlapped else "after backward"
-        percents = "".join(f"{step_s / each.device:>7.1%}" for each in predictions)
-        lines.append(f"{name:<14}{8 * number:>2} bits   {when:<16}{percents}")
-    hosts = [each.host for each in rows[0][3]]
-    lines.append(f"{'the host: agreement and launch, ms':<40}" + "".join(f"{1e3 * host:>7.1f}" for host in hosts))
-    bounds = (min(1, max(step_s, exchange.LAUNCH_S) / host) for host in hosts)
-    lines.append(f"{'what it allows: the smaller number holds':<40}" + "".join(f"{bound:>7.1%}" for bound in bounds))
-    as_json = [
-        {"between": name, "overlapped": overlapped, "bytes": number, "gpus": n, **each._asdict()}
-        for name, overlapped, number, predictions in rows
-        for n, each in zip(GPUS, predictions, strict=True)
-    ]
-    return "\n".join(lines), as_json
-
-
-def assumptions(buckets: list[exchange.Bucket]) -> str:
-    ready = ", ".join(f"{bucket.num_bytes / 1e6:.1f} MB at {bucket.ready:.0%}" for bucket in buckets)
-    links = [exchange.NVLINK, *exchange.BETWEEN_NODES.values()]
-    return "\n".join(
-        [
-            "assumed:",
-            f"- nodes of {exchange.GPUS_OF_A_NODE} GPUs; all-reduce inside nodes, then between them",
-            *(f"- {link}" for link in links),
-            f"- buckets as DDP makes them, each ready when so much of backward's work is done: {ready}",
-            f"- backward is {exchange.BACKWARD_SHARE:.0%} of a step; exchange does not slow it down",
-            f"- host: {exchange.HOST_HOP_S * 1e6:g} us a hop of the agreement's ring,"
-            f" {exchange.LAUNCH_S * 1e3:g} ms to launch a step",
-            "- left out: processes that are slower than others, waiting for data, other traffic",
-            "- efficiency: of the step of one GPU with as many images; 1,024 x 64 images are no batch to train with",
-        ]
-    )
 
 
 def main() -> None:
@@ -255,6 +227,7 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=1.0, help="of the network")
     parser.add_argument("--steps", type=int, default=10 if CUDA else 4, help="timed in each round of a case")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--predict", action="store_true", help="and measure nothing")
     parser.add_argument("--step-ms", type=float, help="of one GPU with --predicted-images; predict from that")
     parser.add_argument("--predicted-images", type=int, default=64, help="on each GPU, with --step-ms")
     parser.add_argument("--json", type=Path)
@@ -263,29 +236,26 @@ def main() -> None:
     if options.out:
         run_case(options)
         return
-    counts = sorted({2**n for n in range(options.processes.bit_length())} | {options.processes})
-    counts = [count for count in counts if 0 < count <= options.processes]
-    found = run_cases(options, counts)
-    where = torch.cuda.get_device_name() if CUDA else "CPU, one thread for each process"
-    print(f"MEASURED: {where}; {options.side} px, {options.images} images for each process, {options.rounds} rounds")
-    print(measured_table(found, options.images))
+    found: dict[int, list[dict[str, Any]]] = {}
+    if not options.predict:
+        counts = sorted({2**n for n in range(options.processes.bit_length())} | {options.processes})
+        found = run_cases(options, [count for count in counts if 0 < count <= options.processes])
+        where = torch.cuda.get_device_name() if CUDA else "CPU, one thread for each process"
+        print(
+            f"MEASURED: {where}; {options.side} px, {options.images} images for each process, {options.rounds} rounds"
+        )
+        print(measured_table(found, options.images))
     with torch.device("meta"):
         model = YOLOv2(width=options.width)
     if options.step_ms:
         bases = [(options.predicted_images, options.step_ms / 1e3, "given")]
-    elif CUDA:
+    elif CUDA and found:
         bases = [(options.images, statistics.median(each["step_s"] for each in found[1]), "measured above")]
     else:
         basis = f"an H200 at {H200_SHARE:.0%} of {H200_FLOP_S / 1e12:g} TFLOP/s"
         flop = 3 * exchange.forward_flop(model, options.side)
         bases = [(images, images * flop / (H200_SHARE * H200_FLOP_S), basis) for images in (64, 8)]
-    predictions = []
-    print("\nPREDICTED: efficiency by the number of GPUs; nothing here is measured but where it says so")
-    for images, step_s, basis in bases:
-        text, rows = predicted_table(images, step_s, basis, options.side, model)
-        predictions.append({"images": images, "step_s": step_s, "basis": basis, "rows": rows})
-        print(f"\n{text}")
-    print(f"\n{assumptions(exchange.gradient_buckets(model, options.side))}")
+    predictions = print_predictions(bases, options.side, model)
     if options.json:
         options.json.write_text(json.dumps({"measured": found, "predicted": predictions}, indent=1) + "\n")
 

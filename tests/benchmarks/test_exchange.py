@@ -74,7 +74,7 @@ def test_a_step_by_hand() -> None:
     late = predict(2, PLAIN, step_s=0.02, buckets=buckets, statistics_bytes=0, overlapped=False)
     assert late.exchange == pytest.approx(2 * 506e-6) == late.exposed
     assert late.statistics == pytest.approx(6e-6)
-    assert late.device == pytest.approx(0.02 + 2 * 506e-6 + 6e-6)
+    assert late.device == pytest.approx(0.02 + 2 * 506e-6 + 6e-6 + 2 * 6e-6 / 10)
     assert late.efficiency == pytest.approx(0.02 / late.device)
     early = predict(2, PLAIN, step_s=0.02, buckets=buckets, statistics_bytes=0)
     assert early.exchange == late.exchange and early.exposed == pytest.approx(506e-6)
@@ -84,14 +84,25 @@ def test_a_step_by_hand() -> None:
     assert tight.exposed == pytest.approx((0.2 - 1) * BACKWARD_SHARE * 0.0004 + 2 * 506e-6)  # the second one queues
 
 
-def test_the_hosts_agreement_counts_where_it_takes_longer_than_the_device() -> None:
+def test_agreeing_whether_to_stop_is_free_where_forward_hides_it() -> None:
+    """8 bytes among 128 nodes: 2 x 3 hops of NVLink and 2 x 7 of InfiniBand, 130 us."""
+    ring_s = 6 * 3e-6 + 14 * 8e-6
     many = predict(1024, BETWEEN_NODES["InfiniBand"], step_s=0.02, buckets=[], statistics_bytes=0)
-    assert many.host == pytest.approx(0.005 + 2046 * 70e-6)
-    assert many.efficiency == pytest.approx(0.02 / many.host)
-    few = predict(8, BETWEEN_NODES["InfiniBand"], step_s=0.02, buckets=[], statistics_bytes=0)
-    assert few.host == pytest.approx(0.005 + 14 * 70e-6) and few.device == pytest.approx(0.02 + 6 * 3e-6)
-    assert few.efficiency == pytest.approx(0.02 / few.device)
+    assert many.agreement == 0 and many.logged == pytest.approx(2 * ring_s / 10, rel=1e-3)
+    assert many.statistics == pytest.approx(ring_s)
+    assert many.device == pytest.approx(0.02 + 1.2 * ring_s, rel=1e-3)
+    tiny = predict(1024, BETWEEN_NODES["InfiniBand"], step_s=1e-4, buckets=[], statistics_bytes=0)
+    assert tiny.agreement == pytest.approx(ring_s - 0.35e-4, rel=1e-3)
+    assert tiny.efficiency == 1  # the host, which launches, is slower than the device
     assert predict(1, PLAIN, step_s=0.02, buckets=[Bucket(9, 1.0)], statistics_bytes=9).efficiency == 1
+
+
+def test_gradients_that_are_accumulated_go_with_the_last_part() -> None:
+    buckets = [Bucket(135_000_000, 0.0), Bucket(135_000_000, 1.0)]
+    whole = predict(2, PLAIN, step_s=0.002, buckets=buckets, statistics_bytes=0)
+    parts = predict(2, PLAIN, step_s=0.002, buckets=buckets, statistics_bytes=0, parts=4)
+    assert whole.exposed == pytest.approx(506e-6)
+    assert parts.exposed == pytest.approx(2 * 506e-6 - BACKWARD_SHARE * 0.0005)
 
 
 @pytest.mark.parametrize("variant", ["yolov2", "yolov2-2016", "tiny-voc"])

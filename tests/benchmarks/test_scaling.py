@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from benchmarks.exchange import BETWEEN_NODES
-from benchmarks.scaling import GPUS, measured_table
+from benchmarks.scaling import measured_table
+from benchmarks.scaling_prediction import GPUS
 from tests.conftest import ROOT
 from train.model import YOLOv2
 
