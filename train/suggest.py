@@ -3,8 +3,8 @@
 It looks at the set (how many images, how large their objects) and takes a few steps here to know the speed. The config
 on stdout is complete, with the reason of each choice; what makes the set hard is said there and on stderr.
 
-- Side: the shorter side of all but the smallest 5 % of objects comes to 24 px, three quarters of a grid cell; never
-  more than images have themselves, which would only blow up pixels.
+- Side: the shorter side of all but the smallest 5 % of objects comes to 24 px, three quarters of a grid cell, where
+  each class counts as much as any other; never more than images have themselves, which would only enlarge pixels.
 - Network: the largest of a ladder that sees enough images in the time: 30 epochs, and 10,000 images at least.
 """
 

@@ -5,10 +5,15 @@ import numpy as np
 from data.shards.index import ShardIndex
 from data.view.statistics import class_counts
 
-SMALL_PX, SMALLEST = 24, 0.05  # shorter side, of the input, that all but this share of objects reach
+SMALL_PX, SMALLEST = 24, 0.05  # shorter side, of the input, that all but this share of objects reach (`choose_side`)
 HARD_PX = 8  # a quarter of a cell: objects below it are hardly ever found
 SIDES = (192, 608)
 FEW = 20  # objects of a class
+
+
+def trained_objects(index: ShardIndex) -> np.ndarray:
+    """[M] numbers of the objects that are trained on."""
+    return np.flatnonzero(~(index.arrays["difficult"] | index.arrays["crowd"]))
 
 
 def shorter_sides(index: ShardIndex) -> np.ndarray:
@@ -16,15 +21,19 @@ def shorter_sides(index: ShardIndex) -> np.ndarray:
     arrays = index.arrays
     longest = np.repeat(np.maximum(arrays["widths"], arrays["heights"]), np.diff(arrays["object_starts"]))
     sizes = (arrays["boxes_xyxy_px"][:, 2:] - arrays["boxes_xyxy_px"][:, :2]).min(1) / longest
-    return np.asarray(sizes[~(arrays["difficult"] | arrays["crowd"])])
+    return np.asarray(sizes[trained_objects(index)])
 
 
 def choose_side(index: ShardIndex) -> int:
-    """px, a multiple of 32."""
-    sizes = shorter_sides(index)
+    """px, a multiple of 32: all but the smallest 5 % of objects reach 24 px, where each class counts as much as any
+    other, as it does in mAP."""
+    sizes, labels = shorter_sides(index), index.arrays["labels"][trained_objects(index)]
     if not len(sizes):
         raise ValueError(f"{index.folder}: expected objects to train on, found none; difficult ones and crowds are not")
-    wanted = SMALL_PX / float(np.quantile(sizes, SMALLEST))
+    weights = 1 / np.bincount(labels)[labels]
+    ascending = np.argsort(sizes)
+    passed = np.cumsum(weights[ascending]) / weights.sum()
+    wanted = SMALL_PX / float(sizes[ascending][np.searchsorted(passed, SMALLEST + 1e-9)])
     own = float(np.median(np.maximum(index.arrays["widths"], index.arrays["heights"])))
     return int(np.clip(-(-min(wanted, own) // 32) * 32, *SIDES))
 

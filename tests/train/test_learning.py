@@ -8,6 +8,7 @@ from data.shards.write import write_shards
 from data.sources.shapes import draw_voc
 from data.sources.voc import read_voc
 from tests.conftest import launch
+from train.graph.variants import VARIANTS
 from train.run.checkpoint_files import best, read
 
 PLAIN = "data.augment={jitter: 0, flip: 0, hue: 0, saturation: 1, exposure: 1}"
@@ -21,7 +22,7 @@ def few(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", ["tiny-voc", "yolov2"])
+@pytest.mark.parametrize("variant", list(VARIANTS))
 def test_a_few_pictures_are_learned_by_heart(
     few: Path, tmp_path: Path, variant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

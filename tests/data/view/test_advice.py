@@ -30,6 +30,13 @@ def test_a_few_small_ones_do_not(tmp_path: Path) -> None:
     assert choose_side(index) == 256
 
 
+def test_the_many_of_one_class_do_not_hide_the_few_of_another(tmp_path: Path) -> None:
+    """As in blood: a class with a fourteenth of the objects is a third of mAP."""
+    many, few = one_of(90, 90), [((0, 0, 30, 30), 1, "")] * 3
+    index = black_images(tmp_path, [(640, 480, [*many, *few])])
+    assert choose_side(index) == 512
+
+
 def test_images_are_not_blown_up(tmp_path: Path) -> None:
     assert choose_side(black_images(tmp_path, [(256, 192, one_of(5))])) == 256
 
