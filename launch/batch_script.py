@@ -11,11 +11,12 @@ from launch.config_file import parse_overrides, read_yaml
 from launch.job import SITE, Job
 
 PLAIN = re.compile(r"[\w./+=][\w./+=-]*", re.ASCII)  # what needs no quotes, and means nothing to Slurm
+TEXTS = ("run", "data.staging")  # of the keys that are looked at here
 
 
 def read_config(config: str, overrides: Sequence[str]) -> DictConfig:
     """The file and the overrides as they stand, without the defaults, which are not known here."""
-    tree = OmegaConf.merge(read_yaml(Path(config)), parse_overrides(overrides))
+    tree = OmegaConf.merge(read_yaml(Path(config), TEXTS), parse_overrides(overrides, TEXTS))
     assert isinstance(tree, DictConfig)
     return tree
 

@@ -4,8 +4,9 @@ A config may come with a run from somebody else, so it is data: it can refer to 
 the environment of whoever reads it (${oc.env:HOME}), and is refused before it can fill the memory.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
@@ -24,8 +25,8 @@ def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
     return None, list(words)
 
 
-def read_yaml(path: Path) -> DictConfig:
-    """The mapping in a YAML file."""
+def read_yaml(path: Path, texts: Collection[str] = ()) -> DictConfig:
+    """The mapping in a YAML file. texts: as of `launch.keys.text_keys`."""
     if not path.is_file():
         raise ValueError(f"no config at {path}; configs/ holds those of this project")
     if path.stat().st_size > MAX_BYTES:
@@ -34,11 +35,11 @@ def read_yaml(path: Path) -> DictConfig:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected YAML in UTF-8 ({error})") from None
-    return parse_yaml(text, str(path))
+    return parse_yaml(text, str(path), texts)
 
 
-def parse_yaml(text: str, where: str) -> DictConfig:
-    """The mapping that a text holds. `where`: what errors call it."""
+def parse_yaml(text: str, where: str, texts: Collection[str] = ()) -> DictConfig:
+    """The mapping that a text holds. where: what errors call it. texts: as of `launch.keys.text_keys`."""
     try:
         aliases = sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.CSafeLoader))
         if aliases > MAX_ALIASES:
@@ -48,20 +49,46 @@ def parse_yaml(text: str, where: str) -> DictConfig:
             raise ValueError(f"{where}: expected YAML of `key: value` lines, such as those of configs/demo.yaml")
         for name in RESOLVERS:
             OmegaConf.clear_resolver(name)
-        tree = OmegaConf.create(text)
+        tree = OmegaConf.create(_quoted(text, root, texts))
     except (OmegaConfBaseException, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{where}: expected YAML of `key: value` lines ({' '.join(str(error).split())})") from None
     assert isinstance(tree, DictConfig)
     return tree
 
 
-def parse_overrides(words: Sequence[str]) -> DictConfig:
-    """key=value words as a tree: the value is YAML, a dot in the key leads into a section."""
+def parse_overrides(words: Sequence[str], texts: Collection[str] = ()) -> DictConfig:
+    """key=value words as a tree: the value is YAML, a dot in the key leads into a section.
+
+    texts: as of `launch.keys.text_keys`.
+    """
     words = [word for word in words if word != ALLOW_PIPE]
     for word in words:
         if "=" not in word:
             raise ValueError(f"{word!r}: expected key=value, such as data.batch=32")
+    pairs = [word.partition("=")[::2] for word in words]
     try:
-        return OmegaConf.from_dotlist(list(words))
+        roots = [yaml.compose(value, yaml.CSafeLoader) for _, value in pairs]
+        return OmegaConf.from_dotlist(
+            [f"{key}={_quoted(value, root, texts, key)}" for (key, value), root in zip(pairs, roots, strict=True)]
+        )
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise ValueError(f"{' '.join(words)}: expected YAML after the = ({' '.join(str(error).split())})") from None
+
+
+def _quoted(text: str, root: yaml.Node | None, texts: Collection[str], key: str = "") -> str:
+    """The same YAML with quotes around what stands where text is expected: `no`, `007` and `1e3` are names there."""
+    scalars = [scalar for scalar in _scalars(root, texts, key) if not scalar.style]
+    for scalar in scalars:
+        scalar.tag, scalar.style = "tag:yaml.org,2002:str", "'"
+    return yaml.serialize(root, allow_unicode=True) if scalars else text
+
+
+def _scalars(node: yaml.Node | None, texts: Collection[str], key: str) -> Iterator[Any]:
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            merged = name.tag == "tag:yaml.org,2002:merge"
+            yield from _scalars(value, texts, key if merged else f"{key}.{name.value}".lstrip("."))
+    elif isinstance(node, yaml.SequenceNode):
+        yield from (item for item in node.value if isinstance(item, yaml.ScalarNode) and key in texts)
+    elif node is not None and key in texts and node.tag != "tag:yaml.org,2002:null":
+        yield node

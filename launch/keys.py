@@ -55,6 +55,25 @@ def kind_of(hint: Any) -> str:
     return KINDS[hint]
 
 
+def text_keys(section: type, prefix: str = "") -> set[str]:
+    """Those whose values are text, words to choose from or lists of text, and perhaps null."""
+    hints, keys = typing.get_type_hints(section), set[str]()
+    for item in fields(section):
+        inner = _section_in(hints[item.name])
+        if inner is not None:
+            keys |= text_keys(inner, f"{prefix}{item.name}.")
+        elif _is_text(hints[item.name]):
+            keys.add(prefix + item.name)
+    return keys
+
+
+def _is_text(hint: Any) -> bool:
+    of = [each for each in typing.get_args(hint) if each is not type(None)]
+    if typing.get_origin(hint) in (list, typing.Union, types.UnionType):
+        return all(map(_is_text, of))
+    return hint is str or typing.get_origin(hint) is typing.Literal
+
+
 def nearest(name: str, known: Iterable[str], others: Mapping[str, str]) -> str | None:
     """The key of any section that was probably meant. others: keys as other programs call them."""
     known, plain = list(known), name.lower().replace("-", "_")

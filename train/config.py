@@ -20,7 +20,7 @@ from data.loading.config import DataConfig
 from data.remote.addresses import is_command, redacted
 from launch.command import run
 from launch.config_file import ALLOW_PIPE, parse_overrides, parse_yaml, read_yaml
-from launch.keys import keys_of
+from launch.keys import keys_of, text_keys
 from train.darknet.cfg import as_config, read_cfg
 from train.evaluation.config import EvaluateConfig
 from train.keys.page import page
@@ -106,13 +106,12 @@ def load(path: str | Path, overrides: Sequence[str], *, opens_sets: bool = True)
     A darknet .cfg is such a file too, as `train.darknet.cfg` translates it. opens_sets: False where nothing is read
     from data.train and data.val, so that commands which stand there do no harm.
     """
-    path = Path(path)
+    path, texts = Path(path), text_keys(Config)
     if path.suffix == ".cfg" and path.is_file():
-        written = parse_yaml(_translated(path), str(path))
+        written = parse_yaml(_translated(path), str(path), texts)
     else:
-        written = read_yaml(path)
-    layers = [OmegaConf.to_container(layer) for layer in (written, parse_overrides(overrides))]
-    _settle_yes_and_no(layers)
+        written = read_yaml(path, texts)
+    layers = [OmegaConf.to_container(layer) for layer in (written, parse_overrides(overrides, texts))]
     keys = keys_of(Config)
     if problem := unknown_key(layers, keys):
         raise ValueError(f"{path}: {problem}")
@@ -131,7 +130,7 @@ def require_own_commands(config: Config, overrides: Sequence[str]) -> None:
 
     A config may come from somebody else: commands count on the command line, or with --allow-pipe.
     """
-    typed = parse_overrides(overrides)
+    typed = parse_overrides(overrides, text_keys(Config))
     for name in ("train", "val"):
         address = getattr(config.data, name)
         if is_command(address) and ALLOW_PIPE not in overrides and OmegaConf.select(typed, f"data.{name}") != address:
@@ -139,14 +138,6 @@ def require_own_commands(config: Config, overrides: Sequence[str]) -> None:
                 f"data.{name} is a command, {address!r}, and commands in a config are not run; if you trust it, write "
                 f"it on the command line, data.{name}='pipe:...', or add {ALLOW_PIPE}"
             )
-
-
-def _settle_yes_and_no(layers: list[Any]) -> None:
-    """step.compile=no is a word, which YAML reads as false."""
-    for layer in layers:
-        step = layer.get("step") if isinstance(layer, dict) else None
-        if isinstance(step, dict) and isinstance(step.get("compile"), bool):
-            step["compile"] = "yes" if step["compile"] else "no"
 
 
 def _translated(path: Path) -> str:

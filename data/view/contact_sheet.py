@@ -22,6 +22,7 @@ from data.randomness import Purpose, random_bits
 from data.shards.index import ShardIndex
 from data.view.drawing import draw_truths
 from launch.config_file import read_yaml
+from launch.keys import text_keys
 
 Image = NDArray[np.uint8]
 
@@ -33,7 +34,7 @@ PAPER, INK = 255, 30
 
 def read_data_config(path: Path) -> DataConfig:
     """The section `data` of a run's config."""
-    section = read_yaml(path).get("data")
+    section = read_yaml(path, text_keys(DataConfig, "data.")).get("data")
     if not isinstance(section, DictConfig):
         raise ValueError(f"{path}: expected a config with a section `data`, such as those of configs/")
     try:

@@ -1,12 +1,15 @@
 """YAML as people write it, and as somebody else may have written it for them."""
 
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from launch.config_file import parse_overrides, parse_yaml, read_yaml, split_words
+from launch.keys import text_keys
 
 BOMB = "a0: &a0 [x, x]\n" + "\n".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 120))
 
@@ -64,6 +67,38 @@ def test_overrides_are_key_value_words() -> None:
             parse_overrides(words)
     with pytest.raises(ValueError, match=r"a=\[1: "):
         parse_overrides(["a=[1"])
+
+
+@dataclass
+class Inner:
+    names: list[str] | None = None
+    kind: Literal["auto", "no"] = "auto"
+    slots: int | str = 1
+    rate: float = 1
+
+
+@dataclass
+class Outer:
+    run: str
+    inner: Inner
+    maybe: Inner | None = None
+    numbers: Any = None
+
+
+def test_what_is_text_is_taken_as_it_is_written() -> None:
+    keys = text_keys(Outer)
+    assert keys == {"run", "inner.names", "inner.kind", "maybe.names", "maybe.kind"}
+    text = "base: &b {names: [no, 1_0, ~], slots: 07}\nrun: 1e3\ninner: {<<: *b, kind: no, rate: 1e3}\nnumbers: [1e3]"
+    tree = OmegaConf.to_container(parse_yaml(text, "here", keys))
+    assert isinstance(tree, dict)
+    assert tree["inner"] == {"names": ["no", "1_0", "~"], "slots": 7, "kind": "no", "rate": 1000.0}
+    assert (tree["run"], tree["numbers"]) == ("1e3", [1000.0])
+    assert parse_overrides(["run=007", "inner.names=[no, '7', {a: b}]", "inner.slots=07"], keys) == {
+        "run": "007",
+        "inner": {"names": ["no", "7", {"a": "b"}], "slots": 7},
+    }
+    assert parse_overrides(["run=null", "inner.names="], keys) == {"run": None, "inner": {"names": None}}
+    assert parse_overrides(["run=007"]) == {"run": 7}
 
 
 def test_the_config_comes_first(tmp_path: Path) -> None:
