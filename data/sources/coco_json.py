@@ -90,8 +90,7 @@ def read_instances(path: Path) -> Instances:
     image_numbers = number_ids(path, "images", [image.id for image in raw_images])
     category_numbers = number_ids(path, "categories", [category.id for category in raw_categories])
     images = sorted(
-        Image(image_numbers[plain_id(one.id)], _checked(path, one), _whole(path, one.width), _whole(path, one.height))
-        for one in raw_images
+        Image(image_numbers[plain_id(one.id)], _checked(path, one), *_size(path, one)) for one in raw_images
     )
     categories = sorted(
         Category(category_numbers[plain_id(one.id)], nfc(one.name), _group(one.supercategory)) for one in raw_categories
@@ -136,10 +135,13 @@ def _group(supercategory: Any) -> str:
     return "" if supercategory in (None, "none", "None") else nfc(str(supercategory))
 
 
-def _whole(path: Path, side: float) -> int:
-    if not side.is_integer():
-        raise ValueError(f"{path}: images: expected width and height in whole px, found {side}; correct it")
-    return int(side)
+def _size(path: Path, image: _Image) -> tuple[int, int]:
+    for side in (image.width, image.height):
+        if not side.is_integer():
+            raise ValueError(
+                f"{path}: image {image.id}: expected width and height in whole px, found {side}; correct it"
+            )
+    return int(image.width), int(image.height)
 
 
 def _checked(path: Path, image: _Image) -> str:
@@ -162,9 +164,12 @@ def _decode(path: Path) -> _Tables:
         place = re.search(r"\(byte (\d+)\)", str(error))
         at = int(place[1]) if place else 0
         near = text[max(0, at - 100) : at + 20].decode(errors="replace") if place else ""
-        reason = f"{error}{f' after {near!r}' if near else ''}"
         if place and (number := re.match(rb"(?:-I|I|N)(?:nfinity|aN)", text[max(0, at - 1) : at + 12].lstrip(b" "))):
-            reason = f"{number[0].decode()}, which is no number in JSON, after {near!r}: write a number or leave it out"
+            raise ValueError(
+                f"{path}: expected numbers, found {number[0].decode()} in {near!r}, which JSON does not have; write a "
+                "number, or take the key out"
+            ) from None
+        reason = f"{error}{f' after {near!r}' if near else ''}"
         raise ValueError(
             f"{path}: expected COCO's JSON with images, annotations and categories, found: {reason}; fetch or write "
             "the file again"
@@ -179,4 +184,13 @@ def _rows(path: Path, table: str, raws: list[msgspec.Raw], kind: type[Row]) -> I
         except ValueError as error:
             id_ = re.search(rb'"id"\s*:\s*("[^"]*"|[^\s,}]*)', bytes(raw))
             name = f"id {id_[1].decode(errors='replace')[:80]}" if id_ else f"number {number}, without id"
-            raise ValueError(f"{path}: {table}, {name}: {error}; correct it, or take it out") from None
+            raise ValueError(f"{path}: {table}, {name}: {_problem(raw, error)}; correct it, or take it out") from None
+
+
+def _problem(raw: msgspec.Raw, error: ValueError) -> str:
+    """msgspec's sentence, and what it is about."""
+    said, _, place = str(error).partition(" - at `$.")
+    key = re.escape(re.sub(r"\W.*", "", place)).encode()
+    found = re.search(rb'"%s"\s*:\s*(\[[^\]]*\]|"[^"]*"|[^\s,}]*)' % key, bytes(raw)) if key else None
+    said = said[:1].lower() + said[1:]
+    return f"{key.decode()}: {said}, found {found[1].decode(errors='replace')[:80]}" if found else said

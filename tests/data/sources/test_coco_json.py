@@ -22,5 +22,5 @@ def test_edges_and_marks(tmp_path: Path) -> None:
     assert one["xyxy_px"].tolist() == [1, 2, 4, 6] and one["crowd"] and one["area_px"] == 5
     with pytest.raises(ValueError, match="annotation 0: expected image_id out of images, found 'x'"):
         read_instances(write(tmp_path, [1], "x"))
-    with pytest.raises(ValueError, match="Expected `float`, got `str`"):
+    with pytest.raises(ValueError, match="bbox: expected `float`, got `str`"):
         read_instances(write(tmp_path, [1], 1, bbox=["1", 2, 3, 4]))
