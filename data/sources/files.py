@@ -59,9 +59,12 @@ def read_bytes(path: Path, most: int = MAX_TEXT) -> bytes:
 def read_text(path: Path) -> str:
     """UTF-8, with or without a byte order mark."""
     try:
-        return read_bytes(path).decode("utf-8-sig")
+        text = read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text, found: {error}; convert the file") from None
+    if "\0" in text:
+        raise ValueError(f"{path}: expected UTF-8 text, found a zero byte; convert the file")
+    return text
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:

@@ -120,14 +120,14 @@ def images_of(layout: Layout, split: str) -> list[tuple[str, Path]]:
             f"{layout.file}: expected a split {split}, found {there}, and no folder {split} or images/{split}; correct "
             "--split: a name of data.yaml, a folder, LIST.txt, or all"
         )
-    found: dict[Path, str] = {}
+    found: dict[Path, tuple[str, Path]] = {}  # an image may be listed under several paths
     for one in given:
         place = _existing(layout.file, one, layout.bases, split)
         for name, path in _in_folder(place) if place.is_dir() else _in_list(place, layout):
-            found.setdefault(path, name)
+            found.setdefault(path.parent.resolve() / path.name, (name, path))
     if not found:
         raise ValueError(f"{layout.file}: expected images in {', '.join(given)}, found none; correct {split}")
-    return [(name, path) for path, name in found.items()]
+    return list(found.values())
 
 
 def _folders(base: Path, names: Sequence[str]) -> Iterator[Path]:

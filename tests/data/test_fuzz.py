@@ -171,6 +171,43 @@ def test_voc(voc: Path, changes: list[Edit], encoding: str) -> None:
     check_voc(voc, xml if encoding == "utf-8" else xml.decode(errors="replace").encode(encoding))
 
 
+@pytest.fixture(scope="module")
+def plain_voc(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two images beside their XML, no ImageSets."""
+    root = tmp_path_factory.mktemp("plain")
+    for name in ("a", "b c.d"):
+        (root / f"{name}.JPG").touch()
+        (root / f"{name}.xml").write_bytes(XML)
+    return root
+
+
+@fuzzed
+@given(edits(len(XML), XML_WORDS), st.sampled_from(ENCODINGS), st.booleans())
+def test_plain_voc(plain_voc: Path, changes: list[Edit], encoding: str, from_zero: bool) -> None:
+    xml = changed(XML, changes)
+    xml = xml if encoding == "utf-8" else xml.decode(errors="replace").encode(encoding)
+    path = fresh(plain_voc / "a.xml", xml)
+    try:
+        found = answer(path, lambda: read_voc(plain_voc, ["all"], DROP, from_zero=from_zero))
+    finally:
+        fresh(path, XML)
+    assert not found or (len(found.records) == 2 and 2 <= count_objects(found) <= 2 + xml.count(b"<object"))
+
+
+LIST = b"a\nb c.d 1\nsome/folder/a.JPG -1\n"
+
+
+@fuzzed
+@given(
+    edits(len(LIST), [b"\n", b" -1", b" 1", b"b c.d", b"../", b"/dev/zero", b"\xff", b"\xef\xbb\xbf", b".JPG", b"\\"])
+)
+def test_lists_of_plain_voc(plain_voc: Path, changes: list[Edit]) -> None:
+    text = changed(LIST, changes)
+    fresh(plain_voc / "list.txt", text)
+    found = answer(plain_voc, read_voc, plain_voc, ["list.txt"], DROP)
+    assert not found or 1 <= len(found.records) <= len(text.split(b"\n"))
+
+
 VALUES = st.integers(1, 100) | st.floats(1, 100) | st.integers(-9, 110) | st.floats() | st.text(max_size=4)
 
 
@@ -240,6 +277,52 @@ def test_coco_with_other_values(coco: Path, values: dict[bytes, object]) -> None
     assert check_coco(coco, text) in (None, 3)
 
 
+EXPORTED = json.dumps(
+    {
+        "info": {"year": 2024},
+        "images": [
+            {"id": "frame a", "file_name": "sub\\a.JPG", "width": 50.0, "height": 60},
+            {"id": "7", "file_name": "b.png", "width": 100, "height": 80},
+        ],
+        "annotations": [
+            {"id": 0, "image_id": "frame a", "category_id": 1.0, "bbox": [1.5, 2, 10, 20.25], "iscrowd": False},
+            {"id": 0, "image_id": 7, "category_id": "2", "bbox": [5, 6, 7, 8], "segmentation": []},
+        ],
+        "categories": [
+            {"id": 0, "name": "things", "supercategory": "none"},
+            {"id": 1, "name": "car", "supercategory": "things"},
+            {"id": 2, "name": "007", "supercategory": "things"},
+        ],
+    }
+).encode()
+EXPORTED_WORDS = [*COCO_WORDS, b"1.0", b'"7"', b"false", b"things", b"none", b'"id": 0, ', b"\\\\", b"car", b"frame a"]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two folders with their JSON beside the images, as Roboflow writes them; one is as it should be."""
+    root = tmp_path_factory.mktemp("exported")
+    for split in ("train", "valid"):
+        (root / split / "sub").mkdir(parents=True)
+        (root / split / "sub/a.jpg").touch()
+        (root / split / "b.PNG").touch()
+        (root / split / "_annotations.coco.json").write_bytes(EXPORTED)
+    return root
+
+
+@fuzzed
+@given(edits(len(EXPORTED), EXPORTED_WORDS))
+def test_coco_as_exported(exported: Path, changes: list[Edit]) -> None:
+    """Beside another file, with which it becomes one set: ids start anew in each, and classes may have other ids."""
+    text = changed(EXPORTED, changes)
+    fresh(exported / "train/_annotations.coco.json", text)
+    found = answer(exported, read_coco, exported, ["train", "valid"], DROP)
+    if found:
+        assert 2 < len(found.records) <= 2 + text.count(b'"file_name"')
+        assert 2 <= count_objects(found) <= 2 + text.count(b'"bbox"')
+        assert len({record.image_id for record in found.records}) == len(found.records)
+
+
 YOLO = b"0 0.5 0.25 0.2 0.5\n1 0.1 0.1 0.9 0.1 0.5 0.4\n\n1 0.5 0.5 1 1\n"
 YOLO_WORDS = [
     b"nan",
@@ -302,6 +385,51 @@ def test_yolo_yaml(yolo: Path, changes: list[Edit]) -> None:
         assert not found or (len(found.records) == 1 and count_objects(found) == 3 and len(found.classes) >= 2)
     finally:
         fresh(path, YAML)
+
+
+DATA = {
+    "net.data": b"classes= 2\ntrain  = data/train.txt\nvalid = data/train.txt\nnames = data/net.names\nbackup = x/\n",
+    "data/net.names": b"no\n007\n",
+    "data/train.txt": b"data/images/a.jpg\nimages/../images/a.jpg\n",
+}
+DATA_WORDS = [
+    b"=",
+    b"\n",
+    b"#",
+    b"data/",
+    b"../",
+    b"/dev/zero",
+    b"/etc",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"train = ",
+    b"no\n",
+    b"\0",
+]
+
+
+@pytest.fixture(scope="module")
+def darknet(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A set of one image, as darknet's own tools have it."""
+    root = tmp_path_factory.mktemp("darknet")
+    for folder in ("images", "labels"):
+        (root / "data" / folder).mkdir(parents=True)
+    (root / "data/images/a.jpg").write_bytes(jpeg(width=100, height=80))
+    (root / "data/labels/a.txt").write_bytes(YOLO)
+    for name, text in DATA.items():
+        (root / name).write_bytes(text)
+    return root
+
+
+@fuzzed
+@given(st.sampled_from(sorted(DATA)), edits(80, DATA_WORDS))
+def test_yolo_data(darknet: Path, name: str, changes: list[Edit]) -> None:
+    path = fresh(darknet / name, changed(DATA[name], changes))
+    try:
+        found = answer(darknet, read_yolo, darknet / "net.data", ["train"], DROP)
+        assert not found or (count_objects(found) == 3 and len(found.classes) >= 2)
+    finally:
+        fresh(path, DATA[name])
 
 
 # ---------------------------------------------------------------------------------------------------------- sidecars

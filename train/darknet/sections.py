@@ -4,6 +4,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from train.graph.words import WHOLE
+
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 ALIASES = {"network": "net", "conv": "convolutional", "max": "maxpool"}
 
 
@@ -24,17 +27,16 @@ class Section:
         value = self.options.get(key)
         if value is None and default is not None:
             return default
-        if value is None or not re.fullmatch(r"[+-]?\d+", value) or int(value) < least:
+        if value is None or not WHOLE.fullmatch(value) or int(value) < least:
             raise self.error(key, f"expected a whole number of at least {least}")
         return int(value)
 
     def numbers(self, key: str) -> list[float]:
         """Separated by commas."""
         words = [word for word in self.options.get(key, "").split(",") if word]
-        try:
-            return [float(word) for word in words]
-        except ValueError:
-            raise self.error(key, "expected numbers with commas between them") from None
+        if not all(NUMBER.fullmatch(word) for word in words):
+            raise self.error(key, "expected numbers with commas between them")
+        return [float(word) for word in words]
 
     def number(self, key: str, default: float) -> float:
         if key not in self.options:
@@ -46,9 +48,12 @@ class Section:
 
 
 def read_sections(path: Path) -> list[Section]:
-    """ValueError for what is no key=value line of a section, and for a key that is there twice."""
+    """ValueError for what is no key=value line of a section, and for a key that is there twice.
+
+    Comments may be in any encoding.
+    """
     found: list[Section] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig", errors="replace").splitlines(), start=1):
         text = re.sub(r"[#;].*", "", line)
         text = re.sub(r"\s", "", text)
         if text.startswith("[") and text.endswith("]"):

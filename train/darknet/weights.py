@@ -6,6 +6,7 @@ the kernel (out, in, height, width).
 """
 
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,35 +34,49 @@ class Header(NamedTuple):
 def load_weights(model: YOLOv2, path: Path, *, partial: bool = False) -> Header:
     """Fills the model. `partial`: the file may end after any whole convolution (darknet19_448.conv.23 holds 18).
 
-    ValueError with both counts for a file that does not fit; the model is then untouched.
+    ValueError for a file that does not fit, with the layer where it stops; the model is then untouched.
     """
     header, numbers = read_numbers(path)
     numbers = without_passthrough(model, numbers)
     groups = in_order(model)
-    ends = np.cumsum([sum(tensor.numel() for tensor in group) for group in groups])
-    fitting = np.flatnonzero(ends == len(numbers))
-    if not len(fitting) or (not partial and fitting[0] != len(groups) - 1):
-        raise ValueError(
-            f"{path} holds {len(numbers)} numbers, this network of {len(groups)} convolutions takes {ends[-1]}"
-            + (f", its first ones {', '.join(map(str, ends[:-1]))}" if partial else "")
-            + f"; {_where_it_ends(len(numbers), ends, groups)}. Either it was trained with another cfg: check variant, "
-            "width, classes, anchors and batch_normalize; or it is not whole: compare its size with that of its source"
-        )
-    at = 0
-    with torch.no_grad():
-        for tensor in (tensor for group in groups[: fitting[0] + 1] for tensor in group):
-            tensor.copy_(torch.from_numpy(numbers[at : at + tensor.numel()]).view(tensor.shape))
-            at += tensor.numel()
+    counts = range(1, len(groups) + 1) if partial else (len(groups),)
+    fitting = [count for count in counts if _size(groups[:count]) == len(numbers)]
+    if not fitting:
+        raise ValueError(f"{path} {misfit(len(numbers), groups)}")
+    fill(groups[: fitting[0]], numbers)
     return header
 
 
-def _where_it_ends(count: int, ends: NDArray[np.int64], groups: list[list[torch.Tensor]]) -> str:
-    if count > ends[-1]:
-        return f"{count - ends[-1]} are left after the last convolution"
+@torch.no_grad()
+def fill(groups: Sequence[Sequence[torch.Tensor]], numbers: NDArray[np.float32]) -> None:
+    """Convolutions, one after the other, from the first of the numbers."""
+    at = 0
+    for tensor in (tensor for group in groups for tensor in group):
+        tensor.copy_(torch.from_numpy(numbers[at : at + tensor.numel()]).view(tensor.shape))
+        at += tensor.numel()
+
+
+def misfit(count: int, groups: Sequence[Sequence[torch.Tensor]]) -> str:
+    """Where a file of so many numbers stops fitting the network of these convolutions, and what may be the cause."""
+    ends = np.cumsum([_size([group]) for group in groups])
     number = int(np.searchsorted(ends, count))
-    filters, channels, height, width = groups[number][-1].shape
-    where = f"convolution {number + 1}, {filters} filters of {height}x{width} on {channels} channels"
-    return f"it ends with {where}" if ends[number] == count else f"it ends inside {where}"
+    if number == len(groups):
+        place = f"{count - ends[-1]:,} are left after the last convolution"
+        cause = "something was added to it"
+    else:
+        filters, channels, height, width = groups[number][-1].shape
+        inside = "ends with" if ends[number] == count else "ends inside"
+        place = f"it {inside} convolution {number + 1}, {filters} filters of {height}x{width} on {channels} channels"
+        cause = "it is not whole"
+    return (
+        f"holds {count:,} numbers, this network of {len(groups)} convolutions takes {ends[-1]:,}; {place}. Either it "
+        f"was trained with another cfg: check variant, width, classes, anchors and batch_normalize; or {cause}: "
+        "compare its size with that of its source"
+    )
+
+
+def _size(groups: Sequence[Sequence[torch.Tensor]]) -> int:
+    return sum(tensor.numel() for group in groups for tensor in group)
 
 
 def read_numbers(path: Path) -> tuple[Header, NDArray[np.float32]]:
@@ -111,11 +126,10 @@ def without_passthrough(model: YOLOv2, numbers: NDArray[np.float32]) -> NDArray[
     if not isinstance(model.passthrough, SpaceToDepth):
         return numbers
     at, kernel = _passthrough(model)
-    sizes = [sum(tensor.numel() for tensor in group) for group in in_order(model)]
     more = len(kernel) + kernel.size
-    if len(numbers) != sum(sizes) + more:
+    if len(numbers) != _size(in_order(model)) + more:
         return numbers
-    first = sum(sizes[:at])
+    first = _size(in_order(model)[:at])
     if not np.array_equal(numbers[first : first + more], np.append(np.zeros(len(kernel), "<f4"), kernel)):
         raise ValueError("expected the passthrough to be a space-to-depth, found a trained convolution in its place")
     return np.delete(numbers, slice(first, first + more))

@@ -8,6 +8,7 @@
 A layer reads the one before it; `route` joins the channels of earlier ones, counted from 0, or back from itself.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -52,6 +53,8 @@ class Dropout(NamedTuple):
     """Nothing in a trained network; a layer that others may count."""
 
 
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}")  # what int() takes besides, such as 1_0, is another number to darknet
+
 Layer = Convolution | Pool | Route | Reordering | Dropout
 
 #: of each kind of layer: what it may say. Keys that only training reads are `train.darknet.keys`'s business.
@@ -70,13 +73,9 @@ def whole(options: Mapping[str, str], key: str, default: int | None, least: int 
         if default is None:
             raise KeyProblem(key, f"expected a whole number of at least {least}, the key is missing")
         return default
-    try:
-        number = int(options[key])
-    except ValueError:
-        number = least - 1
-    if number < least:
+    if not WHOLE.fullmatch(options[key]) or int(options[key]) < least:
         raise KeyProblem(key, f"expected a whole number of at least {least}, found {options[key]!r}")
-    return number
+    return int(options[key])
 
 
 def read_layer(kind: str, options: Mapping[str, str]) -> Layer:
@@ -97,10 +96,9 @@ def read_layer(kind: str, options: Mapping[str, str]) -> Layer:
         return Pool(size, stride, padding)
     if kind == "route":
         words = [word.strip() for word in options.get("layers", "").split(",") if word.strip()]
-        try:
-            return Route(tuple(int(word) for word in words))
-        except ValueError:
-            raise KeyProblem("layers", f"expected whole numbers, found {options['layers']!r}") from None
+        if not all(WHOLE.fullmatch(word) for word in words):
+            raise KeyProblem("layers", f"expected whole numbers, found {options['layers']!r}")
+        return Route(tuple(int(word) for word in words))
     size = whole(options, "size", 1)
     padding = size // 2 if whole(options, "pad", 0, least=0) else whole(options, "padding", 0, least=0)
     activation = options.get("activation", "logistic")

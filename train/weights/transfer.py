@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from train.darknet.weights import in_order, read_numbers, without_passthrough
+from train.darknet.weights import fill, in_order, misfit, read_numbers, without_passthrough
 from train.model import YOLOv2
 from train.weights.foreign import Parts, ordered_convolutions
 from train.weights.saved import Saved, is_darknets, read_saved
@@ -143,11 +143,7 @@ def _in_darknets_order(path: Path, model: YOLOv2) -> Taken:
         count, notes = ends.index(len(numbers)) + 1, list[str]()
     else:
         count, notes = _with_another_end(len(numbers), ends, names, groups)
-    at = 0
-    with torch.no_grad():
-        for tensor in (tensor for group in groups[:count] for tensor in group):
-            tensor.copy_(torch.from_numpy(numbers[at : at + tensor.numel()]).view(tensor.shape))
-            at += tensor.numel()
+    fill(groups[:count], numbers)
     return Taken("in darknet's order", names[:count], names[count:], notes)
 
 
@@ -161,11 +157,7 @@ def _with_another_end(
         rest = size - ends[count - 1]
         if rest > 0 and rest % (channels + 1) == 0:
             return count, [f"the file ends with {what} of {rest // (channels + 1)} filters"]
-    listed = ", ".join(f"{end:,}" for end in ends)
-    return 0, [
-        f"the file holds {size:,} numbers, the first convolutions of this network {listed}: it was trained with "
-        "another cfg; check variant, width, classes and anchors"
-    ]
+    return 0, [f"it {misfit(size, groups)}"]
 
 
 def _by_shape(path: Path, saved: Saved, here: Mapping[str, Parts]) -> Taken:

@@ -34,6 +34,9 @@ def test_texts(tmp_path: Path) -> None:
     path.write_bytes(b"\xff")
     with pytest.raises(ValueError, match=r"a\.txt: expected UTF-8 text, found"):
         read_text(path)
+    path.write_bytes(b"a\0b")
+    with pytest.raises(ValueError, match=r"a\.txt: expected UTF-8 text, found a zero byte"):
+        read_lines(path)
     path.unlink()
     os.mkfifo(path)
     for other in (path, tmp_path, tmp_path / "none"):

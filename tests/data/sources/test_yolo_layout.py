@@ -62,7 +62,11 @@ def test_roboflow(tmp_path: Path) -> None:
 def test_darknet(tmp_path: Path) -> None:
     """.data, .names and lists, with paths as seen from where darknet is started."""
     files: dict[str, str | bytes] = {"data/obj.data": "classes = 1\ntrain = data/train.txt\nnames = data/obj.names\n"}
-    files |= {"data/obj.names": "no\n", "data/train.txt": "data/obj/a.jpg\n", "data/obj/a.jpg": image()}
+    files |= {
+        "data/obj.names": "no\n",
+        "data/train.txt": "data/obj/a.jpg\n./data/obj/../obj/a.jpg\n",
+        "data/obj/a.jpg": image(),
+    }
     root = write(tmp_path, files | {"data/obj/a.txt": BOX})
     layout = find_layout(root / "data/obj.data")
     assert layout.names == {0: "no"}

@@ -103,7 +103,7 @@ def test_somebody_elses_networks(shared: Path) -> None:
     load_weights(models[3], folder / "tiny-yolov2-trial3.weights")
     with pytest.raises(
         ValueError,
-        match=r"holds 572317 numbers, .* takes 574189; it ends inside convolution 7, 125 filters of 1x1 on 256",
+        match=r"holds 572,317 numbers, .* takes 574,189; it ends inside convolution 7, 125 filters of 1x1 on 256",
     ):
         load_weights(models[8], folder / "tiny-yolov2-trial8.weights")
 

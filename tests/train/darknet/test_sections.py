@@ -28,3 +28,15 @@ def test_what_is_no_key_and_value_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "net.cfg").write_text(text)
     with pytest.raises(ValueError, match=r"net\.cfg:\d: expected key=value inside a \[section\]"):
         read_sections(tmp_path / "net.cfg")
+
+
+def test_comments_may_be_in_any_encoding_and_numbers_are_those_of_darknet(tmp_path: Path) -> None:
+    path = tmp_path / "net.cfg"
+    path.write_bytes(b"# 416 \xd7 416\n[net]\nwidth=1_0\nhue=1_0.5,\xd9\xa3\nsteps=-1,.5,2.,3e2\nbatch=" + b"9" * 5000)
+    (net,) = read_sections(path)
+    assert net.numbers("steps") == [-1, 0.5, 2, 300]
+    for key in ("width", "batch"):  # to darknet's atoi, 1_0 is 1
+        with pytest.raises(ValueError, match=r"net\.cfg:\d: \[net\] .*: expected a whole number"):
+            net.whole(key)
+    with pytest.raises(ValueError, match=r"net\.cfg:4: \[net\] hue=.*: expected numbers with commas"):
+        net.numbers("hue")
