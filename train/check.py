@@ -27,6 +27,7 @@ from train.checking.machine import require_open_files, require_writable, say_roo
 from train.checking.network import build, stand_in
 from train.checking.plan import expected_time, of_all_ranks, planned, require_whole_shares
 from train.checking.report import Report, amount
+from train.checking.sets import shared_images
 from train.config import AUTO, VOC_ANCHORS, Config, load
 from train.starting.changes import take_changes
 from train.starting.fit import remarks_on
@@ -74,11 +75,8 @@ def check(config: Config, processes: int, report: Report) -> None:
         report.say("memory", _memory(config, processes))
         if train:
             loaders = of_all_ranks(train, config, processes)
-    if train and val and val.classes != train.classes:
-        report.problems.append(
-            f"{config.data.val} holds the classes {', '.join(val.classes)}; expected those of {config.data.train}, "
-            f"{', '.join(train.classes)}: make the shards again with these --classes"
-        )
+    if train and val:
+        _compare(config, train, val, report)
     images = 0
     with report.part("network"), stand_in(processes) as env:
         take_changes(config, env)
@@ -92,6 +90,19 @@ def check(config: Config, processes: int, report: Report) -> None:
             report.say("plan", planned(loaders, images, config))
         left = config.epochs * loaders[0].index.num_samples - images
         report.say("time", expected_time(Path(config.run) / "board", max(left, 0)))
+
+
+def _compare(config: Config, train: ShardIndex, val: ShardIndex, report: Report) -> None:
+    addresses = config.data.train, config.data.val
+    if val.classes != train.classes:
+        report.problems.append(
+            f"{addresses[1]} holds the classes {', '.join(val.classes)}; expected those of {addresses[0]}, "
+            f"{', '.join(train.classes)}: make the shards again with these --classes"
+        )
+    if not any(map(is_remote, addresses)):
+        with report.part("sets"):
+            if shared := shared_images(train, val):
+                report.say("remark", shared)
 
 
 def _settled(config: Config, train: ShardIndex | None) -> Config:

@@ -57,11 +57,17 @@ def test_a_run_that_can_start(checked: Checked, config: Path) -> None:
     assert not found.problems and found.lines[""] == f"{config} can be started"
     assert "53 images of 6 classes" in found.lines["train"] and found.lines["train"].endswith("all there")
     assert "4 ranks of 2 images, 7 steps an epoch" in found.lines["plan"]
+    assert "remark" not in found.lines
     assert "checkpoints of 3.2 MB" in found.lines["disk"] and "202,209 parameters" in found.lines["network"]
     assert "not known" in found.lines["time"] and "position" not in found.lines
     assert found.lines["memory"].endswith(" MB of each process for a step at 96 px, predicted")
     assert checked("step.accumulate=auto").lines["memory"].endswith("in as few parts as fit")
     assert sorted(config.parent.rglob("*")) == before
+
+
+def test_a_set_that_is_evaluated_on_what_it_is_trained_on_is_remarked_on(checked: Checked, shards: Path) -> None:
+    found = checked(f"data.val={shards}/train")
+    assert not found.problems and "53 of 53 images" in found.lines["remark"]
 
 
 def test_all_that_is_wrong_is_said_at_once(
@@ -80,7 +86,7 @@ def test_all_that_is_wrong_is_said_at_once(
         "shard-000000.tar: the index says",
         "no shards at /nowhere",
     ]
-    expected += ["data.batch=8 over 3 processes", "the file holds 6 numbers"]
+    expected += ["data.batch=8 over 3 processes", "it holds 6 numbers"]
     assert len(found.problems) == len(expected)
     for problem, part in zip(found.problems, expected, strict=True):
         assert problem.startswith("error: ") and part in problem

@@ -131,7 +131,7 @@ def test_files_of_another_network_are_refused_with_both_counts(tmp_path: Path) -
     save_weights(model, path)
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(
-        ValueError, match="it ends inside convolution 23, 125 filters of 1x1 on 128 channels.* or it is not whole"
+        ValueError, match=r"it ends inside convolution 23, 125 filters of 1x1 on 128 channels.* or it is not whole"
     ):
         load_weights(model, path)
     path.write_bytes(struct.pack("<iii", 0, 2, 0))
