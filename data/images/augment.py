@@ -5,8 +5,11 @@ Two placements, both darknet's (src/data.c, load_data_detection):
   large as fits) and put at a random place of a grey canvas; what hangs over is cut;
 - `crop` (darknet of November 2016, the paper's numbers): each side moves in or out by up to `jitter`, the crop is
   stretched to the square, outside pixels repeat the border.
+
+An augmentation is a step of `canvas_placement` or `canvas_colour`, with draws of a purpose of its own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +17,9 @@ import numpy as np
 
 from data.images.colour import Colour
 from data.images.geometry import Placement, lay
+from data.randomness import Purpose
+
+Draw = Callable[[Purpose], np.random.Generator]  # the draws of one sample; a generator is good until the next call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +65,18 @@ class AugmentConfig:
             raise ValueError(
                 f"data.augment.saturation={self.saturation}, exposure={self.exposure}: expected factors >= 1"
             )
+
+
+def canvas_placement(
+    width: int, height: int, side: int, config: AugmentConfig, draw: Draw, purpose: Purpose = Purpose.PLACEMENT
+) -> Placement:
+    """Where an image goes on a canvas of its own."""
+    return random_placement(width, height, side, config, draw(purpose))
+
+
+def canvas_colour(config: AugmentConfig, draw: Draw) -> Colour:
+    """How the colours of a canvas change."""
+    return random_colour(config, draw(Purpose.COLOUR))
 
 
 def random_placement(width: int, height: int, side: int, config: AugmentConfig, rng: np.random.Generator) -> Placement:

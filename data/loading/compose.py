@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.images.augment import AugmentConfig, random_colour, random_placement
+from data.images.augment import AugmentConfig, Draw, canvas_colour, canvas_placement
 from data.images.colour import Colour
 from data.images.geometry import Resize, Room, whole_image
 from data.images.mosaic import Piece, piece_boxes, random_rooms, random_tile
@@ -43,36 +43,39 @@ class Composer:
         for piece in pieces[1:]:
             more_boxes, more_labels = self._truths(piece, side, shown)
             boxes, labels = np.concatenate([boxes, more_boxes]), np.concatenate([labels, more_labels])
-        colour = random_colour(self.augment, self._draws(Purpose.COLOUR, epoch, sample))
+        draw = self._draw(epoch, sample)
+        colour = canvas_colour(self.augment, draw)
         # as darknet: which of two objects wins a slot changes by epoch
-        order = self._draws(Purpose.OBJECT_ORDER, epoch, sample).permutation(len(labels))
+        order = draw(Purpose.OBJECT_ORDER).permutation(len(labels))
         return Canvas(pieces, colour, boxes[order], labels[order])
 
+    def _draw(self, epoch: int, sample: int) -> Draw:
+        return lambda purpose: self._draws(purpose, epoch, sample)
+
     def _pieces(self, plan: BatchPlan, row: int, shown: Mapping[int, int]) -> list[Piece]:
-        sample, epoch, augment = int(plan.samples[row]), int(plan.epochs[row]), self.augment
+        sample, augment = int(plan.samples[row]), self.augment
+        draw = self._draw(int(plan.epochs[row]), sample)
         if plan.partners is None:
-            return [self._single(sample, sample, epoch, plan.side, Purpose.PLACEMENT, shown)]
+            return [self._single(sample, plan.side, draw, Purpose.PLACEMENT, shown)]
         partners, pieces = plan.partners[row], list[Piece]()
         if augment.mosaic:
-            rng = self._draws(Purpose.MOSAIC, epoch, sample)
+            rng = draw(Purpose.MOSAIC)
             if rng.random() < augment.mosaic:
                 pieces = self._mosaic(sample, partners, plan.side, rng, shown)
         if not pieces:
-            pieces = [self._single(sample, sample, epoch, plan.side, Purpose.PLACEMENT, shown)]
+            pieces = [self._single(sample, plan.side, draw, Purpose.PLACEMENT, shown)]
         if augment.mixup:
-            chance, choice = self._draws(Purpose.MIXUP, epoch, sample).random(2).tolist()
+            chance, choice = draw(Purpose.MIXUP).random(2).tolist()
             if chance < augment.mixup:
                 other = int(partners[int(choice * len(partners))])
-                single = self._single(other, sample, epoch, plan.side, Purpose.MIXUP_PLACEMENT, shown)
+                single = self._single(other, plan.side, draw, Purpose.MIXUP_PLACEMENT, shown)
                 pieces.append(single._replace(blended=True))
         return pieces
 
-    def _single(
-        self, image: int, sample: int, epoch: int, side: int, purpose: Purpose, shown: Mapping[int, int]
-    ) -> Piece:
-        """One image on all of the canvas of a sample."""
+    def _single(self, image: int, side: int, draw: Draw, purpose: Purpose, shown: Mapping[int, int]) -> Piece:
+        """One image on all of a canvas."""
         width, height = self.index.size_px(shown.get(image, image))
-        placement = random_placement(width, height, side, self.augment, self._draws(purpose, epoch, sample))
+        placement = canvas_placement(width, height, side, self.augment, draw, purpose)
         return Piece(image, placement, Room(0, 0, side, side))
 
     def _mosaic(
