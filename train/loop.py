@@ -46,19 +46,18 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     with (
         checkpoint,
         staged(loader, val, progress.images),
-        Board(run / "board", config.board, env, start=progress.images, end=end, settings=flat(config)) as board,
+        Board(run / "board", config.board, env, classes, progress.images, length, flat(config)) as board,
     ):
-        warm_up(step, loader.blank_batches(), stop)
-        board.resume_clock()
+        board.begin(warm_up(step, loader.blank_batches(), stop))
         batches = board.waiting(loader.batches(progress.images, end, stop.waiting))
         while True:
             if progress.evaluation_due(every, end):
-                evaluation = evaluator(step, stop)
+                evaluation = evaluator(step, stop, board.evaluating)
                 if evaluation is None:
                     break
                 if (best := progress.evaluated(evaluation.deciding_ap)) or checkpoint.due(progress.images):
                     checkpoint.save(progress.images, best=best)
-                board.log_evaluation(evaluation, classes, progress.images // length.images_per_epoch)
+                board.log_evaluation(evaluation, progress.images // length.images_per_epoch)
                 board.resume_clock()
             batch = None if progress.given_up(config.evaluate.patience) else next(batches, None)
             if stop.agreed_ahead(following=loader.ready()) or batch is None:

@@ -23,6 +23,7 @@ from data.remote.lock import FolderLock
 from data.shards.header import Shard
 from data.shards.index import ShardIndex
 
+TELL_S = 10.0  # between two lines about how far it is
 CONNECTIONS = 4  # a window of shards is needed at once, so it costs nothing that the first shares the line with others
 
 
@@ -121,11 +122,16 @@ class Staging:
         folders = ", ".join(dict.fromkeys(str(download.folder) for download in downloads))
         what = f"{len(downloads)} shards ({size / 1e9:.2f} GB) into {folders}"
         print(f"staging {what}", file=sys.stderr)
+        wanted, told = list(downloads), began
         threads = [Thread(target=self._work, args=(downloads,), daemon=True) for _ in range(CONNECTIONS)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            while thread.is_alive():
+                thread.join(POLL_S)
+                if time.monotonic() - told > TELL_S and not self._stop.is_set():
+                    told = time.monotonic()
+                    _tell_progress(size, sum(download.missing_bytes() for download in wanted), told - began)
         if not self._stop.is_set():
             print(f"staged {what} in {time.monotonic() - began:.0f} s", file=sys.stderr)
 
@@ -162,6 +168,12 @@ class Staging:
     def _release(self, folders: list[Path]) -> None:
         for folder in folders:
             self._locks[folder].release()
+
+
+def _tell_progress(size: int, missing: int, seconds: float) -> None:
+    speed = (size - missing) / seconds
+    left = f"{missing / speed:.0f} s left" if speed else "nothing yet"
+    print(f"staging: {(size - missing) / 1e9:.2f} of {size / 1e9:.2f} GB, {left}", file=sys.stderr)
 
 
 def _size(path: Path) -> int:

@@ -57,7 +57,7 @@ def test_weights_are_scored_at_every_size_and_written_down(
     told = json.loads((out / "scores.json").read_text())
     assert told["weights"] == f"{tmp_path}/net.weights" and list(told["sides"]) == ["64", "96"]
     for side, numbers in told["sides"].items():
-        assert f"\n{side} px  {100 * numbers['mAP@.5']:6.2f}" in printed
+        assert f"\n{side} px  {numbers['mAP@.5']:6.4f}" in printed
         found, truths = read_voc(out / f"results-{side}", index), truths_of(index)
         again = voc_ap(by_image_id(found, index), by_image_id(truths, index), 6)
         assert again.map_area == pytest.approx(numbers["mAP@.5"], abs=1e-12)
@@ -97,7 +97,7 @@ def test_a_run_is_scored_as_its_own_evaluation_was(
     main([str(tmp_path / "run")])
     printed = capsys.readouterr().out
     best = max(float(value) for value in logged)
-    assert f"64 px  {100 * best:6.2f}" in printed
+    assert f"64 px  {best:6.4f}" in printed
 
 
 def test_what_there_is_not_is_named(config: Path, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_weights_that_somebody_trained_score_what_darknet_said(
     main([f"{network}.cfg", f"weights={network}.weights", *keys, "--out", str(tmp_path / "out")])
     (numbers,) = json.loads((tmp_path / "out/scores.json").read_text())["sides"].values()
     assert 100 * numbers["mAP@.5 (11-point)"] == pytest.approx(33.9, abs=0.3)
-    assert f"224 px  {100 * numbers['mAP@.5']:6.2f}" in capsys.readouterr().out
+    assert f"224 px  {numbers['mAP@.5']:6.4f}" in capsys.readouterr().out
 
 
 def test_a_file_that_cannot_be_written_keeps_no_other_from_it(

@@ -29,7 +29,7 @@ def write_curves(path: Path, title: str, classes: Sequence[str], scores: Mapping
         ),
     ]:
         lines = {
-            f"{key}: AP {_percent(voc.ap_area[labels].mean())}": voc.envelope_RC[:, labels].mean(1)
+            f"{key}: AP {_fraction(voc.ap_area[labels].mean())}": voc.envelope_RC[:, labels].mean(1)
             for key, voc in scores.items()
         }
         curves(axes, name, CURVE_RECALLS, lines, across="recall", down="precision")
@@ -84,7 +84,7 @@ def _reliability(axes: Axes, name: str, calibration: Calibration) -> None:
         if count:
             axes.annotate(f"{count:,}", (edge + width / 2, 0.01), ha="center", size=7, color="white")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="score", ylabel="share that is right")
-    axes.set_title(f"{name}: expected calibration error {_percent(calibration.error)}", size=10)
+    axes.set_title(f"{name}: expected calibration error {_fraction(calibration.error)}", size=10)
 
 
 def _plain(name: str) -> str:
@@ -92,5 +92,5 @@ def _plain(name: str) -> str:
     return name.replace("$", r"\$")
 
 
-def _percent(share: float) -> str:
-    return "-" if np.isnan(share) else f"{100 * share:.2f}"
+def _fraction(share: float) -> str:
+    return "-" if np.isnan(share) else f"{share:.4f}"

@@ -1,6 +1,6 @@
 """A whole set through the network: every process predicts its own, unpadded share; all get the same scores."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from importlib.util import find_spec
 from typing import NamedTuple
@@ -85,8 +85,11 @@ class Evaluator:
                 f"in {index.num_samples} images; evaluate on a split with annotations"
             )
 
-    def __call__(self, step: Step, stop: Stop | None = None) -> Evaluation | None:
-        predicted = self._predict_share(step, stop)
+    def __call__(
+        self, step: Step, stop: Stop | None = None, tell: Callable[[int, int], None] | None = None
+    ) -> Evaluation | None:
+        """tell: gets the number of images predicted so far by all processes, and of all, after each round."""
+        predicted = self._predict_share(step, stop, tell)
         if predicted is None:
             return None
         found, losses, pictures = predicted
@@ -122,7 +125,7 @@ class Evaluator:
         return voc, coco, everything, mean
 
     def _predict_share(
-        self, step: Step, stop: Stop | None
+        self, step: Step, stop: Stop | None, tell: Callable[[int, int], None] | None = None
     ) -> tuple[Detections, LossSums, dict[int, NDArray[np.uint8]]] | None:
         """Detections and losses of the share of this process, and pictures by sample."""
         config, index = self.config, self.loader.index
@@ -131,7 +134,9 @@ class Evaluator:
         evaluated: list[int] = []
         largest_share = -(-index.num_samples // self.env.world_size)
         batches = self.loader.evaluation_batches(config.side, config.batch, stop.waiting if stop else None)
-        for _ in range(-(-largest_share // config.batch)):
+        for number in range(-(-largest_share // config.batch)):
+            if tell:
+                tell(min(number * config.batch * self.env.world_size, index.num_samples), index.num_samples)
             batch = next(batches, None)
             if stop and stop.agreed():  # of all processes: also one without a batch in this round takes part
                 return None

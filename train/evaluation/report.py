@@ -25,7 +25,7 @@ MEANS: dict[str, str | None] = {
     **{f"val/{name}": None for name in ("Avg IOU", "Class", "Obj", "No Obj", "Avg Recall")},
 }
 OF_CLASSES = {"AP@.5 (11-point)": "11-point", **{f"AP@[.5:.95] {size}": size for size in SIZES}}
-AS_THEY_ARE = ("at score", "loss")  # in tables that are in per cent otherwise
+AS_THEY_ARE = ("at score", "loss")  # in tables that are fractions otherwise
 
 
 class Scored(NamedTuple):
@@ -79,7 +79,7 @@ def _known(value: float) -> float | None:
 
 
 def tables(index: ShardIndex, scored: Mapping[int, Scored]) -> str:
-    """For people: in per cent, `-` where there is nothing to find."""
+    """For people: fractions, `-` where there is nothing to find."""
     of_classes = [_classes(index, side, each.evaluation) for side, each in scored.items()]
     return "\n\n".join([_means(scored), *of_classes, _errors(scored)])
 
@@ -112,7 +112,7 @@ def _errors(scored: Mapping[int, Scored]) -> str:
     rows = {}
     for kind, name in enumerate(KINDS):
         cells = [(each.errors.cost_K[kind], each.errors.counts_KC[kind].sum()) for each in scored.values()]
-        rows[name] = [f"{_percent(cost)} ({count:,})" for cost, count in cells]
+        rows[name] = [f"{_fraction(cost)} ({count:,})" for cost, count in cells]
     return _table("mAP@.5 lost (errors)", [f"{side} px" for side in scored], rows)
 
 
@@ -127,8 +127,8 @@ def _table(corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]
 
 
 def _cell(name: str, value: float) -> str:
-    return f"{value:.2f}" if name in AS_THEY_ARE and not np.isnan(value) else _percent(value)
+    return f"{value:.2f}" if name in AS_THEY_ARE and not np.isnan(value) else _fraction(value)
 
 
-def _percent(share: float) -> str:
-    return "-" if np.isnan(share) else f"{100 * share:.2f}"
+def _fraction(share: float) -> str:
+    return "-" if np.isnan(share) else f"{share:.4f}"

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,20 @@ import torch
 
 from data.loading.batch import Batch
 from data.view.attempts import Attempts
-from launch.agreement import wait_for_device
+from data.view.batch_sheet import batch_sheet, write_png
 from launch.environment import Environment
 from train.evaluation.evaluator import Evaluation
 from train.loss import Losses
 from train.run.console import Console
-from train.run.events import GLANCE, Events
-from train.run.results import Results, ending
+from train.run.events import GLANCE, Events, training_scalars
+from train.run.mean_losses import mean_losses
+from train.run.results import TRAINING_BATCH, Results, ending
+from train.run.words import evaluation_line, lasting, training_line
+from train.stepping.duration import RunLength
 from train.stepping.step import Norms
 
-BOARD, CONSOLE, RESULTS, CHARTS = "the TensorBoard log", "the console", "results.csv", "drawing charts"
+BOARD, CONSOLE, RESULTS = "the TensorBoard log", "the console", "results.csv"
+CHARTS, BATCH = "drawing charts", "drawing a training batch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +44,18 @@ class Board:
     """Use as a context; `waiting` wraps the loader, `add` takes each step's losses, `log` shows their mean."""
 
     def __init__(
-        self, folder: Path, config: BoardConfig, env: Environment, *, start: int, end: int, settings: dict[str, Any]
+        self,
+        folder: Path,
+        config: BoardConfig,
+        env: Environment,
+        classes: tuple[str, ...],
+        start: int,
+        run: RunLength,
+        settings: dict[str, Any],
     ) -> None:
-        """start, end: images seen now and at the end. settings: flat, for TensorBoard's hparams."""
-        self.folder, self.config, self.env, self.end, self.settings = folder, config, env, end, settings
+        """start: images seen now. settings: flat, for TensorBoard's hparams."""
+        self.folder, self.config, self.env, self.classes, self.settings = folder, config, env, classes, settings
+        self.epochs, self.end = run.epochs, run.images
         self.images = self._logged_images = start
         self._losses: list[torch.Tensor] = []
         self._waited = 0.0
@@ -71,23 +84,31 @@ class Board:
                 self._attempt(CONSOLE, partial(self._console.say, last_words))
 
     def _open_events(self) -> None:
-        self._events = Events(self.folder, self.images, self.settings)
+        self._events = Events(self.folder, self.images, self.settings, self.classes)
 
     def _open_results(self) -> None:
         self._results = Results(self.folder.parent, self._start)
 
     def _open_console(self) -> None:
-        self._console = Console(self._start, self.end)
+        self._console = Console(self._start, self.end, self.epochs)
 
     def waiting(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The same batches; how long the training process waits for them is what the loader costs."""
-        while True:
+        """The same batches; how long the training process waits for them is what the loader costs. Shows the first."""
+        for number in count():
             asked = time.perf_counter()
             batch = next(batches, None)
             self._waited += time.perf_counter() - asked
             if batch is None:
                 return
+            if number == 0 and self.env.rank == 0:
+                self._attempt(BATCH, partial(self._show_batch, batch))
             yield batch
+
+    def _show_batch(self, batch: Batch) -> None:
+        picture = batch_sheet(batch, self.classes)
+        write_png(self.folder.parent / TRAINING_BATCH, picture)
+        if self._events is not None:
+            self._events.picture(GLANCE + "training batch", picture, self.images)
 
     def add(self, losses: Losses, images: int) -> bool:
         """Keeps the losses on the device; whether a log line is due."""
@@ -96,80 +117,42 @@ class Board:
         every = self.config.every_batches * (images - before)
         return images // every > before // every  # at the same positions whenever the run was stopped and resumed
 
-    def _mean_losses(self) -> Losses:
-        """Over the batches since the last line and over all processes, by the device's network. Waits for the device.
-
-        Batches whose losses are not finite were left out by the step, and are here; nan where all were.
-        """
-        rows = torch.stack(self._losses)
-        wait_for_device(self.env.device)
-        rows = rows.cpu()
-        finite = rows.isfinite().all(1)
-        bad = ~rows.isfinite().all(0)
-        mean, anywhere = self.env.mean(torch.stack([rows[finite].mean(0), bad.float()]).to(self.env.device)).cpu()
-        if anywhere.any():
-            self._say_who(bad)
-        return Losses(*mean.unbind())
-
-    def _say_who(self, bad_F: torch.Tensor) -> None:
-        """bad_F: which fields of `Losses` were nan or infinite in this process."""
-        bad = [name for name, was in zip(Losses._fields, bad_F.tolist(), strict=True) if was]
-        who = [(rank, names) for rank, names in enumerate(self.env.broadcast(self.env.gather(bad))) if names]
-        self.env.say(
-            f"WARNING: loss terms were nan or infinite between images {self._logged_images} and {self.images}: "
-            + "; ".join(f"{', '.join(names)} on rank {rank}" for rank, names in who)
-            + "; those steps were left out. A lower schedule.rate or a longer burn-in keeps it from happening again"
-        )
-
     def log(self, rate: float, side: int, norms: Norms) -> Losses:
         """Shows and gives means over the batches since the last line and over all processes. Training waits here."""
-        losses = self._mean_losses()
+        losses = mean_losses(self._losses, self.env, self._logged_images, self.images)
         elapsed = time.perf_counter() - self._since
         speed = (self.images - self._logged_images) / elapsed
         share = self._waited / elapsed
         if self.env.rank == 0:
-            as_darknet = {name: float(value) for name, value in losses.as_darknet.items()}
-            values = {f"loss/{name}": float(getattr(losses, name)) for name in Losses._fields[:6]}
-            values[GLANCE + "loss"] = float(losses.total)
-            values |= {f"darknet/{name}": value for name, value in as_darknet.items()}
-            values |= {"train/rate": rate, "train/side": side}
-            values |= {f"train/{name}_norm": float(norm) for name, norm in norms._asdict().items()}
-            values |= {"speed/images_per_s": speed, "speed/data_wait_share": share}
-            self._record(values)
+            self._record(training_scalars(losses, norms, rate=rate, side=side, speed=speed, share=share))
             self._training = {"loss/total": float(losses.total), "train/rate": rate}
-            self._say(
-                f"loss {float(losses.total):8.3f}  iou {as_darknet['Avg IOU']:.2f}  rate {rate:.1e}  side {side}  "
-                f"{speed:6.1f} images/s  waits {share:4.0%}"
-            )
+            self._say(training_line(losses, rate=rate, side=side, speed=speed, share=share))
         self._losses = []
         self._waited = 0.0
         self._since, self._logged_images = time.perf_counter(), self.images
         return losses
 
-    def log_evaluation(self, evaluation: Evaluation, classes: tuple[str, ...], epoch: int) -> None:
+    def evaluating(self, images: int, of: int) -> None:
+        """How far an evaluation is."""
+        if self._console is not None:
+            self._attempt(CONSOLE, partial(self._console.aside, f"evaluating: {images:,} of {of:,} images"))
+
+    def log_evaluation(self, evaluation: Evaluation, epoch: int) -> None:
         if self.env.rank != 0:
             return
-        voc, coco = evaluation.voc, evaluation.coco
-        of_classes = dict(zip(classes, evaluation.deciding_ap_C.tolist(), strict=True))
+        of_classes = dict(zip(self.classes, evaluation.deciding_ap_C.tolist(), strict=True))
         values = {GLANCE + "mAP": evaluation.deciding_ap, **dict(evaluation.means())}
         if self._events is None:  # it failed; by now there may be room again
             self._attempt(BOARD, self._open_events)
-        self._record(values | {f"class AP/{name}": value for name, value in of_classes.items()}, evaluation, classes)
-        self._say(
-            f"epoch {epoch}: {f'AP@[.5:.95] {coco.ap:.4f}  ' if coco else ''}"
-            f"mAP@.5 {voc.map_area:.4f} (11-point {voc.map_11point:.4f})  "
-            + "  ".join(f"{name} {value:.2f}" for name, value in of_classes.items()),
-            keep=True,
-        )
+        self._record(values | {f"class AP/{name}": value for name, value in of_classes.items()}, evaluation)
+        self._say(evaluation_line(evaluation, self.classes, epoch, self.epochs), keep=True)
         if self._results is not None:
             add = partial(self._results.add, self.images, epoch, evaluation, self._training)
-            draw = partial(self._results.draw, evaluation, classes, last=self.images >= self.end)
+            draw = partial(self._results.draw, evaluation, self.classes, last=self.images >= self.end)
             if self._attempt(RESULTS, add):
                 self._attempt(CHARTS, draw)
 
-    def _record(
-        self, values: Mapping[str, float], evaluation: Evaluation | None = None, classes: tuple[str, ...] = ()
-    ) -> None:
+    def _record(self, values: Mapping[str, float], evaluation: Evaluation | None = None) -> None:
         events = self._events
         if events is None:
             return
@@ -177,7 +160,7 @@ class Board:
         def record() -> None:
             events.scalars(values, self.images)
             if evaluation is not None:
-                events.evaluation(evaluation, classes, self.images)
+                events.evaluation(evaluation, self.images)
 
         if not self._attempt(BOARD, record):
             self._attempt(BOARD, events.close)
@@ -187,6 +170,15 @@ class Board:
         console = self._console
         if console is not None:
             self._attempt(CONSOLE, partial(console.line, self.images, text, keep))
+
+    def begin(self, images_per_s: float | None) -> None:
+        """After the warm-up, whose speed it was: says how long the run will take."""
+        if images_per_s:
+            seconds = (self.end - self.images) / images_per_s
+            self.env.say(
+                f"time     {lasting(seconds)} without evaluations, at {images_per_s:.3g} images/s of the warm-up"
+            )
+        self.resume_clock()
 
     def resume_clock(self) -> None:
         """Call after a pause (warm-up, evaluation) that is not training time."""

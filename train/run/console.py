@@ -6,16 +6,20 @@ import time
 from contextlib import suppress
 
 from rich.console import Console as Terminal
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from train.run.words import lasting
+
+ASIDE_S = 10.0  # between two lines of a log file about what is no training
 
 
 class Console:
     """Never raises for a console that is gone or cannot spell something."""
 
-    def __init__(self, start: int, end: int) -> None:
-        """start, end: images seen now and at the end."""
-        self.start, self.end = start, end
-        self.began = time.perf_counter()
+    def __init__(self, start: int, end: int, epochs: int) -> None:
+        """start, end: images seen now and at the end, after so many epochs."""
+        self.start, self.end, self.epochs = start, end, epochs
+        self.began = self._spoke = time.perf_counter()
         self._bar: Progress | None = None
         self._gone = sys.stdout is None
         self._encoding = None if self._gone else sys.stdout.encoding  # rich puts a stream without one in its place
@@ -23,19 +27,32 @@ class Console:
             columns = (BarColumn(), TextColumn("{task.percentage:3.0f} %"))
             text = TextColumn("{task.description}", markup=False)
             # no thread of its own draws: what it raised would be seen by nobody
-            self._bar = Progress(*columns, text, TimeRemainingColumn(), console=Terminal(), auto_refresh=False)
+            self._bar = Progress(*columns, text, console=Terminal(), auto_refresh=False)
             self._task: TaskID = self._bar.add_task("", total=end, completed=start)
             self._bar.start()
 
     def line(self, images: int, text: str, keep: bool = False) -> None:
-        """keep: stays above the bar."""
+        """How far the run is, the text, and how long the whole of it still takes. keep: the text alone, for good."""
+        spent = time.perf_counter() - self.began
+        left = lasting(spent / max(images - self.start, 1) * (self.end - images)) if images > self.start else "?"
+        epoch = min(max(images - 1, 0) * self.epochs // max(self.end, 1) + 1, self.epochs)
+        if not keep:
+            text = f"epoch {epoch}/{self.epochs}  {images:>{len(f'{self.end:,}')},}/{self.end:,} images  {text}"
+        self._show(images, f"{text}  left {left}", keep)
+
+    def aside(self, text: str) -> None:
+        """About what takes long and is no training: over the bar's text, in a log file now and then."""
+        if self._bar is not None or time.perf_counter() - self._spoke > ASIDE_S:
+            self._show(None, text)
+
+    def _show(self, images: int | None, text: str, keep: bool = False) -> None:
         if self._gone:
             return
+        self._spoke = time.perf_counter()
         text = printable(text, self._encoding)
         try:
             if self._bar is None:
-                left = (time.perf_counter() - self.began) / max(images - self.start, 1) * (self.end - images)
-                print(f"{images:>9}/{self.end} images  {text}  left {max(left, 0) / 60:.1f} min", flush=True)
+                print(text, flush=True)
             elif keep:
                 self._bar.console.print(text, markup=False, highlight=False)
             else:

@@ -3,6 +3,7 @@
 Written by one process. A later start of the run takes back what lies beyond the position it resumes from.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from train.evaluation.evaluator import Evaluation
 from train.evaluation.voc import SCORES, VocScores
+from train.loss import Losses
 from train.run.event_file import EventFile
+from train.stepping.step import Norms
 
 JPEG_QUALITY = 90  # a photograph as PNG is ten times as large, and there are some for every epoch
 
 GLANCE = "At a glance/"  # sorts before all others: TensorBoard opens on it
+LINES = 10  # of a chart of classes
 FIRST_SETTINGS = ("schedule.rate", "data.batch", "model.variant")  # of the page HParams, which shows few
 
 #: The page "Custom Scalars": {category: {chart: patterns of names}}
@@ -26,7 +30,6 @@ LAYOUT = {
     "At a glance": {
         "loss": [GLANCE + "loss", "val/loss"],
         "mAP": [GLANCE + "mAP", "mAP/.*"],
-        "AP of each class": ["class AP/.*"],
     },
     "What the network sees, as darknet prints it": {
         "boxes: Avg IOU, Avg Recall": ["(darknet|val)/Avg .*"],
@@ -44,17 +47,44 @@ LAYOUT = {
 }
 
 
+def training_scalars(
+    losses: Losses, norms: Norms, *, rate: float, side: int, speed: float, share: float
+) -> dict[str, float]:
+    """speed: images per second. share: of the time that training waited for data."""
+    return {
+        GLANCE + "loss": float(losses.total),
+        **{f"loss/{name}": float(getattr(losses, name)) for name in Losses._fields[:6]},
+        **{f"darknet/{name}": float(value) for name, value in losses.as_darknet.items()},
+        "train/rate": rate,
+        "train/side": side,
+        **{f"train/{name}_norm": float(norm) for name, norm in norms._asdict().items()},
+        "speed/images_per_s": speed,
+        "speed/data_wait_share": share,
+    }
+
+
+def class_charts(classes: Sequence[str]) -> dict[str, list[str]]:
+    """Of the page "Custom Scalars": {title: patterns of names}, few enough lines in each to be told apart."""
+    groups = [classes[first : first + LINES] for first in range(0, len(classes), LINES)]
+    return {
+        "AP of each class" if len(groups) == 1 else f"AP of {group[0]} to {group[-1]}": [
+            f"class AP/({'|'.join(map(re.escape, group))})$"
+        ]
+        for group in groups
+    }
+
+
 class Events:
     """What a method wrote is in the file when it returns; OSError where it is not."""
 
-    def __init__(self, folder: Path, start: int, settings: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path, start: int, settings: Mapping[str, Any], classes: Sequence[str]) -> None:
         """start: images seen. settings: flat, for the page of hparams."""
         from torch.utils.tensorboard.summary import custom_scalars, hparams
 
-        self._file = EventFile(folder, start)
+        self._file, self._classes = EventFile(folder, start), classes
         layout = {
             category: {title: ["Multiline", patterns] for title, patterns in charts.items()}
-            for category, charts in LAYOUT.items()
+            for category, charts in {**LAYOUT, "Classes": class_charts(classes)}.items()
         }
         self._file.add(custom_scalars(layout))
         # in this file: SummaryWriter.add_hparams would open a second run beside it
@@ -69,13 +99,13 @@ class Events:
                 self._file.add(Summary(value=[Summary.Value(tag=name, simple_value=value)]), images)
         self._file.flush()
 
-    def evaluation(self, evaluation: Evaluation, classes: Sequence[str], images: int) -> None:
+    def evaluation(self, evaluation: Evaluation, images: int) -> None:
         """All but its scalars."""
-        self.curves(evaluation.voc, classes, images)
+        self.curves(evaluation.voc, images)
         for image_id, picture in evaluation.pictures.items():
             self.picture(f"{GLANCE}picture {image_id}", picture, images)
 
-    def curves(self, scores: VocScores, classes: Sequence[str], images: int) -> None:
+    def curves(self, scores: VocScores, images: int) -> None:
         """Precision over recall, for each class with truths."""
         from torch.utils.tensorboard.summary import pr_curve_raw
 
@@ -83,7 +113,7 @@ class Events:
             right, wrong = scores.right_SC[:, label], scores.wrong_SC[:, label]
             missed = scores.num_truths[label] - right
             rates = scores.precision_SC[:, label], scores.recall_SC[:, label]
-            name, unknown = f"precision over recall/{classes[label]}", np.zeros_like(right)
+            name, unknown = f"precision over recall/{self._classes[label]}", np.zeros_like(right)
             self._file.add(pr_curve_raw(name, right, wrong, unknown, missed, *rates, len(SCORES)), images)
         self._file.flush()
 

@@ -17,6 +17,7 @@ from train.evaluation.evaluator import Evaluation
 
 NAME = "results.csv"
 CHARTS = ("results.png", "confusion_matrix.png", "curves.png", "f1.png")
+TRAINING_BATCH = "training_batch.png"  # the first of the newest start, as the network sees it
 SHARE = 0.02  # of the time between evaluations that drawing may take
 
 Row = Mapping[str, str]
@@ -92,7 +93,7 @@ def ending(run: Path, best: Best | None, images: int, end: int) -> str:
         lines = [f"{end:,} images seen"]
     if best is None:
         return lines[0]
-    there = [name for name in (NAME, *CHARTS) if (run / name).exists()]
+    there = [name for name in (NAME, *CHARTS, TRAINING_BATCH) if (run / name).exists()]
     lines += [
         f"best mAP {best.mean_ap:.4f} after epoch {best.epoch}, {best.images:,} images: {run}/checkpoints/best-*.pt",
         f"files: {run}/ {', '.join([*there, 'board'])}",

@@ -10,6 +10,7 @@ from train.config import Config
 from train.model import build_model
 from train.starting.fit import remarks_on
 from train.stepping.step import Step
+from train.stepping.warm_up import memory_at
 
 
 def say_summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env: Environment, images: int) -> None:
@@ -29,15 +30,25 @@ def summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env:
         f"resumes after {images:,} images, epoch {images // train.num_samples + 1}" if images else "from the start"
     )
     lines = {
-        "network": f"{config.model.variant}, {parameters:,} parameters, {gflop(config, train):.2f} GFLOP at {side} px",
+        "network": f"{config.model.variant}, {parameters:,} parameters, {gflop(config, train):.3g} GFLOP at {side} px",
         "train": f"{config.data.train}: {_content(train)}",
         "val": f"{config.data.val}: {_content(val)}",
-        "on": f"{env.world_size} x {device}, {str(step.dtype).removeprefix('torch.')}",
-        "how": f"batch {batch}, {config.epochs} epochs, {end:,} images, {min(config.data.sides)} to "
-        f"{max(config.data.sides)} px",
+        "on": f"{env.world_size} x {device}, {str(step.dtype).removeprefix('torch.')}, "
+        f"{'compiled' if step.compiled else 'eager'}; {_memory(config, step, env)}",
+        "how": f"recipe {config.recipe}, batch {batch}, {config.epochs} epochs, {end:,} images, "
+        f"{min(config.data.sides)} to {max(config.data.sides)} px",
         "run": f"{config.run}, {position}; tensorboard --logdir {config.run}",
     }
     return "\n".join(f"{name:<9}{text}" for name, text in lines.items())
+
+
+def _memory(config: Config, step: Step, env: Environment) -> str:
+    """As predicted; `step.accumulate=auto` may take less."""
+    side, local = max(config.data.sides), config.data.batch // env.world_size
+    size = memory_at(step, side, local, config.data.num_slots, step.parts).total
+    at_most = "at most " if config.step.accumulate == "auto" else ""
+    shown = f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+    return f"{at_most}{shown} for a step of each process at {side} px"
 
 
 def gflop(config: Config, index: ShardIndex) -> float:

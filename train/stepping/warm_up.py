@@ -4,6 +4,7 @@ DDP rebuilds its buckets after the first backward pass, which changes the order 
 a resumed run of three or more processes would not repeat bit for bit.
 """
 
+import time
 from collections.abc import Iterator
 from itertools import islice
 
@@ -18,11 +19,14 @@ from train.stepping.step import Step
 ROOM = 0.9  # of the memory that is free: allocators and libraries take some
 
 
-def warm_up(step: Step, batches: Iterator[Batch], stop: Stop) -> None:
+def warm_up(step: Step, batches: Iterator[Batch], stop: Stop) -> float | None:
     """Runs for a fresh and a resumed run alike, over a batch of every side, the largest first.
+
+    Images per second of all processes at the largest side, without the update and without data; None if stopped.
 
     Leaves weights, statistics and random state as they were. Ends early where processes agree to stop.
     """
+    speed = None
     kept = {name: buffer.clone() for name, buffer in step.model.named_buffers()}
     for number, batch in enumerate(batches if step.compiled else islice(batches, 1)):
         if stop.agreed():
@@ -31,8 +35,10 @@ def warm_up(step: Step, batches: Iterator[Batch], stop: Stop) -> None:
             _settle_parts(step, batch)
         try:
             for _ in range(2):
-                step.accumulate(batch, 0, step.parts)
+                began = time.perf_counter()
+                step.accumulate(batch, 0, step.parts).cpu()  # waits: the second pass is measured
                 step.optimizer.zero_grad(set_to_none=True)
+            speed = speed or len(batch.truths) * step.env.world_size / (time.perf_counter() - began)
         except torch.OutOfMemoryError as error:
             raise ValueError(
                 f"expected memory for {step.images_at_once} images of {batch.side} px at once, found too little "
@@ -41,21 +47,28 @@ def warm_up(step: Step, batches: Iterator[Batch], stop: Stop) -> None:
     for name, buffer in step.model.named_buffers():
         buffer.copy_(kept[name])
     step.warm = True
+    return speed
 
 
 def predicted_memory(step: Step, batch: Batch, parts: int) -> Memory:
     """At the peak of a step on such a batch."""
+    local, truth_slots, _ = batch.truths.shape
+    return memory_at(step, batch.side, local, truth_slots, parts)
+
+
+def memory_at(step: Step, side: int, local: int, truth_slots: int, parts: int) -> Memory:
+    """At the peak of a step of so many images in each process."""
     return step_memory(
         step.model,
-        side=batch.side,
-        local=batch.truths.shape[0],
+        side=side,
+        local=local,
         parts=parts,
         dtype=step.dtype,
         averaged=step.ema is not None,
         moments=num_moments(step.config),
         recompute=step.config.recompute,
         distributed=step.env.world_size > 1,
-        truth_slots=batch.truths.shape[1],
+        truth_slots=truth_slots,
         prefetched=step.env.device.type == "cuda",
     )
 

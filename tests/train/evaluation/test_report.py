@@ -40,8 +40,8 @@ def test_there_is_a_table_of_means_and_one_for_each_side(index: ShardIndex, foun
     means, at_416, at_96, errors = tables(index, found).split("\n\n")
     for side, scored in found.items():
         values = cells(means, f"{side} px")
-        assert float(values[0]) == pytest.approx(100 * scored.evaluation.voc.map_area, abs=0.006)
-        assert float(values[2]) == pytest.approx(100 * scored.evaluation.coco.ap, abs=0.006)
+        assert float(values[0]) == pytest.approx(scored.evaluation.voc.map_area, abs=6e-5)
+        assert float(values[2]) == pytest.approx(scored.evaluation.coco.ap, abs=6e-5)
     for table, scored in ((at_416, found[416]), (at_96, found[96])):
         for label, name in enumerate(index.classes):
             values = cells(table, name)
@@ -49,8 +49,8 @@ def test_there_is_a_table_of_means_and_one_for_each_side(index: ShardIndex, foun
             if label == 2:
                 assert set(values[1:]) == {"-"}
             else:
-                assert float(values[1]) == pytest.approx(100 * scored.evaluation.voc.ap_area[label], abs=0.006)
-                assert float(values[5]) == pytest.approx(100 * scored.evaluation.coco.ap_AC[0, label], abs=0.006)
+                assert float(values[1]) == pytest.approx(scored.evaluation.voc.ap_area[label], abs=6e-5)
+                assert float(values[5]) == pytest.approx(scored.evaluation.coco.ap_AC[0, label], abs=6e-5)
     assert [line.split()[0] for line in errors.splitlines()[1:]] == list(KINDS)
     missed = [int(scored.errors.counts_KC[-1].sum()) for scored in found.values()]
     assert cells(errors, "missed")[1::2] == [f"({count:,})" for count in missed]
@@ -96,7 +96,7 @@ class WithDensity(Evaluation):
 def test_a_new_metric_is_shown_without_an_edit(index: ShardIndex, found: dict[int, Scored]) -> None:
     found = {side: each._replace(evaluation=WithDensity(*each.evaluation)) for side, each in found.items()}
     means, at_416, *_ = tables(index, found).split("\n\n")
-    assert means.splitlines()[0].split()[-2:] == ["density", "ECE"] and cells(means, "96 px")[-2] == "12.50"
-    assert at_416.splitlines()[0].split()[-1] == "AP@.9" and cells(at_416, index.classes[1])[-1] == "25.00"
+    assert means.splitlines()[0].split()[-2:] == ["density", "ECE"] and cells(means, "96 px")[-2] == "0.1250"
+    assert at_416.splitlines()[0].split()[-1] == "AP@.9" and cells(at_416, index.classes[1])[-1] == "0.2500"
     numbers = as_json(index, found)["416"]
     assert numbers["means"]["density"] == 0.125 and numbers["classes"][index.classes[1]]["AP@.9"] == 0.25

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from train.evaluation.voc import VocScores
 from train.loss import Losses
 from train.run.board import Board, BoardConfig
 from train.run.events import Events
+from train.stepping.duration import RunLength
 from train.stepping.step import Norms
 
 BATCH = 8
@@ -27,9 +29,10 @@ NORMS = Norms(gradient=torch.tensor(0.5), weights=torch.tensor(40.0))
 SETTINGS = {"run": "runs/x", "data.batch": 8, "schedule.rate": 1e-3, "anchors": [1.0, 2.0], "weights": None}
 
 
-def board(folder: Path, start: int = 0, *, every: int = 2, rank: int = 0, end: int = 800) -> Board:
+def board(folder: Path, start: int = 0, *, every: int = 2, rank: int = 0, epochs: int = 8) -> Board:
+    """Of a run of 100 images an epoch."""
     config = BoardConfig(every_batches=every)
-    return Board(folder, config, Environment(rank), start=start, end=end, settings=SETTINGS)
+    return Board(folder, config, Environment(rank), CLASSES, start, RunLength(100, epochs), SETTINGS)
 
 
 def losses(value: float, **others: float) -> Losses:
@@ -141,7 +144,7 @@ def test_batches_without_an_object_are_shown_too(tmp_path: Path) -> None:
 def test_an_evaluation_is_recorded_class_by_class_with_its_pictures(tmp_path: Path) -> None:
     with board(tmp_path) as shown:
         run(shown, [1, 1, 1])
-        shown.log_evaluation(evaluation(), CLASSES, 1)
+        shown.log_evaluation(evaluation(), 1)
     assert points(tmp_path, "mAP/voc_area") == [(24, 0.75)]
     assert points(tmp_path, "At a glance/mAP") == [(24, 0.75)]
     assert points(tmp_path, "mAP/voc_11point") == [(24, 0.625)]
@@ -163,26 +166,24 @@ def test_an_evaluation_by_cocos_protocol_shows_its_numbers_beside_vocs(
     twelve[3] = np.nan  # no small objects
     with board(tmp_path) as shown:
         run(shown, [1, 1, 1])
-        shown.log_evaluation(
-            evaluation()._replace(coco=CocoScores(twelve, precision, precision.mean((0, 1))[None])), CLASSES, 1
-        )
+        shown.log_evaluation(evaluation()._replace(coco=CocoScores(twelve, precision, precision.mean((0, 1))[None])), 1)
     assert points(tmp_path, "mAP/coco") == points(tmp_path, "At a glance/mAP") == [(24, 0.1)]
     assert points(tmp_path, "coco/AP") == [(24, 0.1)] and points(tmp_path, "coco/ARl") == [(24, 0.65)]
     assert points(tmp_path, "mAP/voc_area") == [(24, 0.75)]
     assert points(tmp_path, "class AP/cat") == [(24, 0.25)] and points(tmp_path, "class AP/dog") == [(24, 0.75)]
     assert "coco/APs" not in events(tmp_path).Tags()["scalars"]
-    assert "epoch 1: AP@[.5:.95] 0.1000  mAP@.5 0.7500" in capsys.readouterr().out
+    assert "epoch 1/8: AP@[.5:.95] 0.1000  mAP@.5 0.7500" in capsys.readouterr().out
 
 
 def test_a_resumed_run_leaves_one_value_at_every_place(tmp_path: Path) -> None:
     with board(tmp_path) as shown:
         run(shown, [1, 1, 1, 1])
-        shown.log_evaluation(evaluation(0.5), CLASSES, 1)  # the checkpoint is here, at 32 images
+        shown.log_evaluation(evaluation(0.5), 1)  # the checkpoint is here, at 32 images
         run(shown, [2, 2, 2, 2])
-        shown.log_evaluation(evaluation(0.7), CLASSES, 2)  # lost
+        shown.log_evaluation(evaluation(0.7), 2)  # lost
     with board(tmp_path, start=32) as shown:
         run(shown, [3, 3, 3, 3, 3, 3])
-        shown.log_evaluation(evaluation(0.9), CLASSES, 2)
+        shown.log_evaluation(evaluation(0.9), 2)
     assert points(tmp_path, "loss/xy") == [(16, 1), (32, 1), (48, 3), (64, 3), (80, 3)]
     assert points(tmp_path, "class AP/cat") == [(32, 0.5), (80, 0.9)]
     assert [event.step for event in events(tmp_path).Images("At a glance/picture 000005")] == [32, 80]
@@ -222,23 +223,25 @@ def test_the_rank_with_the_bad_term_is_named(
 def test_other_ranks_take_part_and_show_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with board(tmp_path / "board", rank=1) as shown:
         run(shown, [1, 1, 1, 1])
-        shown.log_evaluation(evaluation(), CLASSES, 1)
+        shown.log_evaluation(evaluation(), 1)
         shown.resume_clock()
     assert not (tmp_path / "board").exists()
     assert capsys.readouterr().out == ""
 
 
 def slow(batches: int, seconds: float) -> Iterator[Any]:
+    """Every pixel of a batch is its number."""
     for number in range(batches):
         time.sleep(seconds)
-        yield Batch(torch.tensor(number), torch.zeros(0), torch.zeros(0), [], 32)
+        images = torch.full((1, 32, 32, 3), number, dtype=torch.uint8)
+        yield Batch(images, torch.tensor([[[0.5, 0.5, 0.5, 0.5, 1]]]), torch.zeros(1), [], 32)
 
 
 def test_the_wait_for_batches_is_measured_and_the_batches_stay(tmp_path: Path) -> None:
     with board(tmp_path, every=4) as shown:
         numbers = []
         for batch in shown.waiting(slow(8, 0.03)):
-            numbers.append(int(batch.images))
+            numbers.append(int(batch.images[0, 0, 0, 0]))
             time.sleep(0.03 if numbers[-1] < 4 else 0)  # the training
             run(shown, [1])
     assert numbers == list(range(8))
@@ -250,14 +253,44 @@ def test_the_wait_for_batches_is_measured_and_the_batches_stay(tmp_path: Path) -
 def test_a_log_file_gets_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with board(tmp_path) as shown:
         run(shown, [1, 1, 2, 2], rate=2e-4, side=352)
-        shown.log_evaluation(evaluation(), CLASSES, 3)
+        shown.log_evaluation(evaluation(), 3)
     printed = capsys.readouterr().out
     assert all(letter.isprintable() or letter == "\n" for letter in printed)
     first, second, third, *_ = printed.splitlines()
-    assert first.split()[:4] == ["16/800", "images", "loss", "6.000"] and second.split()[0] == "32/800"
-    for part in ("iou 0.75", "rate 2.0e-04", "side 352", "images/s", "waits", "min"):
+    assert first.split()[:6] == ["epoch", "1/8", "16/800", "images", "loss", "6.000"] and second.split()[2] == "32/800"
+    for part in ("iou 0.75", "rate 2.0e-04", "side 352", "images/s", "waits", "left "):
         assert part in first
-    assert "epoch 3: mAP@.5 0.7500 (11-point 0.6250)  cat 0.50  dog 1.00" in third
+    assert third.startswith("epoch 3/8: mAP@.5 0.7500 (11-point 0.6250)  cat 0.50  dog 1.00  left ")
+
+
+def test_the_first_batch_of_a_start_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with board(tmp_path / "board", start=16) as shown:
+        list(shown.waiting(slow(3, 0)))
+    drawn = cv2.imread(str(tmp_path / "training_batch.png"), cv2.IMREAD_COLOR_RGB)
+    assert drawn is not None and (drawn[2, 2] == 0).all() and (drawn > 100).any()  # number 0, and the box of the dog
+    (event,) = events(tmp_path / "board").Images("At a glance/training batch")
+    assert event.step == 16 and (event.height, event.width) == drawn.shape[:2]
+    with board(tmp_path / "other") as shown:  # classes are three: a label 7 cannot be drawn
+        bad = Batch(torch.zeros((1, 32, 32, 3)), torch.tensor([[[0.5, 0.5, 0.5, 0.5, 7]]]), torch.zeros(1), [], 32)
+        assert list(shown.waiting(iter([bad]))) == [bad]
+    assert "drawing a training batch failed (IndexError" in capsys.readouterr().err
+
+
+def test_the_start_says_how_long_the_run_will_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with board(tmp_path, start=200) as shown:
+        shown.begin(2.0)
+        shown.begin(None)  # stopped in its warm-up
+    assert capsys.readouterr().err == "time     5.0 min without evaluations, at 2 images/s of the warm-up\n"
+
+
+def test_an_evaluation_that_takes_long_says_how_far_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with board(tmp_path) as shown:
+        shown.evaluating(64, 5000)
+        monkeypatch.setattr("train.run.console.ASIDE_S", -1.0)
+        shown.evaluating(1280, 5000)
+    assert capsys.readouterr().out.splitlines()[0] == "evaluating: 1,280 of 5,000 images"
 
 
 def test_numbers_that_make_no_sense_are_refused() -> None:
@@ -277,9 +310,9 @@ def test_a_log_that_cannot_be_written_ends_nothing_and_comes_back(
         with monkeypatch.context() as patch:
             patch.setattr(Events, where, full)
             run(shown, [2, 3])
-            shown.log_evaluation(evaluation(0.25), CLASSES, 1)
+            shown.log_evaluation(evaluation(0.25), 1)
         run(shown, [4])
-        shown.log_evaluation(evaluation(0.5), CLASSES, 2)
+        shown.log_evaluation(evaluation(0.5), 2)
         run(shown, [5])
         if where == "close":
             monkeypatch.setattr(Events, where, full)
@@ -287,7 +320,7 @@ def test_a_log_that_cannot_be_written_ends_nothing_and_comes_back(
     assert printed.err.splitlines() == [
         "the TensorBoard log failed ([Errno 28] No space left on device); training continues"
     ]
-    assert "epoch 2: mAP@.5 0.7500" in printed.out
+    assert "epoch 2/8: mAP@.5 0.7500" in printed.out
     if where != "close":
         assert points(tmp_path, "loss/xy")[-1] == (40, 5)
         assert points(tmp_path, "class AP/cat")[-1] == (32, 0.5)
@@ -297,6 +330,6 @@ def test_a_folder_that_cannot_be_made_ends_nothing(tmp_path: Path, capsys: pytes
     (tmp_path / "board").write_text("a file where the folder should be")
     with board(tmp_path / "board", every=1) as shown:
         run(shown, [1])
-        shown.log_evaluation(evaluation(), CLASSES, 1)
+        shown.log_evaluation(evaluation(), 1)
     printed = capsys.readouterr()
-    assert "the TensorBoard log failed" in printed.err and "epoch 1: mAP@.5" in printed.out
+    assert "the TensorBoard log failed" in printed.err and "epoch 1/8: mAP@.5" in printed.out

@@ -15,7 +15,7 @@ from train.run.console import Console, printable
 
 SCRIPT = """
 from train.run.console import Console
-console = Console(0, 100)
+console = Console(0, 100, 4)
 for images in range(10, 101, 10):
     console.line(images, "loss 1.5 valve [open] [/b] 图")
 console.line(100, "epoch 1: valve [open] 0.50  [/b] 0.25  图 0.75  \\x1b[31mred 0.10", keep=True)
@@ -49,13 +49,31 @@ def test_names_are_shown_as_they_are_on_any_terminal(encoding: str) -> None:
 
 
 def test_a_log_file_gets_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
-    console = Console(100, 400)
+    console = Console(100, 1400, 7)
+    console.line(100, "loss 1.5 [b]")
+    console.began -= 60
     console.line(200, "loss 1.5 [b]")
-    console.line(200, "epoch 1: [/b] 0.5", keep=True)
+    console.line(201, "loss 1.5 [b]")
+    console.line(1406, "loss 1.5 [b]")
+    console.line(200, "epoch 1/7: [/b] 0.5", keep=True)
     console.close()
-    first, second = capsys.readouterr().out.splitlines()
-    assert first.startswith("      200/400 images  loss 1.5 [b]  left ") and first.endswith(" min")
-    assert "  epoch 1: [/b] 0.5  " in second
+    assert capsys.readouterr().out.splitlines() == [
+        "epoch 1/7    100/1,400 images  loss 1.5 [b]  left ?",
+        "epoch 1/7    200/1,400 images  loss 1.5 [b]  left 12.0 min",
+        "epoch 2/7    201/1,400 images  loss 1.5 [b]  left 11.9 min",
+        "epoch 7/7  1,406/1,400 images  loss 1.5 [b]  left 0 s",
+        "epoch 1/7: [/b] 0.5  left 12.0 min",
+    ]
+
+
+def test_what_is_no_training_is_told_now_and_then(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    console = Console(0, 100, 1)
+    console.aside("evaluating: 1 of 9 images")
+    monkeypatch.setattr("train.run.console.ASIDE_S", 0.0)
+    console.aside("evaluating: 2 of 9 images")
+    assert capsys.readouterr().out == "evaluating: 2 of 9 images\n"
 
 
 @pytest.mark.parametrize("where", ["| head -c 1", ">&-", "> /dev/full"])
@@ -66,7 +84,7 @@ def test_a_stdout_that_is_gone_ends_nothing(tmp_path: Path, where: str) -> None:
         import sys, time
         from pathlib import Path
         from train.run.console import Console
-        console = Console(0, 100)
+        console = Console(0, 100, 4)
         for images in range(20):
             console.line(images, 100 * "long ")
             time.sleep(0.02)
@@ -84,7 +102,7 @@ def test_a_stdout_that_is_gone_ends_nothing(tmp_path: Path, where: str) -> None:
 
 def test_no_stdout_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
-    console = Console(0, 10)
+    console = Console(0, 10, 1)
     console.line(5, "loss")
     console.close()
 
@@ -92,7 +110,7 @@ def test_no_stdout_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_closed_stdout_is_said_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     stdout = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stdout)
-    console = Console(0, 10)
+    console = Console(0, 10, 1)
     stdout.close()
     console.line(5, "loss")
     console.line(6, "loss")

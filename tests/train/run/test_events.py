@@ -13,7 +13,7 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from tests.train.run.test_board import BATCH, CLASSES, SETTINGS, board, evaluation, run
 from train.evaluation.coco import CocoScores
-from train.run.events import LAYOUT, Events
+from train.run.events import LAYOUT, Events, class_charts
 
 
 def read(folder: Path) -> EventAccumulator:
@@ -28,9 +28,10 @@ def test_every_chart_of_the_layout_has_its_names_and_every_name_its_chart(tmp_pa
     coco = CocoScores(np.full(12, 0.5), precision, precision.mean((0, 1))[None])
     with board(tmp_path) as shown:
         run(shown, [1, 1])
-        shown.log_evaluation(evaluation()._replace(coco=coco), CLASSES, 1)
+        shown.log_evaluation(evaluation()._replace(coco=coco), 1)
     names = read(tmp_path).Tags()["scalars"]
-    patterns = [pattern for charts in LAYOUT.values() for of_chart in charts.values() for pattern in of_chart]
+    layout = {**LAYOUT, "Classes": class_charts(CLASSES)}
+    patterns = [pattern for charts in layout.values() for of_chart in charts.values() for pattern in of_chart]
     # as the plugin asks
     shown_by = {pattern: [name for name in names if re.match(pattern, name)] for pattern in patterns}
     assert all(shown_by.values())
@@ -48,17 +49,26 @@ def test_every_chart_of_the_layout_has_its_names_and_every_name_its_chart(tmp_pa
 
 
 def test_the_layout_is_written(tmp_path: Path) -> None:
-    Events(tmp_path, 0, SETTINGS).close()
+    Events(tmp_path, 0, SETTINGS, CLASSES).close()
     (event,) = read(tmp_path).Tensors("custom_scalars__config__")
     layout = Layout.FromString(make_ndarray(event.tensor_proto).item())
-    assert [category.title for category in layout.category] == list(LAYOUT)
+    assert [category.title for category in layout.category] == [*LAYOUT, "Classes"]
     chart = layout.category[0].chart[1]
     assert chart.title == "mAP" and list(chart.multiline.tag) == ["At a glance/mAP", "mAP/.*"]
 
 
+def test_a_chart_of_classes_has_few_enough_lines_to_be_told_apart() -> None:
+    names = [f"class {number} (a|b)" for number in range(80)]
+    charts = class_charts(names)
+    assert len(charts) == 8 and next(iter(charts)) == f"AP of {names[0]} to {names[9]}"
+    found = [[name for name in names if re.match(pattern, f"class AP/{name}")] for (pattern,) in charts.values()]
+    assert [name for group in found for name in group] == names and {len(group) for group in found} == {10}
+    assert list(class_charts(CLASSES)) == ["AP of each class"]
+
+
 def test_curves_are_counts_at_a_hundred_thresholds(tmp_path: Path) -> None:
-    events = Events(tmp_path, 0, SETTINGS)
-    events.curves(evaluation().voc, CLASSES, 24)
+    events = Events(tmp_path, 0, SETTINGS, CLASSES)
+    events.curves(evaluation().voc, 24)
     events.close()
     found = read(tmp_path)
     assert sorted(name for name in found.Tags()["tensors"] if "/" in name and not name.startswith("_")) == [
@@ -77,7 +87,7 @@ def test_curves_are_counts_at_a_hundred_thresholds(tmp_path: Path) -> None:
 def test_pictures_look_as_they_were_drawn(tmp_path: Path) -> None:
     image = np.zeros((40, 60, 3), np.uint8)
     image[:20] = (200, 30, 30)
-    events = Events(tmp_path, 0, SETTINGS)
+    events = Events(tmp_path, 0, SETTINGS, CLASSES)
     events.picture("At a glance/picture 0", image, 8)
     events.close()
     (event,) = read(tmp_path).Images("At a glance/picture 0")
@@ -88,7 +98,7 @@ def test_pictures_look_as_they_were_drawn(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("start", [0, 32])
 def test_the_settings_are_there_for_the_hparams_page(tmp_path: Path, start: int) -> None:
-    Events(tmp_path, start, SETTINGS).close()
+    Events(tmp_path, start, SETTINGS, CLASSES).close()
     summaries = read(tmp_path).summary_metadata
     started = HParamsPluginData.FromString(summaries["_hparams_/session_start_info"].plugin_data.content)
     assert summaries["_hparams_/session_start_info"].plugin_data.plugin_name == "hparams"

@@ -1,14 +1,15 @@
 from types import SimpleNamespace
 
 import pytest
-import torch
 
 from data.loading.config import DataConfig
 from data.shards.index import ShardIndex
 from launch.environment import Environment
 from train.config import Config
+from train.loss import build_loss
 from train.model import ModelConfig, build_model
 from train.starting.summary import gflop, say_summary, summary
+from train.stepping.step import Step
 
 
 def config(**others: object) -> Config:
@@ -18,12 +19,19 @@ def config(**others: object) -> Config:
 @pytest.mark.parametrize("images", [0, 90])
 def test_a_start_says_what_it_does_in_ten_lines(index: ShardIndex, images: int) -> None:
     some = config(model=ModelConfig(variant="tiny-voc", width=0.25), epochs=7)
-    step = SimpleNamespace(model=build_model(some.model, 6, 5), dtype=torch.bfloat16)
-    text = summary(some, index, index, step, Environment(world_size=4), images)  # type: ignore[arg-type]
+    step = Step(
+        some.step,
+        some.schedule,
+        build_model(some.model, 6, 5),
+        build_loss(some.loss, some.anchor_pairs, 6),
+        Environment(),
+    )
+    text = summary(some, index, index, step, Environment(world_size=4), images)
     lines = {line.split()[0]: line for line in text.splitlines()[-6:]}
     assert list(lines) == ["network", "train", "val", "on", "how", "run"]
     assert f"a: {index.num_samples} images, {len(index.arrays['labels']):,} objects, 6 classes" in lines["train"]
-    assert "4 x CPU, bfloat16" in lines["on"] and "320 to 608 px" in lines["how"]
+    assert "4 x CPU, bfloat16, eager; " in lines["on"] and "MB for a step of each process at 608 px" in lines["on"]
+    assert "recipe darknet, batch 64, " in lines["how"] and "320 to 608 px" in lines["how"]
     assert f"7 epochs, {7 * index.num_samples:,} images" in lines["how"]
     expected = f"resumes after 90 images, epoch {90 // index.num_samples + 1}" if images else "from the start"
     assert f"runs/x, {expected}" in lines["run"]
