@@ -6,6 +6,7 @@ Per image, with sigma_xy the centre in its cell, t_wh the raw log size, o the ob
 decoded box with any truth of the image:
 
     1/2 coord   sum_responsible (2 - wh) [(sigma_xy - x)^2 + (t_wh - log(wh / anchor))^2]
+                                                          boxes=giou, ciou: 1 - that overlap in the brackets instead
     1/2 object  sum_responsible (o - IoU)^2                   the IoU is a constant here (rescore=1)
     1/2 noobj   sum_others, best <= .6  o^2                   objectness=bce: cross-entropy instead, without the 1/2
         class   sum_responsible cross-entropy
@@ -23,7 +24,7 @@ from torch import nn
 from torch.nn import functional
 
 from train.detection.head import Head, read_head
-from train.detection.overlap import best_iou, iou
+from train.detection.overlap import best_iou, complete_iou, generalized_iou, iou
 from train.detection.statistics import Losses, region_statistics
 from train.detection.targets import Targets, assign, from_dense, goals, truths_of
 from train.detection.validate import CELL_PX, check_anchors, check_shapes, check_values
@@ -31,6 +32,7 @@ from train.detection.validate import CELL_PX, check_anchors, check_shapes, check
 __all__ = ["LossConfig", "Losses", "YOLOv2Loss", "build_loss"]
 
 Objectness = Literal["squared", "bce"]
+Boxes = Literal["darknet", "giou", "ciou"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,7 @@ class LossConfig:
     """Defaults: [region] of yolov2-voc.cfg."""
 
     coord: float = 1.0  #: [weight] of the boxes
+    boxes: Boxes = "darknet"  #: darknet: squares of centre and log size; giou, ciou: how much is missing of an overlap
     object: float = 5.0  #: [weight] of the objectness where there is an object
     noobject: float = 1.0  #: [weight] of the objectness where there is none
     objectness: Objectness = "squared"  #: darknet: squared; bce: its gradient does not fade at 0 and 1
@@ -72,6 +75,7 @@ class YOLOv2Loss(nn.Module):
         lambda_obj: float = 1,
         lambda_class: float = 1,
         ignore_iou: float = 0.6,
+        boxes: Boxes = "darknet",
         objectness: Objectness = "squared",
         softmax: bool = True,
         anchor_iou: float = 1.0,
@@ -83,8 +87,8 @@ class YOLOv2Loss(nn.Module):
         self.register_buffer("anchors_cells", check_anchors(anchors, img_size) / CELL_PX, persistent=False)
         self.num_classes = num_classes
         self.coord, self.noobject, self.object, self.classes = lambda_coord, lambda_noobj, lambda_obj, lambda_class
-        self.ignore_iou, self.anchor_iou, self.objectness = ignore_iou, anchor_iou, objectness
-        self.softmax = softmax
+        self.ignore_iou, self.anchor_iou, self.softmax = ignore_iou, anchor_iou, softmax
+        self.boxes, self.objectness = boxes, objectness
         self.prior, self.prior_images = lambda_prior, prior_images
 
     def forward(
@@ -127,7 +131,7 @@ class YOLOv2Loss(nn.Module):
         batch = iou_BAHW.shape[0]
         mine = targets.responsible_BAHW
         one = mine.float()
-        goal_xy, goal_wh = goals(targets, self.anchors_cells)
+        xy_BAHW, wh_BAHW = self._box(head, targets)
         small_BAHW = one * (2 - targets.boxes_cxcywh_BAHW4[..., 2:].prod(-1))  # small boxes weigh up to twice
         background = (~mine & (best_BAHW <= self.ignore_iou)).float()
         object_BAHW, no_object_BAHW = self._objectness(head, iou_BAHW)
@@ -136,13 +140,22 @@ class YOLOv2Loss(nn.Module):
         prior = self.prior if images_seen is not None else 0.0
         early = 1.0 if images_seen is None else (images_seen < self.prior_images).float()
         return (
-            0.5 * self.coord * (small_BAHW * ((head.xy_BAHW2 - goal_xy) ** 2).sum(-1)).sum() / batch,
-            0.5 * self.coord * (small_BAHW * ((head.wh_BAHW2 - goal_wh) ** 2).sum(-1)).sum() / batch,
+            0.5 * self.coord * (small_BAHW * xy_BAHW).sum() / batch,
+            0.5 * self.coord * (small_BAHW * wh_BAHW).sum() / batch,
             self.object * (one * object_BAHW).sum() / batch,
             self.noobject * (background * no_object_BAHW).sum() / batch,
             self.classes * (one * class_BAHW).sum() / batch,
             0.5 * prior * early * ((1 - one) * prior_BAHW).sum() / batch,
         )
+
+    def _box(self, head: Head, targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is wrong with centre and size; all of it in the first where an overlap takes both together."""
+        if self.boxes == "darknet":
+            goal_xy, goal_wh = goals(targets, self.anchors_cells)
+            return ((head.xy_BAHW2 - goal_xy) ** 2).sum(-1), ((head.wh_BAHW2 - goal_wh) ** 2).sum(-1)
+        overlap = generalized_iou if self.boxes == "giou" else complete_iou
+        missing_BAHW = 1 - overlap(head.boxes_cxcywh_BAHW4, targets.boxes_cxcywh_BAHW4)
+        return missing_BAHW, torch.zeros_like(missing_BAHW)
 
     def _class(self, head: Head, labels_BAHW: torch.Tensor) -> torch.Tensor:
         logits = head.class_logits_BAHWC
@@ -173,6 +186,7 @@ def build_loss(config: LossConfig, anchors_cells: list[tuple[float, float]], num
         lambda_obj=config.object,
         lambda_class=config.classes,
         ignore_iou=config.ignore_iou,
+        boxes=config.boxes,
         objectness=config.objectness,
         softmax=config.softmax,
         anchor_iou=config.anchor_iou,

@@ -2,7 +2,9 @@
 
 import inspect
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ import torch
 
 from tests.conftest import ROOT
 from tests.oracle import decode, overlap, region_gradient, region_loss
+from train.detection.head import read_head
+from train.detection.overlap import complete_iou, generalized_iou
 from train.detection.targets import assign, dense_target, from_dense
 from train.loss import LossConfig, YOLOv2Loss, build_loss
 
@@ -267,3 +271,26 @@ def test_cross_entropy_of_objectness_has_the_gradient_of_a_logistic_regression()
                     elif max((overlap(box, each) for each in listed), default=0.0) <= 0.6:
                         expected[image, 8 * n + 4, j, i] = 0.5 * sigma
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("boxes", "measure"), [("giou", generalized_iou), ("ciou", complete_iou)])
+def test_boxes_by_their_overlap_cost_what_is_missing_of_it(
+    boxes: Literal["giou", "ciou"], measure: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+) -> None:
+    """1/2 coord (2 - wh) (1 - overlap) where a truth belongs, nothing elsewhere; all else as before."""
+    raw = torch.randn(4, 5 * 8, 7, 7, generator=torch.Generator().manual_seed(5), requires_grad=True)
+    truths = random_truths(4, 8, 3, 5)
+    losses = build_loss(LossConfig(boxes=boxes, coord=3.0), ANCHORS, 3).terms(raw, truths)
+    squared = darknet_loss(ANCHORS, 3).terms(raw, truths)
+    for name in ("objectness", "no_objectness", "classes", "truths", "iou", "object_score"):
+        assert torch.equal(getattr(losses, name), getattr(squared, name)), name
+    targets = assign(truths, torch.tensor(ANCHORS), 7, 7)
+    found = read_head(raw, torch.tensor(ANCHORS)).boxes_cxcywh_BAHW4[targets.responsible_BAHW]
+    wanted = targets.boxes_cxcywh_BAHW4[targets.responsible_BAHW]
+    expected = (0.5 * 3 * (2 - wanted[:, 2] * wanted[:, 3]) * (1 - measure(found, wanted))).sum() / 4
+    torch.testing.assert_close(losses.xy, expected)
+    assert losses.wh == 0
+    (gradient,) = torch.autograd.grad(losses.xy, raw)
+    touched = gradient.view(4, 5, 8, 7, 7).permute(0, 1, 3, 4, 2)
+    assert (touched[~targets.responsible_BAHW] == 0).all() and (touched[..., 4:] == 0).all()
+    assert gradient.isfinite().all() and (touched[targets.responsible_BAHW][:, :4] != 0).any(1).all()

@@ -3,6 +3,8 @@
 B images  N predictions  T truth slots  A anchors
 """
 
+import math
+
 import torch
 
 Corners = tuple[torch.Tensor, ...]  # left, top, right, bottom
@@ -25,6 +27,33 @@ def iou(a_cxcywh: torch.Tensor, b_cxcywh: torch.Tensor) -> torch.Tensor:
     shared = intersection(corners(a_cxcywh), corners(b_cxcywh))
     union = a_cxcywh[..., 2:].prod(-1) + b_cxcywh[..., 2:].prod(-1) - shared
     return shared / union.clamp(min=1e-12)
+
+
+def generalized_iou(a_cxcywh: torch.Tensor, b_cxcywh: torch.Tensor) -> torch.Tensor:
+    """IoU less the share of the smallest box around both that neither covers, -1..1 (arXiv 1902.09630, equation 1)."""
+    one, other = corners(a_cxcywh), corners(b_cxcywh)
+    shared, (width, height) = intersection(one, other), _around(one, other)
+    union = a_cxcywh[..., 2:].prod(-1) + b_cxcywh[..., 2:].prod(-1) - shared
+    around = (width * height).clamp(min=1e-12)
+    return shared / union.clamp(min=1e-12) - (around - union) / around
+
+
+def complete_iou(a_cxcywh: torch.Tensor, b_cxcywh: torch.Tensor) -> torch.Tensor:
+    """IoU less what centres and shapes differ by (arXiv 1911.08287, equations 7 and 10 to 12)."""
+    overlapping = iou(a_cxcywh, b_cxcywh)
+    width, height = _around(corners(a_cxcywh), corners(b_cxcywh))
+    centres = ((a_cxcywh[..., :2] - b_cxcywh[..., :2]) ** 2).sum(-1) / (width**2 + height**2).clamp(min=1e-12)
+    angle_a, angle_b = (torch.atan2(boxes[..., 2], boxes[..., 3]) for boxes in (a_cxcywh, b_cxcywh))
+    shapes = 4 / math.pi**2 * (angle_a - angle_b) ** 2
+    with torch.no_grad():
+        trade_off = shapes / (1 - overlapping + shapes).clamp(min=1e-12)
+    return overlapping - centres - trade_off * shapes
+
+
+def _around(one: Corners, other: Corners) -> tuple[torch.Tensor, torch.Tensor]:
+    """Width and height of the smallest box around both."""
+    width = torch.maximum(one[2], other[2]) - torch.minimum(one[0], other[0])
+    return width, torch.maximum(one[3], other[3]) - torch.minimum(one[1], other[1])
 
 
 def shape_iou(sizes_BT2: torch.Tensor, anchors_A2: torch.Tensor) -> torch.Tensor:
