@@ -126,7 +126,8 @@ def place_boxes(
     x1, y1, x2, y2 = room or (0, 0, side, side)
     (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
     zoom_x, zoom_y = (tx2 - tx1) / (sx2 - sx1) / side, (ty2 - ty1) / (sy2 - sy1) / side
-    left, top = (x1 + tx1) / side - sx1 * zoom_x, (y1 + ty1) / side - sy1 * zoom_y
+    corner_x, corner_y = _corner(placement, side)
+    left, top = (x1 + corner_x) / side - sx1 * zoom_x, (y1 + corner_y) / side - sy1 * zoom_y
     boxes = (boxes_xyxy_px - _last_pixel(placement)) * np.array((zoom_x, zoom_y, zoom_x, zoom_y))
     boxes = boxes + np.array((left, top, left, top))
     if placement.flip:
@@ -142,8 +143,16 @@ def unplace_boxes(boxes_xyxy: Floats, placement: Placement, side: int) -> NDArra
     assert not placement.flip and not placement.upside_down
     (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
     zoom = np.array([(sx2 - sx1) / (tx2 - tx1), (sy2 - sy1) / (ty2 - ty1)] * 2)
-    moved: Floats = (boxes_xyxy * side - (tx1, ty1, tx1, ty1)) * zoom + (sx1, sy1, sx1, sy1) + _last_pixel(placement)
+    moved: Floats = (boxes_xyxy * side - _corner(placement, side) * 2) * zoom + (sx1, sy1, sx1, sy1)
+    moved = moved + _last_pixel(placement)
     return moved.astype(np.float64)
+
+
+def _corner(placement: Placement, side: int) -> tuple[float, float]:
+    """Left and top of the image to its boxes. darknet's are centred (correct_region_boxes), its pixels (embed_image)
+    half a pixel off where there is an odd number too many."""
+    x1, y1, x2, y2 = placement.target
+    return ((side - x2 + x1) / 2, (side - y2 + y1) / 2) if placement.aligned else (x1, y1)
 
 
 def _last_pixel(placement: Placement) -> NDArray[np.int64]:

@@ -59,7 +59,9 @@ def parse_annotation(text: str, path: Path, *, from_zero: bool = False) -> Annot
         difficult = element.find("difficult") is not None and _number(element, "difficult", where) != 0
         boxes.append(Box(name, edges, difficult, flat=xmax <= xmin or ymax <= ymin))
         lowest = min(lowest, *(corner for corner in (xmin, ymin) if corner >= 0), math.inf)
-    astray = sum(1 for _ in root.iter("bndbox")) - sum(1 for element in elements for _ in element.iter("bndbox"))
+    astray = 0
+    if text.count("<bndbox") > len(elements):  # each object has one
+        astray = sum(1 for _ in root.iter("bndbox")) - sum(1 for each in elements for _ in each.iter("bndbox"))
     filename = (root.findtext("filename") or "").strip()
     return Annotation(int(sides[0]), int(sides[1]), boxes, filename, astray, from_zero=lowest < 1 and not from_zero)
 

@@ -116,25 +116,41 @@ def test_what_there_is_not_is_named(config: Path, tmp_path: Path) -> None:
         main([str(tmp_path / "run")])
 
 
-@pytest.mark.slow
-def test_weights_that_somebody_trained_score_what_darknet_said(
-    shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """The tiny network on 825 images of VOC2007 test: 33.9 % by the 11-point metric."""
-    subprocess.run(["tar", "-xf", str(shared / "data/voc2007_annotations.tar.xz"), "-C", str(tmp_path)], check=True)
+@pytest.fixture(scope="module")
+def voc825(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Shards of 825 images of VOC2007 test."""
+    folder = tmp_path_factory.mktemp("voc825")
+    subprocess.run(["tar", "-xf", str(shared / "data/voc2007_annotations.tar.xz"), "-C", str(folder)], check=True)
     with tarfile.open(shared / "data/voc2007_test825_images.tar") as images:
-        images.extractall(tmp_path, filter="data")
-    root = next(tmp_path.rglob("ImageSets")).parent
-    names = sorted(path.stem for path in next(tmp_path.rglob("*.jpg")).parent.glob("*.jpg"))
+        images.extractall(folder, filter="data")
+    root = next(folder.rglob("ImageSets")).parent
+    names = sorted(path.stem for path in next(folder.rglob("*.jpg")).parent.glob("*.jpg"))
     (root / "ImageSets/Main/test825.txt").write_text("\n".join(names))
-    index = write_shards(read_annotations(root, ["test825"]), tmp_path / "shards")
-    assert index.num_samples == 825 and ShardIndex.load(tmp_path / "shards").digest == index.digest
-    network = shared / "golden/darknet_real/tiny-yolov2-trial3"
-    keys = [f"data.val={tmp_path}/shards", "data.resize=stretch", "data.workers=0", "step.precision=fp32"]
-    main([f"{network}.cfg", f"weights={network}.weights", *keys, "--out", str(tmp_path / "out")])
-    (numbers,) = json.loads((tmp_path / "out/scores.json").read_text())["sides"].values()
-    assert 100 * numbers["mAP@.5 (11-point)"] == pytest.approx(33.9, abs=0.3)
-    assert f"224 px  {numbers['mAP@.5']:6.4f}" in capsys.readouterr().out
+    assert write_shards(read_annotations(root, ["test825"]), folder / "shards").num_samples == 825
+    return folder / "shards"
+
+
+#: darknet's own mAP in %, 11-point, of networks that somebody trained, stretched to 224 px and letterboxed
+DARKNETS_SCORES = {
+    "tiny-yolov2-trial3": (34.184, 32.508),
+    "tiny-yolov2-trial3-noBatch": (33.565, 29.024),
+    "tiny-yolov2-trial6": (29.534, 27.579),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("resize", ["darknet-stretch", "darknet-letterbox"])
+@pytest.mark.parametrize("name", DARKNETS_SCORES)
+def test_networks_score_what_darknet_scores(shared: Path, voc825: Path, tmp_path: Path, name: str, resize: str) -> None:
+    """Rounding the resized image to grey levels alone moves these figures by up to .2; two sheep of IoU .507 and .508
+    are .23 of the one that is further off."""
+    network = shared / "golden/darknet_real" / name
+    keys = [f"data.val={voc825}", f"data.resize={resize}", "data.workers=0", "step.precision=fp32"]
+    main([f"{network}.cfg", f"weights={network}.weights", *keys, "--out", str(tmp_path)])
+    (numbers,) = json.loads((tmp_path / "scores.json").read_text())["sides"].values()
+    expected = DARKNETS_SCORES[name][resize == "darknet-letterbox"]
+    within = 0.4 if expected == 29.024 else 0.2
+    assert 100 * numbers["mAP@.5 (11-point)"] == pytest.approx(expected, abs=within)
 
 
 def test_a_file_that_cannot_be_written_keeps_no_other_from_it(

@@ -88,6 +88,16 @@ def test_darknets_boxes_end_in_their_last_pixel() -> None:
     np.testing.assert_allclose(unplace_boxes(placed, placement, 64), box, rtol=1e-6)
 
 
+def test_darknets_letterboxed_boxes_are_centred() -> None:
+    """src/region_layer.c, correct_region_boxes: by half of what is too much, 37.5 px, though its pixels lie at 37."""
+    placement = whole_image(500, 334, 224, "darknet-letterbox")
+    box = np.array([[100, 50, 301, 151]], np.float32)
+    placed = place_boxes(box, placement, 224)
+    np.testing.assert_allclose(placed[:, [0, 2]], [[0.2, 0.6]], rtol=1e-6)
+    np.testing.assert_allclose(placed[:, [1, 3]] * 224, [[37.5 + 50 / 334 * 149, 37.5 + 150 / 334 * 149]], rtol=1e-6)
+    np.testing.assert_allclose(unplace_boxes(placed, placement, 224), box, rtol=1e-5)
+
+
 def test_a_box_over_the_whole_image_covers_the_whole_target() -> None:
     whole = np.array([[0, 0, 500, 375]], np.float32)
     np.testing.assert_allclose(place_boxes(whole, stretch(500, 375, 416), 416), [[0, 0, 1, 1]])
