@@ -97,14 +97,14 @@ class Evaluator:
         for share in self.env.gather(pictures):
             drawn |= share
         index = self.loader.index
-        voc, coco, everything, mean = self._score(found, losses)
         shown = {index.image_id(sample): drawn[sample] for sample in sorted(drawn)}
+        scored = self._score(found, losses)._replace(pictures=shown)
         if self.env.rank:
-            return Evaluation(voc, coco, everything, shown, losses=mean)
-        confusion = confusion_matrix(by_image_id(everything, index), self.truths, len(index.classes))
-        return Evaluation(voc, coco, everything, shown, confusion, mean)
+            return scored
+        compared = by_image_id(scored.found, index), self.truths, len(index.classes)
+        return scored._replace(confusion=confusion_matrix(*compared))
 
-    def _score(self, found: Detections, losses: LossSums) -> tuple[VocScores, CocoScores | None, Detections, Losses]:
+    def _score(self, found: Detections, losses: LossSums) -> Evaluation:
         """What the share of this process adds is matched here, and counted on rank 0."""
         index, truths = self.loader.index, self.truths
         num_classes = len(index.classes)
@@ -113,16 +113,16 @@ class Evaluator:
         shares = self.env.gather((found, matches, losses))
         everything = Detections.concatenate([found for found, _, _ in shares])
 
-        def count() -> tuple[VocScores, CocoScores | None, Losses]:
+        def count() -> Evaluation:
             whole, coco = by_image_id(everything, index), None
             if matches:
                 coco = coco_scores(Matches.concatenate([each for _, each, _ in shares if each]), truths, num_classes)
             elif self.coco:
                 coco = reference_scores(whole, truths, num_classes)
-            return voc_ap(whole, truths, num_classes), coco, mean_losses([losses for _, _, losses in shares])
+            mean = mean_losses([losses for _, _, losses in shares])
+            return Evaluation(voc_ap(whole, truths, num_classes), coco, Detections.empty(), {}, losses=mean)
 
-        voc, coco, mean = self.env.first(count)
-        return voc, coco, everything, mean
+        return self.env.first(count)._replace(found=everything)
 
     def _predict_share(
         self, step: Step, stop: Stop | None, tell: Callable[[int, int], None] | None = None

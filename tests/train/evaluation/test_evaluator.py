@@ -24,7 +24,7 @@ from tests.conftest import ROOT
 from train.detection.head import Found
 from train.evaluation.coco import coco_ap
 from train.evaluation.config import EvaluateConfig
-from train.evaluation.evaluator import Evaluation, Evaluator, to_pixels
+from train.evaluation.evaluator import Evaluator, to_pixels
 from train.evaluation.tables import Detections, by_image_id, truths_of
 from train.evaluation.validation_loss import LossSums
 from train.evaluation.voc import voc_ap
@@ -172,8 +172,7 @@ def test_the_main_number_is_that_of_the_protocol(index: ShardIndex, backend: Lit
     for protocol in ("voc", "coco"):
         config = EvaluateConfig(protocol=protocol, coco_backend=backend)  # type: ignore[arg-type]
         evaluator = Evaluator(config, loader_of(index), Environment())
-        voc, coco, everything, _ = evaluator._score(found, LossSums())
-        evaluation = Evaluation(voc, coco, everything, {})
+        evaluation = evaluator._score(found, LossSums())
         assert evaluation.voc.map_area > 0.9
         if evaluation.coco is None:
             assert protocol == "voc" and evaluation.deciding_ap == evaluation.voc.map_area
