@@ -127,7 +127,7 @@ def plain_loop(trained: bool) -> Case:
             left = np.argsort(-of_class, kind="stable")[: np.count_nonzero(of_class)]
             while len(left):
                 found.append((image, label, int(left[0])))
-                overlaps = iou(boxes_xyxy[image, left[:1]], boxes_xyxy[image, left[1:]])[0]
+                overlaps = iou(boxes_xyxy[image, left[0]], boxes_xyxy[image, left[1:]])
                 left = left[1:][overlaps <= 0.45]
         return sorted(found), f"{np.count_nonzero(scores):,} candidates, {len(found):,} left"
 

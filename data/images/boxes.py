@@ -30,13 +30,11 @@ def clip(boxes_xyxy: Floats, width: float, height: float) -> Floats:
     return clipped
 
 
-def iou(a_xyxy: Floats, b_xyxy: Floats) -> Floats:
-    """[N, 4], [M, 4] -> [N, M] intersection over union, 0 where both boxes are empty."""
-    low = np.maximum(a_xyxy[:, None, :2], b_xyxy[None, :, :2])
-    high = np.minimum(a_xyxy[:, None, 2:], b_xyxy[None, :, 2:])
-    overlap = np.clip(high - low, 0, None).prod(-1)
-    area_a = (a_xyxy[:, 2:] - a_xyxy[:, :2]).prod(-1)
-    area_b = (b_xyxy[:, 2:] - b_xyxy[:, :2]).prod(-1)
-    union = area_a[:, None] + area_b[None, :] - overlap
-    shared: Floats = np.divide(overlap, union, out=np.zeros_like(overlap), where=union > 0)
-    return shared
+def iou(a_xyxy: NDArray[np.float64], b_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[..., 4], [..., 4] -> [...] intersection over union, 0 where both boxes are empty. All of a with all of b:
+    `iou(a[:, None], b)`."""
+    sides = np.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:]) - np.maximum(a_xyxy[..., :2], b_xyxy[..., :2])
+    overlap = np.clip(sides, 0, None).prod(-1)
+    area_a, area_b = ((boxes[..., 2:] - boxes[..., :2]).prod(-1) for boxes in (a_xyxy, b_xyxy))
+    union = area_a + area_b - overlap
+    return np.asarray(overlap / np.where(union > 0, union, 1))

@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data.anchors import STRIDE_PX, average_iou, shape_iou
+from data.images.facts import ORIENTATION
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 from data.view.statistics import Floats, Stats, class_counts, coco_sizes, image_sizes, shared_slots
 
 QUANTILES = {"min": 0.0, "1 %": 0.01, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "max": 1.0}
-ORIENTATION = 0x0112  # EXIF tag
 NUM_FILES = 1000  # looked into
 LARGE_SIDE_PX = 1216  # twice the largest input: what an image has beyond it is decoded for nothing
 DECODING_NS = 3.6  # a pixel of a JPEG, on one core

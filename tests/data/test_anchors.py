@@ -60,7 +60,7 @@ def test_difficult_and_crowd_are_left_out(index: ShardIndex) -> None:
 def test_shape_iou_is_that_of_centred_boxes() -> None:
     sizes, anchors = random_sizes(7), random_sizes(4, 1)
     centred = [np.concatenate([-half, half], axis=1) for half in (sizes / 2, anchors / 2)]
-    np.testing.assert_allclose(shape_iou(sizes, anchors), iou(*centred), rtol=1e-12)
+    np.testing.assert_allclose(shape_iou(sizes, anchors), iou(centred[0][:, None], centred[1]), rtol=1e-12)
 
 
 def test_average_iou_is_with_the_nearest_anchor() -> None:

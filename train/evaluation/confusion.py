@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from train.evaluation.pairs import iou_of_pairs, pairs
+from data.images.boxes import iou
+from train.evaluation.pairs import pairs
 from train.evaluation.tables import Detections, Truths, rows
 
 LEAST_SCORE = 0.25
@@ -44,6 +45,6 @@ def _overlapping(found: Detections, truths: Truths) -> tuple[NDArray[np.int64], 
     """Pairs of any classes that overlap enough, and by how much."""
     alike = replace(found, labels=np.zeros_like(found.labels)), replace(truths, labels=np.zeros_like(truths.labels))
     detection_P, truth_P = pairs(*alike, 1)
-    iou_P = iou_of_pairs(found.boxes_xyxy_px[detection_P], truths.boxes_xyxy_px[truth_P])
+    iou_P = iou(found.boxes_xyxy_px[detection_P], truths.boxes_xyxy_px[truth_P])
     near_P = iou_P >= LEAST_IOU
     return detection_P[near_P], truth_P[near_P], iou_P[near_P]

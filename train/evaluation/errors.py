@@ -27,7 +27,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from train.evaluation.pairs import best_of_pairs, iou_of_pairs, pairs
+from data.images.boxes import iou
+from train.evaluation.pairs import best_of_pairs, pairs
 from train.evaluation.tables import Detections, Truths, rows
 from train.evaluation.voc import Verdicts, judge, voc_scores
 
@@ -107,7 +108,7 @@ def _overlaps(wrong: Detections, truths: Truths) -> _Overlaps:
         some = rows(wrong, np.arange(first, min(first + AT_ONCE, len(wrong.labels))))
         detection_P, row_P = pairs(replace(some, labels=np.zeros_like(some.labels)), unlabelled, 1)
         truth_P = counted[row_P]
-        iou_P = iou_of_pairs(some.boxes_xyxy_px[detection_P], truths.boxes_xyxy_px[truth_P])
+        iou_P = iou(some.boxes_xyxy_px[detection_P], truths.boxes_xyxy_px[truth_P])
         same_P, count = some.labels[detection_P] == truths.labels[truth_P], len(some.labels)
         own_truth, own = best_of_pairs(detection_P[same_P], truth_P[same_P], iou_P[same_P], count)
         other_truth, other = best_of_pairs(detection_P[~same_P], truth_P[~same_P], iou_P[~same_P], count)

@@ -36,12 +36,3 @@ def best_of_pairs(
     best_P = np.flatnonzero(iou_P == iou_N[detection_P])[::-1]  # of assignments to one element the last one stays
     truth_N[detection_P[best_P]] = truth_P[best_P]
     return truth_N, iou_N
-
-
-def iou_of_pairs(a_xyxy: NDArray[np.float64], b_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[P, 4], [P, 4] -> [P], row by row (`data.images.boxes.iou` is all against all)."""
-    sides = np.minimum(a_xyxy[:, 2:], b_xyxy[:, 2:]) - np.maximum(a_xyxy[:, :2], b_xyxy[:, :2])
-    overlap = np.clip(sides, 0, None).prod(-1)
-    area_a, area_b = ((boxes[:, 2:] - boxes[:, :2]).prod(-1) for boxes in (a_xyxy, b_xyxy))
-    union = area_a + area_b - overlap
-    return np.asarray(overlap / np.where(union > 0, union, 1))

@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from train.evaluation.pairs import best_of_pairs, iou_of_pairs, pairs
+from data.images.boxes import iou
+from train.evaluation.pairs import best_of_pairs, pairs
 from train.evaluation.tables import Detections, Truths, mean_of_known
 
 # voc_eval's own arange, not tenths: 3 * 0.1 > 0.3, so that a recall of 3/10 misses the fourth threshold.
@@ -95,7 +96,7 @@ def judge(detections: Detections, truths: Truths, num_classes: int, iou_threshol
     score; `ranking` has the order of equal ones.
     """
     detection_P, truth_P = pairs(detections, truths, num_classes)
-    iou_P = iou_of_pairs(detections.boxes_xyxy_px[detection_P], truths.boxes_xyxy_px[truth_P])
+    iou_P = iou(detections.boxes_xyxy_px[detection_P], truths.boxes_xyxy_px[truth_P])
     best_N, iou_N = best_of_pairs(detection_P, truth_P, iou_P, len(detections.labels))
     found_N = iou_N > iou_threshold
     ignored_N = found_N & np.append(truths.ignored, False)[best_N]  # -1 reads the appended one

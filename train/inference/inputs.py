@@ -1,19 +1,18 @@
 """What train.detect is given: files, folders and globs -> paths in a person's order; a picture -> upright pixels."""
 
-import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from data.images.decode import decode
+from data.images.facts import facts
+from data.images.prepare import turn
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
-EXIF_ORIENTATION = 0x0112
 
 
 def list_inputs(inputs: Sequence[str], out: Path) -> list[Path]:
@@ -76,15 +75,4 @@ def read_upright(path: Path) -> NDArray[np.uint8]:
         image = decode(data)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} does not decode: {error}") from None
-    try:
-        with Image.open(io.BytesIO(data)) as opened:
-            orientation = opened.getexif().get(EXIF_ORIENTATION, 1)
-    except Exception:  # of broken EXIF Pillow raises a dozen kinds; it turns nothing
-        return image
-    if orientation in (5, 6, 7, 8):
-        image = image.transpose(1, 0, 2)
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    return np.ascontiguousarray(image)
+    return np.ascontiguousarray(turn(image, facts(data).orientation))

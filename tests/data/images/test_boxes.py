@@ -38,24 +38,24 @@ def test_leading_dimensions_are_kept() -> None:
 
 @given(boxes_xyxy(), boxes_xyxy())
 def test_overlap_is_symmetric_and_between_0_and_1(a: NDArray[np.float64], b: NDArray[np.float64]) -> None:
-    overlap = iou(a, b)
+    overlap = iou(a[:, None], b)
     assert overlap.shape == (len(a), len(b))
-    np.testing.assert_allclose(overlap, iou(b, a).T)
+    np.testing.assert_allclose(overlap, iou(b[:, None], a).T)
     assert (overlap >= 0).all() and (overlap <= 1 + 1e-9).all()
 
 
 @given(boxes_xyxy(min_size=0.125))
 def test_a_box_overlaps_itself_by_1(boxes: NDArray[np.float64]) -> None:
-    np.testing.assert_allclose(np.diag(iou(boxes, boxes)), 1, rtol=1e-6)
+    np.testing.assert_allclose(iou(boxes, boxes), 1, rtol=1e-6)
 
 
 def test_empty_boxes_and_boxes_that_only_touch_overlap_by_0() -> None:
     empty = np.array([[5.0, 5.0, 5.0, 9.0], [0.0, 0.0, 0.0, 0.0]])
     box = np.array([[0.0, 0.0, 10.0, 10.0]])
-    np.testing.assert_array_equal(iou(empty, empty), np.zeros((2, 2)))
-    np.testing.assert_array_equal(iou(empty, box), np.zeros((2, 1)))
-    np.testing.assert_array_equal(iou(box, np.array([[10.0, 0.0, 20.0, 10.0]])), [[0]])
-    assert iou(box[:0], box).shape == (0, 1)
+    np.testing.assert_array_equal(iou(empty[:, None], empty), np.zeros((2, 2)))
+    np.testing.assert_array_equal(iou(empty, box), np.zeros(2))
+    np.testing.assert_array_equal(iou(box, np.array([[10.0, 0.0, 20.0, 10.0]])), [0])
+    assert iou(box[:0, None], box).shape == (0, 1)
 
 
 def test_overlap_of_a_known_pair() -> None:

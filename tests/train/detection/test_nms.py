@@ -19,7 +19,7 @@ def plain_loop(boxes_xyxy, scores, threshold):
     """One image and class: which boxes stay."""
     kept = []
     for box in np.argsort(-scores, kind="stable"):
-        if scores[box] and all(iou(boxes_xyxy[[other]], boxes_xyxy[[box]])[0, 0] <= threshold for other in kept):
+        if scores[box] and all(iou(boxes_xyxy[other], boxes_xyxy[box]) <= threshold for other in kept):
             kept.append(int(box))
     return kept
 
@@ -75,11 +75,11 @@ def test_half_a_million_candidates_of_one_image_fit_in_memory():
     assert memory_mb("VmHWM") - before < 150
     mine = found.boxes[found.labels == 79]
     assert 300 < len(mine) < 5_000
-    overlaps = np.triu(iou(boxes[0, mine], boxes[0, mine]), 1)
+    overlaps = np.triu(iou(boxes[0, mine][:, None], boxes[0, mine]), 1)
     assert overlaps.max() <= 0.45  # what is left; and what went has a better neighbour that is left
     gone = np.setdiff1d(np.arange(6_250), mine)
     better = scores[0, mine, 79][None] >= scores[0, gone, 79][:, None]
-    assert ((iou(boxes[0, gone], boxes[0, mine]) > 0.45) & better).any(1).all()
+    assert ((iou(boxes[0, gone][:, None], boxes[0, mine]) > 0.45) & better).any(1).all()
 
 
 def memory_mb(field):

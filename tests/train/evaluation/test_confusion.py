@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from data.images.boxes import iou
 from train.evaluation.confusion import LEAST_IOU, confusion_matrix
-from train.evaluation.pairs import iou_of_pairs
 from train.evaluation.tables import Detections, Truths
 
 A, B, C = (0.0, 0.0, 40.0, 40.0), (100.0, 0.0, 140.0, 40.0), (0.0, 100.0, 40.0, 140.0)
@@ -50,7 +50,7 @@ def loops(found: Detections, there: Truths, num_classes: int) -> np.ndarray:
     candidates = []
     for n in shown:
         for m in range(len(there.labels)):
-            overlap = iou_of_pairs(found.boxes_xyxy_px[[n]], there.boxes_xyxy_px[[m]])[0]
+            overlap = iou(found.boxes_xyxy_px[[n]], there.boxes_xyxy_px[[m]])[0]
             if found.images[n] == there.images[m] and overlap >= LEAST_IOU:
                 candidates.append((-overlap, -found.scores[n], n, m))
     partner: dict[int, int] = {}

@@ -101,7 +101,7 @@ def test_nothing_and_everything_found():
 
 def slow_errors(found, truth, num_classes):
     """Kinds, missed truths and costs, one detection after the other."""
-    overlap = iou(found.boxes_xyxy_px, truth.boxes_xyxy_px)
+    overlap = iou(found.boxes_xyxy_px[:, None], truth.boxes_xyxy_px)
     best_first = sorted(range(len(found.scores)), key=lambda i: (-found.scores[i], found.images[i], i))
     taken, right, ignored = {}, set(), set()
     for i in best_first:

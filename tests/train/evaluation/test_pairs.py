@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from data.images.boxes import iou
-from train.evaluation.pairs import best_of_pairs, iou_of_pairs, pairs
+from train.evaluation.pairs import best_of_pairs, pairs
 from train.evaluation.tables import Detections, Truths
 
 
@@ -34,13 +33,6 @@ def test_pairs_are_those_of_two_loops(seed: int) -> None:
     ]
     detection_P, truth_P = pairs(found, truths, 3)
     assert list(zip(detection_P.tolist(), truth_P.tolist(), strict=True)) == expected
-
-
-def test_the_overlap_is_that_of_all_against_all() -> None:
-    found, truths = tables(17, 11, 0)
-    detection_P, truth_P = pairs(found, truths, 3)
-    iou_P = iou_of_pairs(found.boxes_xyxy_px[detection_P], truths.boxes_xyxy_px[truth_P])
-    assert np.allclose(iou_P, iou(found.boxes_xyxy_px, truths.boxes_xyxy_px)[detection_P, truth_P])
 
 
 def test_of_equal_overlaps_the_first_is_the_best() -> None:

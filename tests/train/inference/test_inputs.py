@@ -72,6 +72,16 @@ def test_pictures_are_turned_as_viewers_turn_them(photograph: Image.Image, tmp_p
     assert np.abs(upright.astype(int) - np.asarray(photograph)).mean() < 4
 
 
+@pytest.mark.parametrize("suffix", [".tif", ".png", ".webp"])
+def test_other_formats_are_turned_once(photograph: Image.Image, tmp_path: Path, suffix: str) -> None:
+    """The decoder of TIFF turns by itself."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    photograph.transpose(Image.Transpose.ROTATE_90).save(tmp_path / f"turned{suffix}", exif=exif, quality=95)
+    upright = read_upright(tmp_path / f"turned{suffix}")
+    assert upright.shape == (40, 64, 3) and np.abs(upright.astype(int) - np.asarray(photograph)).mean() < 4
+
+
 @pytest.mark.parametrize(
     ("mode", "name"), [("L", "x.jpg"), ("CMYK", "x.jpg"), ("RGBA", "x.png"), ("P", "x.png"), ("1", "x.tif")]
 )
