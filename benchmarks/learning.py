@@ -15,6 +15,7 @@ A finished run is not trained again.
 import argparse
 import csv
 import json
+import math
 import resource
 import statistics
 import subprocess
@@ -36,6 +37,7 @@ STDERR = 2
 
 @dataclass(frozen=True)
 class Protocol:
+    name: str
     config: str
     minutes: float
     metric: str  #: of scores.json
@@ -45,13 +47,14 @@ class Protocol:
 
 PROTOCOLS = {
     "bccd": Protocol(
+        "bccd",
         "configs/bccd.yaml",
         30,
         "mAP@.5",
         columns=("Platelets", "RBC", "WBC"),
         arguments=("--drop-degenerate", "--classes", "Platelets,RBC,WBC"),
     ),
-    "voc256": Protocol("configs/voc256.yaml", 150, "mAP@.5 (11-point)"),
+    "voc256": Protocol("voc256", "configs/voc256.yaml", 150, "mAP@.5 (11-point)"),
 }
 
 
@@ -105,7 +108,15 @@ def cpu_s() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def train(protocol: Protocol, out: Path, seed: int, processes: int, overrides: Sequence[str]) -> Outcome:
+def train(
+    protocol: Protocol,
+    out: Path,
+    seed: int,
+    processes: int,
+    overrides: Sequence[str],
+    scored: Sequence[str] = ("test", "train"),
+) -> Outcome:
+    """One run with out/train and out/val. scored: on which splits what is best on val is scored."""
     folder, record = out / f"seed{seed}", out / f"seed{seed}" / "learning.json"
     sets = [f"data.train={out / 'train'}", f"data.val={out / 'val'}"]
     if not record.is_file():
@@ -115,9 +126,10 @@ def train(protocol: Protocol, out: Path, seed: int, processes: int, overrides: S
         record.write_text(json.dumps({"minutes": (cpu_s() - began) / 60 / CORES}))
     with (folder / "results.csv").open(newline="") as file:
         curve = [(int(row["images"]), float(row["mAP"])) for row in csv.DictReader(file)]
-    scores = {name: score(folder, out / name, folder / f"scores-{name}") for name in ("test", "train")}
+    scores = {name: score(folder, out / name, folder / f"scores-{name}") for name in scored}
     minutes = json.loads(record.read_text())["minutes"]
-    return Outcome(seed, curve[-1][0], minutes, curve, scores["test"], scores["train"][protocol.metric])
+    trained = scores["train"][protocol.metric] if "train" in scored else math.nan
+    return Outcome(seed, curve[-1][0], minutes, curve, scores.get("test", {}), trained)
 
 
 def score(run_folder: Path, shards: Path, out: Path) -> Mapping[str, Any]:

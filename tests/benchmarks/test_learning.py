@@ -25,7 +25,7 @@ def test_every_tenth_of_trainval_chooses_and_the_rest_trains(tmp_path: Path) -> 
 
 def test_a_run_that_took_too_long_says_so() -> None:
     scores = {"mAP@.5": 0.5, "classes": {"a": {"AP@.5": 0.25}}}
-    protocol = Protocol("demo.yaml", 30, "mAP@.5", columns=("a",))
+    protocol = Protocol("demo", "demo.yaml", 30, "mAP@.5", columns=("a",))
     slow, quick = (Outcome(0, 100, minutes, [(50, 0.75), (100, 0.5)], scores, 1.0) for minutes in (30.1, 29.9))
     assert "| 0 | 100 | 30.1 (over the limit) | 75.0 | 50.0 | 100.0 | 25.0 |" in table(protocol, [slow])
     assert "over" not in table(protocol, [quick])
@@ -38,7 +38,7 @@ def test_a_protocol_from_a_folder_to_its_table(
     lists = drawn / "VOC2007" / "ImageSets" / "Main"
     if not (lists / "test.txt").is_file():
         (lists / "test.txt").write_text((lists / "val.txt").read_text())
-    monkeypatch.setitem(PROTOCOLS, "bccd", Protocol("configs/demo.yaml", 30, "mAP@.5"))
+    monkeypatch.setitem(PROTOCOLS, "bccd", Protocol("bccd", "configs/demo.yaml", 30, "mAP@.5"))
     again = ["bccd", str(drawn / "VOC2007"), "--seeds", "3", "--processes", "1", "--out", str(tmp_path), *TINY]
     main(again)
     printed = capsys.readouterr().out
