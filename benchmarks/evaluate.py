@@ -26,9 +26,9 @@ from train.detection.head import candidates
 from train.detection.nms import suppress
 from train.evaluation.coco import coco_scores, match
 from train.evaluation.coco_reference import reference_scores
-from train.evaluation.errors import find_errors
 from train.evaluation.tables import Detections, Truths
 from train.evaluation.voc import voc_ap
+from train.reports.errors import find_errors
 
 IMAGES, TRUTHS, CLASSES = 5_000, 36_781, 80  # as COCO val2017
 ANCHORS_CELLS = torch.tensor(

@@ -6,7 +6,7 @@ train.score ...` shares the work.
 
 Printed for every side: means, then each class with its AP@[.5:.95] by the size of objects (COCO's: below 32^2, to 96^2
 and above, px of the image) and the score at which F1 is best, a threshold for train.detect; then what mAP loses to
-which kind of error (train/evaluation/errors.py), and how far scores are from the share that is right (ECE). --out has
+which kind of error (train/reports/errors.py), and how far scores are from the share that is right (ECE). --out has
 all of it as scores.json, and charts: precision over recall, F1 over the score, confusion of classes, reliability.
 
 The network runs in step.precision; its last layer, and all that comes of it, is computed in float32.
@@ -30,16 +30,16 @@ from launch.command import run
 from launch.config_file import ALLOW_PIPE
 from launch.environment import Environment, connect, leave
 from train.config import Config, require_own_commands
-from train.evaluation.calibration import calibrate
-from train.evaluation.charts import write_confusion, write_curves, write_f1, write_reliability
 from train.evaluation.coco import coco_ap
 from train.evaluation.config import EvaluateConfig
-from train.evaluation.errors import find_errors
 from train.evaluation.evaluator import Evaluator
-from train.evaluation.report import Scored, as_json, tables
-from train.evaluation.result_files import write_coco, write_voc
 from train.evaluation.tables import Detections, by_image_id, truths_of
 from train.loss import build_loss
+from train.reports.calibration import calibrate
+from train.reports.charts import write_confusion, write_curves, write_f1, write_reliability
+from train.reports.errors import find_errors
+from train.reports.report import Scored, as_json, tables
+from train.reports.result_files import write_coco, write_voc
 from train.stepping.step import Step
 from train.trained import find_trained, load_trained
 

@@ -16,7 +16,7 @@ from tests.conftest import launch
 from tests.data.sources.test_voc_xml import bndbox
 from train.config import Config, load, save
 from train.detect import main as detect
-from train.evaluation.result_files import read_voc as read_results
+from train.reports.result_files import read_voc as read_results
 from train.score import main as score
 
 NAMES = ["007", "1e3", "a,b", "cat/dog", "no", "null", "valve [open]", "yes"]

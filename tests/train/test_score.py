@@ -15,15 +15,15 @@ from data.shards.write import write_shards
 from data.sources.voc import read_voc as read_annotations
 from tests.conftest import ROOT, launch
 from train.darknet.weights import save_weights
-from train.evaluation.calibration import calibrate
 from train.evaluation.coco import coco_ap
-from train.evaluation.errors import find_errors
 from train.evaluation.evaluator import Evaluation
-from train.evaluation.report import Scored, as_json
-from train.evaluation.result_files import read_coco, read_voc
 from train.evaluation.tables import Detections, by_image_id, truths_of
 from train.evaluation.voc import voc_ap
 from train.model import YOLOv2
+from train.reports.calibration import calibrate
+from train.reports.errors import find_errors
+from train.reports.report import Scored, as_json
+from train.reports.result_files import read_coco, read_voc
 from train.score import main, write_all, write_results
 
 

@@ -58,7 +58,7 @@ class Results:
         began = time.perf_counter()
         if not last and began - self._drawn < self._drawing / SHARE:
             return
-        from train.evaluation.charts import write_confusion, write_curves, write_f1  # matplotlib takes half a second
+        from train.reports.charts import write_confusion, write_curves, write_f1  # matplotlib takes half a second
 
         title = f"{self.run.name}, {int(self.rows[-1]['images']):,} images seen"
         write_curves(self.run / "curves.png", title, classes, {"validation": evaluation.voc})

@@ -205,7 +205,7 @@ def test_any_number_of_processes_merges_to_the_same_bits(seed):
 
 
 def test_the_published_numbers_of_pycocotools_own_example(shared: Path):
-    """From the JSON files themselves; tests/train/evaluation/test_result_files.py goes through shards."""
+    """From the JSON files themselves; tests/train/reports/test_result_files.py goes through shards."""
     folder = shared / "golden/coco_ap"
     instances = json.loads((folder / "instances_val2014_100.json").read_text())
     results = json.loads((folder / "cocoapi_instances_val2014_fakebbox100_results.json").read_text())

@@ -7,10 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.shards.index import ShardIndex
-from train.evaluation.calibration import Calibration
 from train.evaluation.coco import NAMES, SIZES
-from train.evaluation.errors import KINDS, Errors
 from train.evaluation.evaluator import Evaluation
+from train.reports.calibration import Calibration
+from train.reports.errors import KINDS, Errors
 
 #: Short headings of what `Evaluation` names; None: in the JSON alone. A name that is not here is its own heading.
 MEANS: dict[str, str | None] = {

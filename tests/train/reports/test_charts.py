@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from train.evaluation.calibration import Calibration
-from train.evaluation.charts import write_confusion, write_curves, write_f1, write_reliability
 from train.evaluation.voc import VocScores
+from train.reports.calibration import Calibration
+from train.reports.charts import write_confusion, write_curves, write_f1, write_reliability
 
 
 def voc(num_classes: int, missing: int = 0) -> VocScores:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from train.evaluation.calibration import LEAST_SCORE, calibrate
 from train.evaluation.tables import Detections, Truths
+from train.reports.calibration import LEAST_SCORE, calibrate
 
 BOX = [0.0, 0.0, 10.0, 10.0]
 

@@ -19,9 +19,9 @@ from data.shards.write import write_shards
 from data.sources.coco import read_coco as read_instances
 from tests.train.evaluation.test_coco import PUBLISHED
 from train.evaluation.coco import NAMES, coco_ap
-from train.evaluation.result_files import read_coco, read_voc, write_coco, write_voc
 from train.evaluation.tables import Detections, by_image_id, truths_of
 from train.evaluation.voc import voc_ap
+from train.reports.result_files import read_coco, read_voc, write_coco, write_voc
 
 
 @pytest.fixture(scope="module")

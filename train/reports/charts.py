@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from data.view.figures import BLUE, DPI, PALE, curves, panels, write
-from train.evaluation.calibration import EDGES, Calibration
 from train.evaluation.voc import CURVE_RECALLS, SCORES, VocScores
+from train.reports.calibration import EDGES, Calibration
 
 CELL_IN = 0.32  # of a confusion matrix
 MOST_WITH_NUMBERS = 30  # classes; cells of more are too small for them

@@ -5,8 +5,8 @@ import pytest
 
 from data.images.boxes import iou
 from tests.train.evaluation.test_voc import BOX, FAR, detections, random_case, truths
-from train.evaluation.errors import BACKGROUND, BOTH, CONFUSION, DUPLICATE, KINDS, LOCALISATION, MISSED, find_errors
 from train.evaluation.tables import Detections
+from train.reports.errors import BACKGROUND, BOTH, CONFUSION, DUPLICATE, KINDS, LOCALISATION, MISSED, find_errors
 
 NEAR = (10.0, 10.0, 50.0, 28.0)  # .45 of BOX
 FAINT = (10.0, 10.0, 50.0, 13.0)  # .075 of BOX
@@ -179,7 +179,7 @@ def test_equals_the_plain_loops(seed):
 def test_in_parts_of_any_size(at_once, monkeypatch):
     found, truth = random_case(np.random.default_rng(1))
     whole = find_errors(found, truth, 4)
-    monkeypatch.setattr("train.evaluation.errors.AT_ONCE", at_once)
+    monkeypatch.setattr("train.reports.errors.AT_ONCE", at_once)
     for one, other in zip(find_errors(found, truth, 4), whole, strict=True):
         np.testing.assert_array_equal(one, other)
 
