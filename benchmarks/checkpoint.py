@@ -93,8 +93,9 @@ def kill_inside_saves(folder: Path, kills: int, chance: random.Random) -> None:
         os.close(tell)
         with os.fdopen(told) as lines:
             lines.readline()
+            began = time.monotonic()
             begun = ended = int(lines.readline().split()[1])  # the first save is not disturbed
-            time.sleep(chance.uniform(0, 0.08))
+            time.sleep(chance.uniform(0, 1.2 * (time.monotonic() - began)))
             os.kill(child, signal.SIGKILL)
             assert os.WIFSIGNALED(os.waitpid(child, 0)[1]), "the writer failed by itself"
             for line in lines.read().splitlines():

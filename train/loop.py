@@ -41,7 +41,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     )
     checkpoint.restore()
     say_summary(config, index, val.index, step, env, progress.images)
-    env.first(lambda: keep_config(config, progress.images, changes))
+    env.first(lambda: keep_config(config, progress.images, changes, {"train": index, "val": val.index}))
     end, every = length.images, length.images_per_epoch * config.evaluate.epochs_between(config.epochs)
     with (
         checkpoint,

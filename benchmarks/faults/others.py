@@ -38,9 +38,15 @@ ROWS = [
         "root",
     ),
     Row(
-        "another set since the run ended",
+        "other shards since the run ended",
+        "cp -r $T/trained run; train data.train=$T/val epochs=6; ended; ls run",
+        0,
+        "data.train: .* holds other shards than at the last start, 24 images then, 8 now(?s:.*)finished",
+    ),
+    Row(
+        "other classes since the run ended",
         "cp -r $T/trained run; train data.train=$T/named/train data.val=$T/named/val",
         1,
-        "error: .*another network: .*classes",
+        "error: .*the weights are those of another network",
     ),
 ]

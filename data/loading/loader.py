@@ -24,7 +24,7 @@ from data.loading.order import BatchPlan, Order, plan
 from data.loading.reader import BatchReader, Numbered
 from data.loading.slots import Slots, most_pixels
 from data.loading.to_device import Transfer
-from data.loading.workers import begin_worker, end_workers_at_exit, start_fork_server
+from data.loading.workers import answers_of, begin_worker, start_fork_server
 from data.remote.arrivals import Arrivals
 from data.shards.index import ShardIndex
 
@@ -150,9 +150,9 @@ class Loader:
             worker_init_fn=begin_worker,
             multiprocessing_context="forkserver" if workers else None,  # fork is unsafe beside CUDA and threads
         )
-        found = iter(loader)
-        end_workers_at_exit()
-        return self._deliver(Ahead(found, to_come, Arrivals(self.index), workers=workers > 0), reader, stopping)
+        return self._deliver(
+            Ahead(answers_of(loader), to_come, Arrivals(self.index), workers=workers > 0), reader, stopping
+        )
 
     def _deliver(self, ahead: Ahead, reader: BatchReader, stopping: Callable[[], bool] | None) -> Iterator[Batch]:
         transfer = Transfer(self.device, reader.slots, packed=reader.packed, coloured=reader.colour)

@@ -2,10 +2,16 @@
 
 import atexit
 import multiprocessing
+import os
 import signal
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
+from typing import TypeVar
 
 from data.parallel import end_with_parent
+
+Item = TypeVar("Item")
 
 #: a scheduler sends them to every process of a job
 WARNINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -23,6 +29,7 @@ def start_fork_server() -> None:
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)  # again: the tracker's start has unblocked some
         forkserver.ensure_running()
+        _end_workers_at_exit()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
@@ -34,13 +41,25 @@ def begin_worker(_: int) -> None:
     end_with_parent()
 
 
-def end_workers_at_exit() -> None:
+def answers_of(loader: Iterable[Item]) -> Iterator[Item]:
+    """Of a DataLoader, whose processes start with the first one: a server that stands still keeps whoever asks."""
+    found = iter(loader)
+    _end_workers_at_exit()
+    yield from found
+
+
+def _end_workers_at_exit() -> None:
     """To be called once they are there. Else Python would end them by SIGTERM, which they ignore, and wait for ever."""
     atexit.unregister(_end_workers)
     atexit.register(_end_workers)  # last registered, first called: before Python waits for the workers
 
 
 def _end_workers() -> None:
+    """And their server: one that stands still would never tell that they have gone."""
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()
+    server = forkserver._forkserver._forkserver_pid  # type: ignore[attr-defined]
+    if server is not None:
+        with suppress(ProcessLookupError):
+            os.kill(server, signal.SIGKILL)

@@ -6,12 +6,15 @@ docs/running.md has RULES as a table.
 """
 
 import re
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data.shards.index import ShardIndex
 from launch.environment import Environment
 from train.config import Config, flat, load, save
+from train.starting.sets import keep_sets
 from train.weights.start import has_checkpoints
 
 FOLDER = "starts"
@@ -146,9 +149,10 @@ def take_changes(config: Config, env: Environment) -> list[str]:
     return lines
 
 
-def keep_config(config: Config, images: int, changes: list[str]) -> None:
+def keep_config(config: Config, images: int, changes: list[str], sets: Mapping[str, ShardIndex]) -> None:
     """As RUN/config.yaml, and among those of all starts. For one process. images: seen so far. config: settled."""
     run = Path(config.run)
+    keep_sets(run, sets)
     starts = _starts(run)
     number = 1 + (int(starts[-1].name.partition("-")[0]) if starts else 0)
     if not starts and (run / "config.yaml").exists() and has_checkpoints(run / "checkpoints"):

@@ -1,5 +1,7 @@
 """What a start says before its first step, in at most ten lines: what is trained, on what, how, and from where."""
 
+from pathlib import Path
+
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -9,13 +11,15 @@ from launch.environment import Environment
 from train.config import Config
 from train.model import build_model
 from train.starting.fit import remarks_on
+from train.starting.sets import changed_sets
 from train.stepping.step import Step
 from train.stepping.warm_up import memory_at
 
 
 def say_summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env: Environment, images: int) -> None:
     """Once for all processes, on stderr. config: settled. images: seen so far."""
-    for remark in remarks_on(config, train):
+    sets = {"train": train, "val": val}
+    for remark in [*changed_sets(Path(config.run), sets), *remarks_on(config, train)]:
         env.say(remark)
     if env.rank == 0:
         attempt = Attempts("training starts without it")

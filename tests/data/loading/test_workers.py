@@ -34,7 +34,7 @@ def run(script: str, shards: Path, folder: Path) -> "subprocess.CompletedProcess
     path.write_text(script)
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(path), str(shards)]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, start_new_session=True)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, start_new_session=True)
 
 
 def test_a_run_that_fails_says_why_and_ends_though_its_worker_waits(
@@ -134,3 +134,32 @@ def test_a_worker_that_is_killed_ends_the_run_with_what_to_do(index: ShardIndex,
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert "ChildProcessError: a loader process was killed, by a person or because memory ran out" in done.stderr
+
+
+STOPPED_RUN = """
+import os, signal, sys
+from multiprocessing import forkserver
+from pathlib import Path
+import torch
+from data.loading.config import DataConfig
+from data.loading.loader import Loader
+from data.shards.index import ShardIndex
+
+if __name__ == "__main__":
+    config = DataConfig(train="", val="", batch=4, sides=[32], workers=1)
+    index, device = ShardIndex.load(Path(sys.argv[1])), torch.device("cpu")
+    loader = Loader(index, config, seed=0, rank=0, world_size=1, device=device)
+    batches = loader.batches(0, 10**9)
+    next(batches)
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGSTOP)
+    next(batches)
+    print(list(loader.evaluation_batches(32, 4, lambda: True)), forkserver._forkserver._forkserver_pid, flush=True)
+"""
+
+
+def test_a_server_that_stands_still_keeps_nobody(index: ShardIndex, tmp_path: Path) -> None:
+    """Neither at the start of more workers nor at the end; and it is gone then."""
+    done = run(STOPPED_RUN, index.folder, tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    workers, _, server = done.stdout.rpartition(" ")
+    assert workers == "[]" and gone_within(10, int(server))

@@ -197,7 +197,7 @@ def test_a_run_that_kept_only_its_newest_config_keeps_it_as_the_first(tmp_path: 
     longer = replace(config, epochs=99)
     lines = take_changes(longer, Environment())
     assert len(lines) == 1 and lines[0].startswith("epochs 10 -> 99: taken: ")
-    keep_config(longer, 64, lines)
+    keep_config(longer, 64, lines, {})
     starts = [load(path, []).epochs for path in sorted((tmp_path / "starts").iterdir())]
     assert starts == [10, 99] and load(tmp_path / "config.yaml", []).epochs == 99
 

@@ -1,0 +1,42 @@
+"""Whether the sets of a run are those of its last start: RUN/sets.json has the digest of each."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from data.files import write_whole
+from data.shards.index import ShardIndex
+from train.weights.start import has_checkpoints
+
+NAME = "sets.json"
+EFFECTS = {
+    "train": "training continues at this position of their order",
+    "val": "the best so far keeps the mAP it was given on the others",
+}
+
+
+def changed_sets(run: Path, sets: Mapping[str, ShardIndex]) -> list[str]:
+    """A sentence for each set with other bytes than at the last start. sets: by the name of their key."""
+    if not has_checkpoints(run / "checkpoints"):
+        return []  # nothing has been trained
+    before = _kept(run)
+    return [
+        f"data.{name}: {index.folder} holds other shards than at the last start, {before[name]['images']:,} images "
+        f"then, {index.num_samples:,} now; {EFFECTS[name]}"
+        for name, index in sets.items()
+        if name in before and before[name]["digest"] != index.digest
+    ]
+
+
+def keep_sets(run: Path, sets: Mapping[str, ShardIndex]) -> None:
+    kept = {name: {"digest": index.digest, "images": index.num_samples} for name, index in sets.items()}
+    write_whole(run / NAME, json.dumps(kept, indent=1) + "\n")
+
+
+def _kept(run: Path) -> dict[str, dict[str, object]]:
+    """Without those that are not of this program."""
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        found = json.loads((run / NAME).read_text(encoding="utf-8"))
+        return {name: {"digest": str(kept["digest"]), "images": int(kept["images"])} for name, kept in found.items()}
+    return {}
