@@ -72,7 +72,7 @@ def text_of(train: str, val: str | None, side: int, choice: Choice, images: int,
     mosaic = 0.5 if choice.epochs > MIXED_EPOCHS and images >= IMAGES else 0.0
     return "\n".join(
         [
-            f"run: runs/{Path(train).parent.name or 'mine'}-{Path(train).name}  # the same command goes on from here",
+            f"run: runs/{Path(train).parent.name or 'mine'}-{Path(train).name}  # the same command resumes from here",
             "recipe: scratch  # from random weights; anchors, truth slots and durations by the set and the run",
             f"epochs: {choice.epochs}",
             "data:",
@@ -81,7 +81,8 @@ def text_of(train: str, val: str | None, side: int, choice: Choice, images: int,
             f"  batch: {batch}",
             f"  sides: {sides}  # px, a new one every 10 batches: objects of all sizes are met",
             f"  workers: {4 if gpu else 0}  # on a CPU the training process reads as well",
-            f"  augment: {{mosaic: {mosaic}, min_visible: 0.2}}  # mosaic: where a run is {MIXED_EPOCHS} epochs long",
+            f"  augment: {{scale_min: 0.7, scale_max: 1.3, min_visible: 0.25, mosaic: {mosaic}}}  # mosaic: in a run "
+            f"of more than {MIXED_EPOCHS} epochs; flip_vertical: 0.5 for pictures without an up",
             "model:",
             f"  variant: {network.variant}",
             f"  width: {network.width}  # the largest that sees enough images in the time",
