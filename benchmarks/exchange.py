@@ -46,7 +46,7 @@ class Bucket(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Of one step, in seconds."""
+    """Times of one step, in seconds."""
 
     exchange: float  #: of the gradients, were it alone
     exposed: float  #: the part of it that backward does not hide
@@ -97,7 +97,7 @@ def predict(
 ) -> Prediction:
     """step_s: of one GPU with the same number of images.
 
-    overlapped: buckets go while backward goes on. Not so where it is one graph, whose gradients all come at its end.
+    overlapped: buckets are sent during backward. Not so where it is one graph, whose gradients all come at its end.
     parts: that the images of a GPU are accumulated in; gradients go with the last of them.
     """
     backward_s = BACKWARD_SHARE * step_s / parts
@@ -130,7 +130,7 @@ def gradient_buckets(model: YOLOv2, side: int, first_mb: float = 1, most_mb: flo
 
 
 def forward_flop(model: YOLOv2, side: int) -> float:
-    """Of one image, convolutions alone. A step does three times as much."""
+    """FLOP of one image, convolutions alone. A step does three times as much."""
     return sum(flop for _, flop in _layers(model, side))
 
 

@@ -181,7 +181,7 @@ CASES: dict[str, Callable[[ShardIndex, int, Path], Iterator[int]]] = {
 
 
 def cpu_seconds() -> float:
-    """Of all processes of this process group, whoever is their parent."""
+    """CPU seconds of all processes of this process group, whoever their parent is."""
     group, ticks = str(os.getpgrp()), 0
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -83,7 +83,7 @@ class PlainLoss:
 
 
 def iou(boxes: torch.Tensor, cx: float, cy: float, w: float, h: float) -> torch.Tensor:
-    """Of [..., 4] boxes with one."""
+    """IoU of [..., 4] boxes with one."""
     left = (boxes[..., 0] - boxes[..., 2] / 2).clamp(min=cx - w / 2)
     top = (boxes[..., 1] - boxes[..., 3] / 2).clamp(min=cy - h / 2)
     right = (boxes[..., 0] + boxes[..., 2] / 2).clamp(max=cx + w / 2)

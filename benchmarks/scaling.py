@@ -110,7 +110,7 @@ def full_step(width: float, env: Environment) -> Step:
 
 
 def measure(env: Environment, side: int, images: int, width: float, steps: int) -> dict[str, Any]:
-    """Of this process, medians in seconds."""
+    """Times of this process, medians in seconds."""
     clock, step = Clock(env.device), full_step(width, env)
     pixels = torch.randint(0, 256, (images, side, side, 3), dtype=torch.uint8, device=env.device)
     truths = torch.full((images, 50, 5), 0.5, device=env.device)

@@ -87,7 +87,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def forward_flops(side: int) -> int:
-    """Of one image."""
+    """FLOP of the forward pass of one image."""
     with torch.device("meta"):
         model, image = YOLOv2(), torch.empty(1, 3, side, side)
     with FlopCounterMode(display=False) as counter:
@@ -199,7 +199,7 @@ class _Nobody(Stop):
 
 
 def profile(env: Environment, images: int, path: Path) -> str:
-    """Of one step at 416 px, after two others."""
+    """Profile of one step at 416 px, after two others."""
     step, batch = build("bf16", env.device.type == "cuda", env), batch_of(images, 416, env.device)
     activities = [torch.profiler.ProfilerActivity.CPU]
     if env.device.type == "cuda":

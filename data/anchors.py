@@ -53,7 +53,7 @@ def shape_iou(sizes_cells: Sizes, anchors_cells: Sizes) -> NDArray[np.float64]:
 
 
 def average_iou(sizes_cells: Sizes, anchors_cells: Sizes) -> float:
-    """Of each size with the anchor nearest to it: what the paper's figure 2 shows."""
+    """Mean IoU of each size with its nearest anchor: what the paper's figure 2 shows."""
     return float(shape_iou(sizes_cells, anchors_cells).max(1).mean())
 
 

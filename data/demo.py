@@ -23,7 +23,7 @@ class DrawnConfig:
 
 
 def draw_shards(config: DrawnConfig, train: str, val: str) -> None:
-    """Of two runs that want the same set, one makes it and the other waits."""
+    """Draw and write both sets. If two runs want the same ones, one makes them and the other waits."""
     root = Path(config.pictures)
     splits = [(name, Path(out)) for name, out in (("train", train), ("val", val))]
     if all((out / "index.json").exists() for _, out in splits):

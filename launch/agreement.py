@@ -44,7 +44,7 @@ class Largest:
             self._there = self._stream.record_event()
 
     def read(self) -> int:
-        """Of what was sent last. DistError: another process does not answer."""
+        """The largest of the numbers sent last. DistError: another process does not answer."""
         self.under_way = False
         if self._stream is not None:
             wait_for(self._there)

@@ -71,7 +71,7 @@ def _require_whole_shares(tree: DictConfig, job: Job) -> None:
 
 
 def _options(job: Job, run: str, here: str) -> dict[str, str]:
-    """Of sbatch."""
+    """Options of sbatch."""
     return {
         "job-name": shlex.quote("{0.name}@{0.parent}".format(Path(here, run))),  # no other run has it
         "dependency": f"singleton,afterok:{job.after}" if job.after else "singleton",

@@ -90,7 +90,7 @@ def _make_unbreakable(name: str) -> list[OSError]:
     """Puts a stream that never raises in place of sys.stdout or sys.stderr. The list gets its first failure."""
     stream = getattr(sys, name)
     failures: list[OSError] = []
-    if stream is None or stream is not getattr(sys, f"__{name}__"):  # closed, or already somebody else's
+    if stream is None or stream is not getattr(sys, f"__{name}__"):  # closed, or already replaced
         return failures
     stream.flush()
     raw = io.BufferedWriter(_Unbreakable(stream.fileno(), failures))  # type: ignore[type-var]

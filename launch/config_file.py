@@ -1,6 +1,6 @@
 """Configs as people write them: a YAML file, and key=value words over it. The one place that reads YAML.
 
-A config may come with a run from somebody else, so it is data: it can refer to its own keys (${data.train}), never to
+A config may come with a run of a third party, so it is data: it can refer to its own keys (${data.train}), never to
 the environment of whoever reads it (${oc.env:HOME}), and is refused before it can fill the memory.
 """
 

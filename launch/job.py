@@ -57,12 +57,12 @@ class Job:
 
     @property
     def processes(self) -> int:
-        """Of each node."""
+        """Processes of each node."""
         return self.processes_per_node or self.gpus_per_node or 1
 
 
 def seconds(time: str) -> int:
-    """Of a time limit as Slurm reads it: minutes, m:s, h:m:s, days-h, days-h:m, days-h:m:s."""
+    """Seconds of a time limit as Slurm reads it: minutes, m:s, h:m:s, days-h, days-h:m, days-h:m:s."""
     found = TIME.fullmatch(time)
     if not found:
         raise ValueError(

@@ -25,7 +25,7 @@ class Key(NamedTuple):
 
 
 def keys_of(section: type, prefix: str = "") -> list[Key]:
-    """Of a dataclass and those inside, in their order."""
+    """Keys of a dataclass and of those nested in it, in their order."""
     comments = {found["name"]: found for found in COMMENT.finditer(inspect.getsource(section))}
     hints = typing.get_type_hints(section)
     keys = []

@@ -35,7 +35,7 @@ class Place(NamedTuple):
 
 
 def first_host(nodes: str) -> str:
-    """Of a list as Slurm writes it, n[01-03,7],m2 -> n01: srun gives rank 0 to the first node."""
+    """First node of a list as Slurm writes it, n[01-03,7],m2 -> n01: srun gives it rank 0."""
     return re.sub(r"\[(\w+)[^\]]*\]", r"\1", nodes).partition(",")[0]
 
 
@@ -51,7 +51,7 @@ def port_of(name: str) -> int:
 
 
 def place_of_step(environ: Mapping[str, str]) -> Place:
-    """Of srun's tasks."""
+    """Place of this task among those of srun."""
     variables = ("SLURM_STEP_NODELIST", "SLURM_JOB_ID", "SLURM_STEP_ID")
     if missing := [name for name in variables if not environ.get(name)]:
         raise ValueError(f"expected {', '.join(missing)} beside SLURM_STEP_NUM_TASKS, as srun sets them; {ALONE}")
@@ -61,7 +61,7 @@ def place_of_step(environ: Mapping[str, str]) -> Place:
 
 
 def place_by_hand(environ: Mapping[str, str]) -> Place:
-    """Of processes with RANK and WORLD_SIZE that torchrun has not started."""
+    """Place of a process with RANK and WORLD_SIZE that torchrun has not started."""
     host, port = environ.get("MASTER_ADDR", ""), environ.get("MASTER_PORT", "")
     if not host or not (port.isascii() and port.isdecimal() and int(port) < 65536):
         raise ValueError(

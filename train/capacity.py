@@ -24,7 +24,7 @@ from train.stepping.warm_up import ROOM
 def memory_of(
     config: Config, side: int, *, processes: int = 1, local: int | None = None, parts: int | None = None
 ) -> Memory:
-    """Of one process. local: images in a step, those of the config if None; parts likewise, 1 where it says auto."""
+    """Memory of one process. local: images in a step, the config's if None; parts likewise, 1 where it says auto."""
     step = config.step
     return step_memory(
         _model(config),

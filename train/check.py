@@ -3,7 +3,7 @@
     python -m train.check CONFIG [--processes N] [key=value ...]
 
 One process on a CPU stands in for all N. It plans the batches of every rank, builds what rank 0 builds, over torch's
-fake process group, and loads what the run would go on from. Of the shards it looks at index, names and lengths
+fake process group, and loads what the run would resume from. Of the shards it looks at index, names and lengths
 (`python -m data.shards verify` reads them). Nothing is written.
 """
 

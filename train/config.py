@@ -128,7 +128,7 @@ def load(path: str | Path, overrides: Sequence[str], *, opens_sets: bool = True)
 def require_own_commands(config: Config, overrides: Sequence[str]) -> None:
     """ValueError where a command (data.val=pipe:...) is to be run that whoever starts the program has not written.
 
-    A config may come from somebody else: commands count on the command line, or with --allow-pipe.
+    A config may come from a third party: commands count on the command line, or with --allow-pipe.
     """
     typed = parse_overrides(overrides, text_keys(Config))
     for name in ("train", "val"):

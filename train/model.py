@@ -55,7 +55,7 @@ class ModelConfig:
                     raise ValueError(f"model.{name}={getattr(self, name)}: expected {default} beside model.graph")
 
     def momentum(self, steps: int | None) -> float:
-        """Of batch norm. auto: its statistics are of the last 1/30 of the steps, but of 10 at least, of 100 at most."""
+        """Momentum of batch norm. auto: statistics cover the last 1/30 of the steps, at least 10 and at most 100."""
         if isinstance(self.bn_momentum, str):
             return min(max(30 / max(steps or 1, 1), 0.01), 0.1) if steps is not None else 0.01
         return self.bn_momentum

@@ -128,7 +128,7 @@ def _now(env: Environment) -> float:
 
 
 def epochs_in(minutes: float | None, speed: float, images: int, val_images: int) -> int:
-    """That fit into the time; without a limit, enough for a run that learns well."""
+    """Epochs that fit into the time; without a limit, enough for a run that learns well."""
     if minutes is None:
         return min(MOST_EPOCHS, max(2 * EPOCHS, -(-2 * IMAGES // images)))
     left = minutes * 60 * speed * USABLE - EVALUATIONS * val_images / 3

@@ -70,7 +70,7 @@ class AugmentConfig:
 def canvas_placement(
     width: int, height: int, side: int, config: AugmentConfig, draw: Draw, purpose: Purpose = Purpose.PLACEMENT
 ) -> Placement:
-    """Where an image goes on a canvas of its own."""
+    """Placement of an image on a canvas of its own."""
     return random_placement(width, height, side, config, draw(purpose))
 
 

@@ -113,7 +113,7 @@ def _decode_other(data: bytes | memoryview, out: Image | None, start: bytes) -> 
 
 
 def _webp_size(chunk: bytes) -> tuple[int, int]:
-    """Of the first chunk: extended, lossless or plain."""
+    """Size from the first chunk: extended, lossless or plain."""
     if chunk.startswith(b"VP8X"):
         return 1 + int.from_bytes(chunk[12:15], "little"), 1 + int.from_bytes(chunk[15:18], "little")
     if chunk.startswith(b"VP8L"):

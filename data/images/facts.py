@@ -16,7 +16,7 @@ PNG_KINDS = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 
 
 class Facts(NamedTuple):
-    """Of one file."""
+    """What a file of an image says about it."""
 
     orientation: int = 1
     depth: int = 8  # bits of a channel
@@ -24,7 +24,7 @@ class Facts(NamedTuple):
 
 
 def facts(data: bytes) -> Facts:
-    """Of a file that decodes. Most JPEGs are told by their first segments; else Pillow takes a tenth of a ms."""
+    """Facts of a file that decodes. The first segments suffice for most JPEGs; else Pillow takes 0.1 ms."""
     if data.startswith(b"\xff\xd8") and not _has_exif_or_adobe(data):
         return Facts()
     try:

@@ -1,4 +1,4 @@
-"""Geometry of one image: where its pixels go on a square canvas, and its boxes with them.
+"""Geometry of one image: where its pixels land on a square canvas, and its boxes with them.
 
 Defined by integers: the pixels `source` of the image become the pixels `target` of the S x S canvas, which may then be
 mirrored, left to right and top to bottom. Boxes go through the same integers, so they move exactly with their pixels.
@@ -113,7 +113,7 @@ def _resize_aligned(image: Image, width: int, height: int) -> Image:
 
 
 def _aligned_axis(length: int, new_length: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Of each new pixel: the two old ones between which it lies, and the weight of the second."""
+    """The two old pixels between which each new one lies, and the weight of the second."""
     exact = np.arange(new_length, dtype=np.float32) * np.float32((length - 1) / max(new_length - 1, 1))
     first = np.minimum(exact.astype(np.int64), length - 1)
     return first, np.minimum(first + 1, length - 1), (exact - first).astype(np.float32)

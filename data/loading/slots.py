@@ -72,7 +72,7 @@ class Slots:
 
 
 def most_pixels(index: ShardIndex, batch: int) -> int:
-    """Of all images of a batch: of the largest ones there are, each as often as epochs meet in a batch."""
+    """Pixels of a batch of the largest images there are, each as often as epochs meet in a batch."""
     pixels = np.sort(index.arrays["widths"].astype(np.int64) * index.arrays["heights"])[-batch:]
     return int(np.sort(np.tile(pixels, batch // index.num_samples + 2))[-batch:].sum())
 

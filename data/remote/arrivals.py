@@ -60,7 +60,7 @@ class Arrivals:
 
 
 def _sizes(folder: Path) -> dict[str, int]:
-    """Of all files; that one grows is seen by its size, for clocks differ and jump."""
+    """Bytes of each file: growth is judged by size, since clocks differ and jump."""
     sizes = {}
     for path in folder.iterdir():
         with suppress(FileNotFoundError):

@@ -24,7 +24,7 @@ class FolderLock:
             self._file.close()
 
     def is_held(self) -> bool:
-        """By any process."""
+        """Whether any process holds it."""
         if not (self.folder / LOCK).exists():
             return False
         file = self._locked(fcntl.LOCK_SH)

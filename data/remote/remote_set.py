@@ -51,7 +51,7 @@ def open_remote(address: str, staging: str | None) -> ShardIndex:
 
 
 def _bring_index(address: str, folder: Path, text: bytes, header: dict[str, Any]) -> None:
-    """By one process of the machine; the others wait for it."""
+    """Fetch the index in one process of the machine; the others wait for it."""
     lock, digest = FolderLock(folder), header["arrays_sha256"]
     most_bytes = MOST_OF_ARRAYS + sum(shard["samples"] for shard in header["shards"]) * MOST_OF_SAMPLE
     while not _has_index(folder, text, digest):

@@ -27,7 +27,7 @@ def summary(index: ShardIndex, findings: Findings | None = None) -> str:
 
 
 def look_at_set(findings: Findings, index: ShardIndex, truth_slots: int) -> None:
-    """Of the whole set, and of the sets beside it."""
+    """Look for what is wrong in the whole set, and between it and the sets beside it."""
     arrays = index.arrays
     trained = ~(arrays["difficult"] | arrays["crowd"])
     owners = np.repeat(np.arange(index.num_samples), np.diff(arrays["object_starts"]))[trained]
@@ -46,7 +46,7 @@ def look_at_set(findings: Findings, index: ShardIndex, truth_slots: int) -> None
 
 
 def _are_apart(one: str, two: str) -> bool:
-    """By their names: one is for training, the other for evaluation."""
+    """Judge by the names: one set is for training, the other for evaluation."""
     training = ["train" in name for name in (one, two)]
     return training[0] != training[1] and bool(re.search("val|test", two if training[0] else one))
 

@@ -15,7 +15,7 @@ PARTS = ("shard-*.part", "index.*.part", "unfinished.json.*.part")  # files that
 
 
 def plan_digest(annotations: Annotations, groups: Sequence[Sequence[Record]], pixels: Sequence[object]) -> str:
-    """Of all that decides the bytes of the shards. An image file that was touched counts as another one."""
+    """Digest of all that decides the bytes of the shards. An image file that was touched counts as a new one."""
     digest = hashlib.sha256(json.dumps([VERSION, annotations.classes, *pixels]).encode())
     for group in groups:
         digest.update(b"shard")

@@ -55,7 +55,7 @@ def _verify_shard(index: ShardIndex, number: int) -> list[str]:
 
 
 def _rows(index: ShardIndex, samples: slice) -> dict[str, NDArray[Any]]:
-    """Of these samples and of their objects, which are counted from the first of them on."""
+    """Rows of these samples and of their objects, counted from the first sample's first object."""
     starts = index.arrays["object_starts"][samples.start : samples.stop + 1]
     objects = slice(int(starts[0]), int(starts[-1]))
     kinds = {name: kind for name, kind in (COLUMNS | SHRUNK).items() if name in index.arrays and name != "shards"}

@@ -48,7 +48,7 @@ def chosen_classes(choice: Choice, known: Sequence[str], where: object, *, all_l
 def chosen_rows(
     choice: Choice, names: Sequence[str], owners: NDArray[Any], chosen: NDArray[np.bool_], where: object
 ) -> NDArray[np.int64]:
-    """Of the N images with these names. owners: [M] the image of each object; chosen: [M] is it of a wanted class?"""
+    """Numbers of the images to keep. owners: [M] the image of each object; chosen: [M] is it of a wanted class?"""
     keep = np.ones(len(names), np.bool_)
     if choice.hold_out is not None and choice.held_out is not None:
         raise ValueError("expected --hold-out or --held-out, found both; leave out one of them")

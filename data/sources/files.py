@@ -44,7 +44,7 @@ def by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, list[str]]:
 
 
 def read_bytes(path: Path, most: int = MAX_TEXT) -> bytes:
-    """Of a plain file that is not larger than expected."""
+    """Contents of a plain file that is not larger than expected."""
     try:
         status = path.stat()
     except OSError:

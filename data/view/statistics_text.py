@@ -102,7 +102,7 @@ def _anchor_rows(stats: Stats, anchors_cells: Floats) -> dict[str, str]:
 
 
 def _files(index: ShardIndex) -> str:
-    """Of all their size, of some the headers: what costs time to decode, what was turned without the boxes knowing."""
+    """Sizes of all files and headers of some: what is slow to decode, what was turned while its boxes were not."""
     stored, pixels = index.arrays["image_bytes"], index.arrays["widths"].astype(np.int64) * index.arrays["heights"]
     looked_at = np.unique(np.linspace(0, index.num_samples - 1, NUM_FILES).astype(np.int64))
     found = dict.fromkeys(("grey", "progressive (slow to decode)", "turned by EXIF (boxes refer to stored pixels)"), 0)

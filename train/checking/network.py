@@ -61,7 +61,7 @@ def build(
 
 
 def _num_bytes(state: object) -> int:
-    """Of all tensors in a nested state."""
+    """Bytes of all tensors in a nested state."""
     if isinstance(state, torch.Tensor):
         return state.numel() * state.element_size()
     inner = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()

@@ -33,7 +33,7 @@ def of_all_ranks(index: ShardIndex, config: Config, processes: int) -> list[Load
 
 
 def planned(loaders: list[Loader], images: int, config: Config) -> str:
-    """Of the epoch in which the run stands, and of its last batch, as every rank computes it by itself."""
+    """Plan of the epoch in which the run stands, and of its last batch, as every rank computes it by itself."""
     order, batch, ranks = loaders[0].order, config.data.batch, len(loaders)
     last = config.epochs * order.num_samples
     epoch = min(images // order.num_samples, config.epochs - 1)

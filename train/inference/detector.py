@@ -35,7 +35,7 @@ class Detector(NamedTuple):
     classes: tuple[str, ...]
 
     def __call__(self, images: Sequence[Pixels], threshold: float | NDArray[np.floating]) -> list[Found]:
-        """Of each image what scores above the threshold, one for all or [C] for each class.
+        """Detect what scores above the threshold, one for all or [C] for each class, on each image.
 
         One forward pass in float32; the memory for it grows with the number of images. Waits for the device once.
         """

@@ -24,7 +24,7 @@ from train.detection.head import Found
 
 
 class Result(NamedTuple):
-    """Of one picture, or one frame of a video."""
+    """Detections of one picture, or of one frame of a video."""
 
     source: str  # where it came from, for people
     name: str  # of its own among all results, fit for a file

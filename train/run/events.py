@@ -64,7 +64,7 @@ def training_scalars(
 
 
 def class_charts(classes: Sequence[str]) -> dict[str, list[str]]:
-    """Of the page "Custom Scalars": {title: patterns of names}, few enough lines in each to be told apart."""
+    """Charts of the page "Custom Scalars": {title: patterns of names}, few enough lines in each to tell apart."""
     groups = [classes[first : first + LINES] for first in range(0, len(classes), LINES)]
     return {
         "AP of each class" if len(groups) == 1 else f"AP of {group[0]} to {group[-1]}": [

@@ -32,7 +32,7 @@ def _kept_anchors(config: Config) -> list[float] | None:
 
 
 def _clustered(config: Config, index: ShardIndex) -> list[float]:
-    """Of the sizes that an evaluation sees; the published ones where a set has too few different ones."""
+    """Anchors from the sizes that an evaluation sees; the published ones where a set has too few different sizes."""
     sizes = sizes_cells(index, config.evaluate.side, config.data.resize)
     sizes = sizes[(sizes > 0).all(1)]
     try:

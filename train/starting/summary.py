@@ -56,7 +56,7 @@ def _memory(config: Config, step: Step, env: Environment) -> str:
 
 
 def gflop(config: Config, index: ShardIndex) -> float:
-    """Of one image at the side of evaluation; a multiplication and an addition are two."""
+    """GFLOP of one image at the side of evaluation; a multiplication and an addition count as two."""
     with torch.device("meta"):
         model = build_model(config.model, len(index.classes), config.num_anchors).eval()
         image = torch.empty(1, 3, config.evaluate.side, config.evaluate.side)

@@ -36,7 +36,7 @@ def parse_duration(text: str, key: str) -> Duration:
 
 
 def given_images(written: str | None, images: int | None, default: int | None, key: str, run: RunLength) -> int | None:
-    """Of a pair of keys that say the same, `key` as a duration and `key`_images in images: what the user gave."""
+    """What the user gave of two keys that say the same: `key`, a duration, and `key`_images, in images."""
     if written is not None:
         return parse_duration(written, key).images(run)
     return default if images is None else images

@@ -43,7 +43,7 @@ def step_memory(
     truth_slots: int = 50,
     prefetched: bool = False,
 ) -> Memory:
-    """Of a process that has `local` images of each batch and cuts them into `parts`.
+    """Memory of a process that has `local` images of each batch and cuts them into `parts`.
 
     moments: numbers that the optimizer keeps for each weight. distributed: DDP holds all gradients from the start.
     prefetched: the next batch is copied meanwhile, as on CUDA. The model may be anywhere, on the meta device too.

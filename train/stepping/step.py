@@ -145,7 +145,7 @@ class Step:
 
     @torch.inference_mode()
     def predict(self, images_BSS3: torch.Tensor) -> torch.Tensor:
-        """By the averaged weights where there are any."""
+        """Predict with the averaged weights where there are any."""
         model = self.ema.model if self.ema else self.model
         model.eval()
         raw = predict(model, images_BSS3.to(self.env.device, non_blocking=True), self.dtype)
@@ -177,6 +177,6 @@ def num_graphs() -> int:
 
 
 def evaluated_weights(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Of the state of a `Step`: the weights that it predicts with, averaged where it had such."""
+    """Weights that a `Step` of this state predicts with: averaged where it had such."""
     weights: Mapping[str, Any] = state.get("ema", state["model"])
     return weights

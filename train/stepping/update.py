@@ -63,7 +63,7 @@ class Update:
         return finite
 
     def tally(self) -> Tally:
-        """Of the steps since it was last asked for."""
+        """Counts of the steps since the last call."""
         tally = Tally(self._steps, self._clipped, self._left_out, self._in_a_row)
         self._reset()
         return tally

@@ -24,7 +24,7 @@ class Saved(NamedTuple):
 
 
 def is_darknets(path: Path) -> bool:
-    """By its first bytes: int32 major, minor, revision. Suffixes of prefixes are many (darknet19_448.conv.23)."""
+    """Judge by the first bytes: int32 major, minor, revision. Suffixes vary (darknet19_448.conv.23)."""
     with path.open("rb") as file:
         head = file.read(12)
     if len(head) < 12:

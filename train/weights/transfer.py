@@ -61,7 +61,7 @@ def transfer(path: Path, model: YOLOv2, network: Mapping[str, Any], saved: Saved
 
 
 def parts_of(model: YOLOv2) -> dict[str, Parts]:
-    """By the name of each convolution, in darknet's order."""
+    """Parts by the name of each convolution, in darknet's order."""
     found: dict[str, Parts] = {}
     for name, module in model.named_modules():
         if isinstance(getattr(module, "norm", None), nn.BatchNorm2d):
