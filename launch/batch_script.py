@@ -2,14 +2,16 @@
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from launch.config_file import parse_overrides, read_yaml
 from launch.job import SITE, Job
+from launch.sweep import chosen, members
 
+SETUP = "# What a site needs first (modules, conda), as setup= of launch.submit:\n"
 PLAIN = re.compile(r"[\w./+=][\w./+=-]*", re.ASCII)  # what needs no quotes, and means nothing to Slurm
 TEXTS = ("run", "data.staging")  # of the keys that are looked at here
 
@@ -21,10 +23,21 @@ def read_config(config: str, overrides: Sequence[str]) -> DictConfig:
     return tree
 
 
-def render(job: Job, template: str, config: str, overrides: Sequence[str], *, here: str, python: str, main: str) -> str:
-    """The batch script; it runs in the folder `here`."""
+def render(
+    job: Job,
+    template: str,
+    config: str,
+    overrides: Sequence[str],
+    sweep: Mapping[str, Sequence[str]] | None = None,
+    *,
+    here: str,
+    python: str,
+    main: str,
+) -> str:
+    """The batch script; it runs in the folder `here`. sweep: values of keys, each combination a task of an array."""
     tree = read_config(config, overrides)
-    run = _run_folder(tree, config)
+    run = run_folder(tree, config)
+    runs = members(run, sweep or {})
     _require_whole_shares(tree, job)
     arguments = " ".join(shlex.quote(argument) for argument in [config, *overrides])
     if OmegaConf.select(tree, "data.staging") is None:
@@ -32,26 +45,34 @@ def render(job: Job, template: str, config: str, overrides: Sequence[str], *, he
     variables = {
         "run": run,
         "arguments": f"({arguments})",
-        "main": shlex.quote(main),
-        "python": shlex.quote(python),
+        "main": shlex.quote(job.main or main),
+        "python": f"({shlex.join(shlex.split(job.python) or [python])})",
         "processes": str(job.processes),
         "warning": str(job.warning),
         "export OMP_NUM_THREADS": "1" if job.gpus_per_node else str(job.cpus_per_process),
         **({"scratch": shlex.quote(job.scratch)} if job.scratch else {}),
     }
     text = template
-    for name, value in _options(job, run, here).items():
+    for name, value in _options(job, run, here, len(runs)).items():
         text = _replaced(text, f"#SBATCH --{name}=", value)
     for name, value in variables.items():
         text = _replaced(text, f"{name}=", value)
     if not job.gpus_per_node:
         text = re.sub(r"^#SBATCH --gpus-per-node=0.*\n", "", text, flags=re.MULTILINE)
+    if runs:  # of one name: as singletons they would follow each other
+        after = f"#SBATCH --dependency=afterok:{job.after}\n" if job.after else ""
+        text = re.sub(r"^#SBATCH --dependency=singleton.*\n", after, text, flags=re.MULTILINE)
+        text = text.replace("\nexport OMP_NUM", f"\n{chosen(runs)}\nexport OMP_NUM", 1)
+    if job.setup:
+        text = text.replace(SETUP, f"{SETUP}{job.setup}\n", 1)
     added = "#SBATCH --kill-on-invalid-dep=yes\n" if job.after else ""  # else it waits for ever
+    if runs:
+        added += f"#SBATCH --array=0-{len(runs) - 1}{f'%{job.at_once}' if job.at_once else ''}\n"
     added += "".join(f"#SBATCH --{name}={value}\n" for name in SITE if (value := getattr(job, name)))
     return text.replace("#SBATCH --requeue", f"{added}#SBATCH --requeue", 1)
 
 
-def _run_folder(tree: DictConfig, config: str) -> str:
+def run_folder(tree: DictConfig, config: str) -> str:
     run = OmegaConf.select(tree, "run")
     if not isinstance(run, str) or not PLAIN.fullmatch(run):
         raise ValueError(
@@ -70,8 +91,8 @@ def _require_whole_shares(tree: DictConfig, job: Job) -> None:
         )
 
 
-def _options(job: Job, run: str, here: str) -> dict[str, str]:
-    """Options of sbatch."""
+def _options(job: Job, run: str, here: str, tasks: int) -> dict[str, str]:
+    """Options of sbatch. tasks: of an array, 0 of a single run."""
     return {
         "job-name": shlex.quote("{0.name}@{0.parent}".format(Path(here, run))),  # no other run has it
         "dependency": f"singleton,afterok:{job.after}" if job.after else "singleton",
@@ -80,7 +101,7 @@ def _options(job: Job, run: str, here: str) -> dict[str, str]:
         "cpus-per-task": str(job.processes * job.cpus_per_process),
         "time": job.time,
         "signal": f"B:USR1@{job.warning}",
-        "output": f"{run}/logs/job-%j.log",
+        "output": f"{run}/logs/job-{'%A_%a' if tasks else '%j'}.log",
     }
 
 

@@ -16,31 +16,34 @@ SITE = ("partition", "account", "qos", "constraint", "reservation", "exclude", "
 class Job:
     """What a run asks of Slurm."""
 
-    nodes: int = 1
-    gpus_per_node: int = 8  #: one process each; 0: train on the CPU
-    processes_per_node: int = 0  #: 0: one for each GPU, or one
-    cpus_per_process: int = 8  #: for training and its loader processes (data.workers)
+    nodes: int = 1  #: [nodes] of the cluster
+    gpus_per_node: int = 8  #: [GPUs] one process each; 0: train on the CPU
+    processes_per_node: int = 0  #: [processes] 0: one for each GPU, or one
+    cpus_per_process: int = 8  #: [cores] for training and its loader processes (data.workers)
     time: str = "24:00:00"  #: of one allocation; a run takes as many as it needs
-    warning: int = 300  #: seconds before the end of an allocation at which the run is asked to save and leave
+    warning: int = 300  #: [seconds] before the end of an allocation, when the run is asked to save and leave
     scratch: str = ""  #: folder on a disk of each node: staged shards, compiled code; else one in $TMPDIR or /tmp
     after: str = ""  #: number of a job whose success the run waits for
-    partition: str = ""
-    account: str = ""
-    qos: str = ""
-    constraint: str = ""
-    reservation: str = ""
-    exclude: str = ""
-    mem: str = ""  #: of each node
+    setup: str = ""  #: a line of shell before anything else (module load, conda activate); may be given several times
+    python: str = ""  #: what starts Python on a node, with its words; else the Python that submits
+    main: str = ""  #: train/main.py as that Python finds it; else the one beside launch.submit
+    at_once: int = 0  #: [runs] of a sweep; 0: as many as Slurm likes
+    partition: str = ""  #: these as sbatch takes them
+    account: str = ""  #: likewise
+    qos: str = ""  #: likewise
+    constraint: str = ""  #: likewise
+    reservation: str = ""  #: likewise
+    exclude: str = ""  #: likewise
+    mem: str = ""  #: likewise; of each node
 
     def __post_init__(self) -> None:
         if self.nodes < 1 or self.cpus_per_process < 1:
             raise ValueError(
                 f"nodes={self.nodes}, cpus_per_process={self.cpus_per_process}: expected at least 1 of each"
             )
-        if self.gpus_per_node < 0 or self.processes_per_node < 0:
-            raise ValueError(
-                f"gpus_per_node={self.gpus_per_node}, processes_per_node={self.processes_per_node}: expected 0 or more"
-            )
+        for name in ("gpus_per_node", "processes_per_node", "at_once"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name}={getattr(self, name)}: expected 0 or more")
         if self.gpus_per_node and self.processes_per_node not in (0, self.gpus_per_node):
             raise ValueError(
                 f"processes_per_node={self.processes_per_node} with gpus_per_node={self.gpus_per_node}: expected one "
@@ -96,6 +99,8 @@ def parse(arguments: Sequence[str]) -> tuple[Job, list[str]]:
             if not re.fullmatch("[0-9]+", value):
                 raise ValueError(f"{argument}: expected a whole number")
             asked[key] = int(value)
+        elif key == "setup":
+            asked[key] = f"{asked[key]}\n{value}" if key in asked else value
         else:
             asked[key] = value
     return Job(**asked), overrides

@@ -4,6 +4,7 @@ python -m launch.submit CONFIG [nodes=2 gpus_per_node=8 time=24:00:00 ...] [key=
 
 --check says what the run would find and whether Slurm would take the job, --dry-run shows the script; both submit
 nothing. The keys of a job are the fields of `launch.job.Job`; all others are of the run, as train/main.py takes them.
+sweep.KEY=VALUE,VALUE ... makes an array of them: a run for each combination, in a folder of its own inside `run`.
 """
 
 import os
@@ -16,11 +17,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from launch.batch_script import read_config, render
+from launch.batch_script import read_config, render, run_folder
 from launch.command import run
 from launch.config_file import split_words
 from launch.job import Job, parse
 from launch.keys import keys_of, lines
+from launch.sweep import members, split_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "slurm/train.sbatch"
@@ -43,16 +45,20 @@ def _sbatch(text: str, option: str) -> "subprocess.CompletedProcess[str]":
     return done
 
 
-def check(job: Job, config: str, overrides: Sequence[str], place: Mapping[str, str]) -> None:
+def check(
+    job: Job, config: str, overrides: Sequence[str], sweep: Mapping[str, Sequence[str]], place: Mapping[str, str]
+) -> None:
     """ValueError where a start would fail. What the run says of itself is train.check's, a program of its own here."""
     command = [place["python"], "-m", "train.check", config, f"--processes={job.nodes * job.processes}", *overrides]
-    if OmegaConf.select(read_config(config, overrides), "data.staging") is None:
+    tree = read_config(config, overrides)
+    if OmegaConf.select(tree, "data.staging") is None:
         scratch = job.scratch or Path(tempfile.gettempdir(), f"yolov2-{os.getuid()}")  # as in the script
         command.append(f"data.staging={scratch}/shards")
-    well = subprocess.run(command).returncode == 0
-    said = _sbatch(render(job, TEMPLATE.read_text(), config, overrides, **place), "--test-only").stderr
+    runs = [[*member.overrides, f"run={member.run}"] for member in members(run_folder(tree, config), sweep)]
+    bad = sum(subprocess.run([*command, *words]).returncode != 0 for words in runs or [[]])
+    said = _sbatch(render(job, TEMPLATE.read_text(), config, overrides, sweep, **place), "--test-only").stderr
     print(f"{'slurm':<12}{said.strip().removeprefix('sbatch: ')}")
-    if not well:
+    if bad:
         raise ValueError("train.check found what is told above; nothing was submitted")
 
 
@@ -61,12 +67,13 @@ def main(words: Sequence[str]) -> None:
     config, rest = split_words([word for word in words if word not in flags])
     if config is None or config.startswith("-"):
         raise ValueError(f"expected {(__doc__ or '').splitlines()[2]}")
+    sweep, rest = split_sweep(rest)
     job, overrides = parse(rest)
     place = {"here": str(Path.cwd()), "python": sys.executable, "main": str(ROOT / "train/main.py")}
     if "--check" in flags:
-        check(job, config, overrides, place)
+        check(job, config, overrides, sweep, place)
         return
-    text = render(job, TEMPLATE.read_text(), config, overrides, **place)
+    text = render(job, TEMPLATE.read_text(), config, overrides, sweep, **place)
     print(text, end="")
     if "--dry-run" in flags:
         return

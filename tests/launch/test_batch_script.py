@@ -8,6 +8,7 @@ import pytest
 from launch.batch_script import render
 from launch.job import Job, parse
 from launch.submit import TEMPLATE
+from launch.sweep import split_sweep
 from tests.conftest import ROOT
 
 PLACE = {"here": "/home/me", "python": "/env/bin/python", "main": "/project/train/main.py"}
@@ -21,8 +22,9 @@ def config(tmp_path: Path) -> str:
 
 
 def rendered(config: str, *arguments: str) -> str:
-    job, overrides = parse(arguments)
-    return render(job, TEMPLATE.read_text(), config, overrides, **PLACE)
+    sweep, rest = split_sweep(arguments)
+    job, overrides = parse(rest)
+    return render(job, TEMPLATE.read_text(), config, overrides, sweep, **PLACE)
 
 
 def options(text: str) -> dict[str, str]:
@@ -30,11 +32,13 @@ def options(text: str) -> dict[str, str]:
     return dict(line.removeprefix("--").partition("=")[::2] for line in lines)
 
 
-def variables(text: str, *names: str) -> list[str]:
+def variables(text: str, *names: str, **environ: str) -> list[str]:
     """As bash sees them, in the lines before it starts to do something."""
     values = "".join(f'printf "%s\\n" "${{{name}}}"; ' for name in names)
     script = text.partition("set -uo pipefail")[0] + values
-    done = subprocess.run(["bash", "-c", script], env={"TMPDIR": "/fast"}, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["bash", "-c", script], env={"TMPDIR": "/fast", **environ}, capture_output=True, text=True, check=True
+    )
     return done.stdout.splitlines()
 
 
@@ -93,6 +97,30 @@ def test_shards_are_staged_where_the_config_says_else_on_the_nodes_own_disk(conf
     ]
 
 
+def test_a_site_is_set_up_and_python_started_as_it_wants(config: str) -> None:
+    lines = ["setup=export PLACE='a b'", "setup=loaded() { echo ${PLACE:-}$1; }; SAID=$(loaded ok)"]
+    text = rendered(config, *lines, "python=apptainer exec --nv 'my image.sif' python", "main=/opt/train/main.py")
+    assert variables(text, "PLACE", "SAID", "python[@]", "main") == [
+        *("a b", "a bok", "apptainer", "exec", "--nv", "my image.sif", "python", "/opt/train/main.py")
+    ]
+    assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+
+
+def test_a_sweep_is_an_array_of_runs(config: str) -> None:
+    text = rendered(config, "sweep.seed=0,1", "sweep.data.sides=[320],[320, 352]", "epochs=3", "at_once=2")
+    found = options(text)
+    assert found["array"] == "0-3%2" and "dependency" not in found
+    assert found["output"] == "runs/own/logs/job-%A_%a.log"
+    run = "runs/own/seed=1_data.sides=-320-352-"
+    assert variables(text, "run", "arguments[@]", SLURM_ARRAY_TASK_ID="3") == [
+        *(run, config, "epochs=3", f"data.staging=/fast/yolov2-{uid()}/shards"),
+        *("seed=1", "data.sides=[320, 352]", f"run={run}"),
+    ]
+    after = rendered(config, "sweep.seed=0,1", "after=7")
+    assert options(after)["dependency"] == "afterok:7" and options(after)["array"] == "0-1"
+    assert subprocess.run(["bash", "-n"], input=text, text=True).returncode == 0
+
+
 def uid() -> str:
     return subprocess.run(["id", "-u"], capture_output=True, text=True, check=True).stdout.strip()
 
@@ -110,6 +138,9 @@ def uid() -> str:
         (["time=a day"], "time=a day: expected a limit such as 24:00:00"),
         (["time=9"], "time=9 with warning=300: expected .* twice that much time"),
         (["warning=5"], "warning=5: expected at least 30 seconds"),
+        (["at_once=-1"], "at_once=-1: expected a whole number"),
+        (["sweep.seed"], "'sweep.seed': expected sweep.KEY=VALUE,VALUE"),
+        (["sweep.seed=1,1"], "no two the same, found 2"),
         (["partition=a b"], "partition='a b': expected a value without spaces"),
         (["run=my run"], r"expected `run`, the folder of the run, .* found 'my run'"),
         (["run=null"], "found None"),

@@ -75,6 +75,8 @@ def test_a_check_asks_the_run_and_slurm_and_submits_nothing(
     assert well and "slurm       Job 42 to start at noon" in said
     assert f"-m train.check {config} --processes=8 epochs=3 data.staging=/fast/shards\n" in said
     assert (tmp_path / "asked").read_text() == "--test-only\n" and not (tmp_path / "runs").exists()
+    well, said = checked("sweep.seed=0,1", "data.staging=/mine")
+    assert well and all(f"seed={seed} run=runs/own/seed={seed}\n" in said for seed in (0, 1))
     assert "data.staging=/mine\n" in checked("data.staging=/mine")[1]
     well, said = checked("partition=none", "data.batch=12")
     assert not well and "leaves a remainder" in said
