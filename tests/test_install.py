@@ -51,7 +51,9 @@ def copied(definition: str) -> set[str]:
     if definition == "Dockerfile":
         return {word for line in re.findall(r"^COPY (.*) \S+$", text, re.M) for word in line.split()}
     section = text.partition("%files\n")[2].partition("\n\n")[0]
-    return {word for line in section.splitlines() for word in line.split()[:-1]}
+    pairs = [line.split() for line in section.splitlines()]
+    assert all(target == f"/opt/yolov2/{source}" for source, target in pairs)
+    return {source for source, _ in pairs}
 
 
 @pytest.mark.parametrize("definition", ["Dockerfile", "slurm/Apptainer.def"])

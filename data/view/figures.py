@@ -48,7 +48,7 @@ def bars(
     axes: Axes, title: str, names: Sequence[str], parts: NDArray[Any], part_names: Sequence[str] = (), unit: str = ""
 ) -> None:
     """Lying bars, in the order of the names from the top. parts: [N] or [N, P], laid end to end in P colours."""
-    parts = parts.reshape(len(names), -1)
+    parts = parts.reshape(len(names), -1 if names else 1)
     ends = parts.cumsum(1)
     for place, colour in zip(range(parts.shape[1]), COLOURS, strict=False):
         label = part_names[place] if place < len(part_names) else None

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from data.view.figures import BLUE, DPI, PALE, curves, panels, write
+from data.view.figures import BAR_IN, BLUE, DPI, PALE, PANEL_IN, bars, curves, panels, write
 from train.evaluation.voc import CURVE_RECALLS, SCORES, VocScores
 from train.reports.calibration import EDGES, Calibration
 
@@ -48,6 +48,15 @@ def write_f1(path: Path, title: str, classes: Sequence[str], voc: VocScores) -> 
     lines |= {f"{_plain(classes[label])}: {voc.f1_SC[:, label].max():.2f}": voc.f1_SC[:, label] for label in best_first}
     curves(axes, "F1 over the least score that counts, IoU .5", SCORES, lines, across="score", down="F1")
     write(figure, path)
+
+
+def class_ap(title: str, classes: Sequence[str], ap_C: NDArray[np.float64]) -> Figure:
+    """A bar for each class that has objects, the best on top."""
+    best_first = [label for label in np.argsort(-ap_C, kind="stable").tolist() if not np.isnan(ap_C[label])]
+    figure = Figure((PANEL_IN[0] + 2, BAR_IN * len(best_first) + 1.6), DPI, layout="constrained")
+    names = [_plain(classes[label]) for label in best_first]
+    bars(figure.add_subplot(), f"AP of each class, {_plain(title)}", names, ap_C[best_first], unit="AP")
+    return figure
 
 
 def write_confusion(path: Path, title: str, classes: Sequence[str], counts: NDArray[np.int64]) -> None:

@@ -148,9 +148,13 @@ class Board:
         self._say(evaluation_line(evaluation, self.classes, epoch, self.epochs), keep=True)
         if self._results is not None:
             add = partial(self._results.add, self.images, epoch, evaluation, self._training)
-            draw = partial(self._results.draw, evaluation, self.classes, last=self.images >= self.end)
             if self._attempt(RESULTS, add):
-                self._attempt(CHARTS, draw)
+                self._attempt(CHARTS, partial(self._draw, self._results, evaluation))
+
+    def _draw(self, results: Results, evaluation: Evaluation) -> None:
+        of_classes = results.draw(evaluation, self.classes, last=self.images >= self.end)
+        if of_classes is not None and self._events is not None:
+            self._events.picture(GLANCE + "AP of each class", of_classes, self.images)
 
     def _record(self, values: Mapping[str, float], evaluation: Evaluation | None = None) -> None:
         events = self._events

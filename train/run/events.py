@@ -23,7 +23,8 @@ JPEG_QUALITY = 90  # a photograph as PNG is ten times as large, and there are so
 
 GLANCE = "At a glance/"  # sorts before all others: TensorBoard opens on it
 LINES = 10  # of a chart of classes
-FIRST_SETTINGS = ("schedule.rate", "data.batch", "model.variant")  # of the page HParams, which shows few
+#: Of the page HParams, which shows five columns, sorted by name: with a blank in front these come first
+FIRST_SETTINGS = ("schedule.rate", "data.batch", "model.variant")
 
 #: The page "Custom Scalars": {category: {chart: patterns of names}}
 LAYOUT = {
@@ -130,8 +131,7 @@ class Events:
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, int | float | str | bool]:
-    names = [*(name for name in FIRST_SETTINGS if name in settings), *settings]
     return {
-        name: value if isinstance(value, int | float | str | bool) else str(value)
-        for name, value in ((name, settings[name]) for name in dict.fromkeys(names))
+        f"{' ' * (name in FIRST_SETTINGS)}{name}": value if isinstance(value, int | float | str | bool) else str(value)
+        for name, value in settings.items()
     }

@@ -12,11 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data.files import write_whole
 from train.evaluation.evaluator import Evaluation
 
 NAME = "results.csv"
-CHARTS = ("results.png", "confusion_matrix.png", "curves.png", "f1.png")
+CHARTS = ("results.png", "class_ap.png", "confusion_matrix.png", "curves.png", "f1.png")
 TRAINING_BATCH = "training_batch.png"  # the first of the newest start, as the network sees it
 SHARE = 0.02  # of the time between evaluations that drawing may take
 
@@ -53,12 +56,16 @@ class Results:
         lines.writerows(self.rows)
         write_whole(self.run / NAME, text.getvalue())
 
-    def draw(self, evaluation: Evaluation, classes: tuple[str, ...], *, last: bool) -> None:
-        """The charts, unless drawing them again so soon would cost too much of the run's time."""
+    def draw(self, evaluation: Evaluation, classes: tuple[str, ...], *, last: bool) -> NDArray[np.uint8] | None:
+        """The charts, unless drawing them again so soon would cost too much of the run's time.
+
+        [H, W, 3] that of the AP of each class.
+        """
         began = time.perf_counter()
         if not last and began - self._drawn < self._drawing / SHARE:
-            return
-        from train.reports.charts import write_confusion, write_curves, write_f1  # matplotlib takes half a second
+            return None
+        from data.view.figures import pixels, write  # matplotlib takes half a second
+        from train.reports.charts import class_ap, write_confusion, write_curves, write_f1
 
         title = f"{self.run.name}, {int(self.rows[-1]['images']):,} images seen"
         write_curves(self.run / "curves.png", title, classes, {"validation": evaluation.voc})
@@ -66,8 +73,11 @@ class Results:
         if evaluation.confusion is not None:
             write_confusion(self.run / "confusion_matrix.png", title, classes, evaluation.confusion)
         self._draw_results(title)
+        of_classes = class_ap(title, classes, evaluation.deciding_ap_C)
+        write(of_classes, self.run / "class_ap.png")
         self._drawn = time.perf_counter()
         self._drawing = self._drawn - began
+        return pixels(of_classes)
 
     def _draw_results(self, title: str) -> None:
         """A chart for each group of columns: mAP, losses, what darknet prints ..."""

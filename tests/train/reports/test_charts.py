@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.view.figures import pixels
 from train.evaluation.voc import VocScores
 from train.reports.calibration import Calibration
-from train.reports.charts import write_confusion, write_curves, write_f1, write_reliability
+from train.reports.charts import class_ap, write_confusion, write_curves, write_f1, write_reliability
 
 
 def voc(num_classes: int, missing: int = 0) -> VocScores:
@@ -38,6 +39,15 @@ def test_names_of_all_kinds_are_drawn(tmp_path: Path, missing: int) -> None:
     write_confusion(tmp_path / "c.png", "$set$", NAMES, counts)
     for name in ("pr", "f1", "c"):
         assert min(size(tmp_path / f"{name}.png")) > 200
+
+
+def test_bars_of_classes_are_sorted_and_have_room() -> None:
+    few, many = np.array([0.25, np.nan, 0.75]), np.arange(80) / 100
+    figure = class_ap("$set$", ("a", "b", "$c$"), few)
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [r"\$c\$", "a"]
+    tall = class_ap("set", [str(number) for number in range(80)], many)
+    assert tall.get_figheight() > 80 * 0.15 and pixels(tall).shape[0] > 80 * 15
+    assert pixels(class_ap("set", ("a",), np.array([np.nan]))).std() > 0  # of no class at all
 
 
 def test_a_chart_of_more_classes_is_larger_and_eighty_fit(tmp_path: Path) -> None:
