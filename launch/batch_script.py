@@ -42,20 +42,10 @@ def render(
     arguments = " ".join(shlex.quote(argument) for argument in [config, *overrides])
     if OmegaConf.select(tree, "data.staging") is None:
         arguments += ' "data.staging=$scratch/shards"'
-    variables = {
-        "run": run,
-        "arguments": f"({arguments})",
-        "main": shlex.quote(job.main or main),
-        "python": f"({shlex.join(shlex.split(job.python) or [python])})",
-        "processes": str(job.processes),
-        "warning": str(job.warning),
-        "export OMP_NUM_THREADS": "1" if job.gpus_per_node else str(job.cpus_per_process),
-        **({"scratch": shlex.quote(job.scratch)} if job.scratch else {}),
-    }
     text = template
     for name, value in _options(job, run, here, len(runs)).items():
         text = _replaced(text, f"#SBATCH --{name}=", value)
-    for name, value in variables.items():
+    for name, value in _variables(job, run, f"({arguments})", python, main).items():
         text = _replaced(text, f"{name}=", value)
     if not job.gpus_per_node:
         text = re.sub(r"^#SBATCH --gpus-per-node=0.*\n", "", text, flags=re.MULTILINE)
@@ -102,6 +92,20 @@ def _options(job: Job, run: str, here: str, tasks: int) -> dict[str, str]:
         "time": job.time,
         "signal": f"B:USR1@{job.warning}",
         "output": f"{run}/logs/job-{'%A_%a' if tasks else '%j'}.log",
+    }
+
+
+def _variables(job: Job, run: str, arguments: str, python: str, main: str) -> dict[str, str]:
+    """Of the script, as bash reads them."""
+    return {
+        "run": run,
+        "arguments": arguments,
+        "main": shlex.quote(job.main or main),
+        "python": f"({shlex.join(shlex.split(job.python) or [python])})",
+        "processes": str(job.processes),
+        "warning": str(job.warning),
+        "export OMP_NUM_THREADS": "1" if job.gpus_per_node else str(job.cpus_per_process),
+        **({"scratch": shlex.quote(job.scratch)} if job.scratch else {}),
     }
 
 

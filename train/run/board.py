@@ -154,7 +154,7 @@ class Board:
     def _draw(self, results: Results, evaluation: Evaluation) -> None:
         of_classes = results.draw(evaluation, self.classes, last=self.images >= self.end)
         if of_classes is not None and self._events is not None:
-            self._events.picture(GLANCE + "AP of each class", of_classes, self.images)
+            self._events.picture(GLANCE + "mAP, class by class", of_classes, self.images)
 
     def _record(self, values: Mapping[str, float], evaluation: Evaluation | None = None) -> None:
         events = self._events

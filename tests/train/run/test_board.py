@@ -152,7 +152,7 @@ def test_an_evaluation_is_recorded_class_by_class_with_its_pictures(tmp_path: Pa
     tags = events(tmp_path).Tags()
     assert "class AP/bird" not in tags["scalars"]  # a class without a truth has no AP
     assert sorted(tags["images"]) == [
-        *("At a glance/AP of each class", "At a glance/picture 000005", "At a glance/picture 000007")
+        *("At a glance/mAP, class by class", "At a glance/picture 000005", "At a glance/picture 000007")
     ]
     (picture,) = events(tmp_path).Images("At a glance/picture 000007")
     assert (picture.step, picture.width, picture.height) == (24, 32, 32)
