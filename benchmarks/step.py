@@ -3,10 +3,11 @@
 Images/s, FLOP/s (3 times the forward pass) and their share of the rate of matrix products, measured in the same round:
 a square one, and one of the shape of the network's middle convolutions; the faster counts. Cases take turns, medians of
 the rounds are shown. On CUDA every side and precision, eager and compiled, 64 images at once; on a CPU 4 images, bf16
-at every side, float32 at 416 px, and eager unless --compiled says otherwise (compiling takes minutes there).
+at every side, float32 at 416 px (or the first side), and eager unless --compiled says otherwise (compiling takes
+minutes there).
 
 --clock cpu counts CPU seconds of the process instead, for a CPU that others use too; best with OMP_NUM_THREADS=1.
-`--trace FILE` writes a profile of one step at 416 px, and prints where the time goes, operator by operator.
+`--trace FILE` writes a profile of one step at that side, and prints where the time goes, operator by operator.
 """
 
 import argparse
@@ -51,14 +52,22 @@ def cases(device: str, sides: list[int], compiled: bool) -> list[Case]:
             for side in (sides if precision == "bf16" else [416])
             for how in (False, True)
         ]
-    eager = [Case("bf16", side, False) for side in sides] + [Case("fp32", 416, False)]
-    return [*eager, Case("bf16", 416, True)] if compiled else eager
+    once = 416 if 416 in sides else sides[0]
+    eager = [Case("bf16", side, False) for side in sides] + [Case("fp32", once, False)]
+    return [*eager, Case("bf16", once, True)] if compiled else eager
 
 
-def build(precision: str, compiled: bool, env: Environment, layers: str | None = None) -> Step:
+def build(precision: str, compiled: bool, env: Environment, layers: str | None = None, width: float = 1.0) -> Step:
     anchors = list(zip(VOC_ANCHORS[::2], VOC_ANCHORS[1::2], strict=True))
     config = StepConfig(precision=precision, compile="yes" if compiled else "no")  # type: ignore[arg-type]
-    return Step(config, ScheduleConfig(), YOLOv2(layers=layers), build_loss(LossConfig(), anchors, 20), env)
+    return Step(
+        config, ScheduleConfig(), YOLOv2(width=width, layers=layers), build_loss(LossConfig(), anchors, 20), env
+    )
+
+
+def compiled_by(backend: str) -> None:
+    plain = torch.nn.Module.compile
+    torch.nn.Module.compile = lambda self, **given: plain(self, backend=backend, **given)  # type: ignore[method-assign]
 
 
 def batch_of(images: int, side: int, device: torch.device) -> Batch:
@@ -86,10 +95,10 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def forward_flops(side: int) -> int:
+def forward_flops(side: int, width: float) -> int:
     """FLOP of the forward pass of one image."""
     with torch.device("meta"):
-        model, image = YOLOv2(), torch.empty(1, 3, side, side)
+        model, image = YOLOv2(width=width), torch.empty(1, 3, side, side)
     with FlopCounterMode(display=False) as counter:
         model(image)
     return int(counter.get_total_flops())
@@ -140,14 +149,14 @@ def overhead(env: Environment, precision: str, images: int) -> tuple[float, floa
     return max(min(whole) - min(least), 0.0), norm
 
 
-def measure(env: Environment, images: int, rounds: int, chosen: list[Case]) -> list[dict[str, Any]]:
+def measure(env: Environment, images: int, rounds: int, chosen: list[Case], width: float) -> list[dict[str, Any]]:
     device = env.device
     steps: dict[tuple[str, bool], Step] = {}
     starts, peaks = {}, {}
     products = {case.precision: Products(DTYPES[case.precision], device, images) for case in chosen}
     for case in chosen:
         key = (case.precision, case.compiled)
-        step = steps.setdefault(key, build(*key, env)) if key not in steps else steps[key]
+        step = steps.setdefault(key, build(*key, env, width=width)) if key not in steps else steps[key]
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         with closing(_Nobody()) as nobody:
@@ -164,7 +173,7 @@ def measure(env: Environment, images: int, rounds: int, chosen: list[Case]) -> l
         for case in chosen:
             step, batch = steps[case.precision, case.compiled], batch_of(images, case.side, device)
             times[case].append(seconds(lambda: step(batch, 0), device, per_round))  # noqa: B023
-            flops = FORWARD_AND_BACKWARD * forward_flops(case.side) * images / times[case][-1]
+            flops = FORWARD_AND_BACKWARD * forward_flops(case.side, width) * images / times[case][-1]
             shares[case].append(flops / rates[case.precision][-1])
     return [
         {
@@ -173,7 +182,7 @@ def measure(env: Environment, images: int, rounds: int, chosen: list[Case]) -> l
             "compiled": case.compiled,
             "images_per_s": images * env.world_size / statistics.median(times[case]),
             "step_s": statistics.median(times[case]),
-            "flops": FORWARD_AND_BACKWARD * forward_flops(case.side) * images / statistics.median(times[case]),
+            "flops": FORWARD_AND_BACKWARD * forward_flops(case.side, width) * images / statistics.median(times[case]),
             "matmul_flops": statistics.median(rates[case.precision]),
             "share": statistics.median(shares[case]),
             "shares": shares[case],
@@ -198,9 +207,9 @@ class _Nobody(Stop):
         pass
 
 
-def profile(env: Environment, images: int, path: Path) -> str:
-    """Profile of one step at 416 px, after two others."""
-    step, batch = build("bf16", env.device.type == "cuda", env), batch_of(images, 416, env.device)
+def profile(env: Environment, images: int, side: int, path: Path, width: float) -> str:
+    """Profile of one step, after two others."""
+    step, batch = build("bf16", env.device.type == "cuda", env, width=width), batch_of(images, side, env.device)
     activities = [torch.profiler.ProfilerActivity.CPU]
     if env.device.type == "cuda":
         activities.append(torch.profiler.ProfilerActivity.CUDA)
@@ -237,13 +246,19 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, help="of one process and step; default 64 on CUDA, 4 on a CPU")
     parser.add_argument("--sides", default=",".join(map(str, SIDES)), help="px, comma separated")
+    parser.add_argument("--width", type=float, default=1.0, help="of the network")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compiled", action="store_true", help="on a CPU: also compiled, at 416 px")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--trace", type=Path)
     parser.add_argument("--precisions", default="bf16,fp16,fp32", help="comma separated; a CPU leaves fp16 out")
+    parser.add_argument(
+        "--backend", help="of the compiler; eager: what it would compile runs as it is, to try this out"
+    )
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()
+    if options.backend:
+        compiled_by(options.backend)
     global clock
     clock = CLOCKS[options.clock]
     with connect() as env:
@@ -252,7 +267,7 @@ def main() -> None:
         sides = [int(side) for side in options.sides.split(",")]
         chosen = cases(env.device.type, sides, options.compiled)
         chosen = [case for case in chosen if case.precision in options.precisions.split(",")]
-        rows = measure(env, images, options.rounds, chosen)
+        rows = measure(env, images, options.rounds, chosen, options.width)
         host, norm = overhead(env, "bf16", 4)
         if env.rank == 0:
             print(
@@ -264,7 +279,7 @@ def main() -> None:
                 f"beside forward, backward and optimizer: {1e3 * host:.2f} ms a step, gradient norm {1e3 * norm:.1f} ms"
             )
             if options.trace:
-                print(profile(env, images, options.trace))
+                print(profile(env, images, 416 if 416 in sides else sides[0], options.trace, options.width))
             if options.json:
                 found = {"environment": str(env), "torch": torch.__version__, "images": images, "cases": rows}
                 options.json.write_text(json.dumps({**found, "overhead_s": host, "norm_s": norm}, indent=1))
