@@ -40,6 +40,7 @@ from data.sources.voc import read_voc
 from train.run.checkpoint_files import newest, read
 
 MAIN = Path(__file__).resolve().parents[1] / "train/main.py"
+POSITION = r"^epoch \d+/\d+ +([\d,]+)/[\d,]+ images"  # in a line of the log
 HANG_S = 180  # an attempt that takes longer has lost its way
 STOPPED_S = 2  # how long SIGSTOP holds a process
 ORPHANS_S = 30  # in which what is left of an attempt leaves by itself
@@ -105,7 +106,7 @@ class Attempt:
     def logged_position(self) -> int:
         """Images seen as it last said; 0: it has said nothing yet."""
         said = self._log.read_bytes()[self._said :].decode(errors="replace")
-        return max(map(int, re.findall(r"^ *(\d+)/\d+ images", said, re.MULTILINE)), default=0)
+        return max((int(seen.replace(",", "")) for seen in re.findall(POSITION, said, re.MULTILINE)), default=0)
 
     def all_gone(self, within_s: float) -> bool:
         end = time.monotonic() + within_s
@@ -114,7 +115,7 @@ class Attempt:
         return not self.processes()
 
     def sweep(self) -> None:
-        """As a batch system does."""
+        """Kill what is left, as a batch system does."""
         send(list(self.processes()), signal.SIGKILL)
         self.torchrun.wait()
 
@@ -125,7 +126,7 @@ def send(targets: list[int], number: signal.Signals) -> None:
             os.kill(target, number)
 
 
-class Blow(NamedTuple):
+class Disturbance(NamedTuple):
     what: str
     phase: str  # start: before the first line of the log; saving: a checkpoint was being written; running
 
@@ -133,8 +134,8 @@ class Blow(NamedTuple):
         return f"{self.what}, {self.phase}"
 
 
-def strike(attempt: Attempt, after_s: float, aimed: bool, chance: random.Random) -> Blow | None:
-    """One blow, at a random moment or as soon after it as a checkpoint is being written; None: the attempt was over."""
+def strike(attempt: Attempt, after_s: float, aimed: bool, chance: random.Random) -> Disturbance | None:
+    """Disturb at a random moment, or when a checkpoint is next being written; None: the attempt was over."""
     with suppress(subprocess.TimeoutExpired):
         attempt.torchrun.wait(after_s)
     while aimed and attempt.torchrun.poll() is None and not attempt.saving():
@@ -152,24 +153,24 @@ def strike(attempt: Attempt, after_s: float, aimed: bool, chance: random.Random)
     if kind == signal.SIGSTOP:
         time.sleep(STOPPED_S)
         send(targets[whom], signal.SIGCONT)
-    return Blow(f"{kind.name} to {whom}", phase)
+    return Disturbance(f"{kind.name} to {whom}", phase)
 
 
 def random_faults(library: Path, run: Path, said: Path, chance: random.Random) -> Mapping[str, str]:
-    """Of one kind, of calls that are hit now and then."""
+    """Faults of one kind, in calls that are hit now and then."""
     call = chance.choice(["write", "fsync", "rename", "pread"])
     how = chance.choice([{"errno": errno.EIO}, {"errno": errno.ENOSPC}, {"sleep": 0.3}])
     where = "/shard-" if call == "pread" else f"{run.name}/"
     return failing(library, call, where, said, chance=chance.choice([0.3, 0.1, 0.03, 0.01]), **how)
 
 
-def hit(said: Path, faults: Mapping[str, str], phase: str) -> Blow | None:
+def hit(said: Path, faults: Mapping[str, str], phase: str) -> Disturbance | None:
     """What became of an attempt's faults; None: no call was hit."""
     if not said.exists():
         return None
     said.unlink()
     number = int(faults.get("FAULT_ERRNO", 0))
-    return Blow(f"{faults['FAULT_CALLS']}: {errno.errorcode[number] if number else 'slow'}", phase)
+    return Disturbance(f"{faults['FAULT_CALLS']}: {errno.errorcode[number] if number else 'slow'}", phase)
 
 
 def position(run: Path) -> int:
@@ -207,7 +208,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     chance, wanted = random.Random(options.seed), options.faults or options.kills
-    blows: list[Blow] = []
+    disturbances: list[Disturbance] = []
     redone: dict[str, list[int]] = {}
     attempts, runs, bad = 0, 0, []
     lost_s = 0.0
@@ -221,18 +222,18 @@ def main() -> None:
         undisturbed_s = time.monotonic() - began
         expected = state_of(folder / "undisturbed")
         print(f"undisturbed: {undisturbed_s:.0f} s, {int(expected['images'])} images", flush=True)
-        while len(blows) < wanted:
+        while len(disturbances) < wanted:
             run = folder / f"run{runs}"
             runs += 1
             began, needed = time.monotonic(), 0
             while not (run / "finished").exists():
-                disturbed, faults, before, blow = len(blows) < wanted, None, position(run), None
+                disturbed, faults, before, disturbance = len(disturbances) < wanted, None, position(run), None
                 if disturbed and options.faults and library:
                     faults = random_faults(library, run, said, chance)
                 attempt = Attempt(path, run, options.processes, chance.randrange(3), faults)
                 attempts, needed = attempts + 1, needed + 1
                 if disturbed and not faults:
-                    blow = strike(attempt, chance.uniform(0, undisturbed_s), len(blows) % 3 == 0, chance)
+                    disturbance = strike(attempt, chance.uniform(0, undisturbed_s), len(disturbances) % 3 == 0, chance)
                 try:
                     attempt.torchrun.wait(HANG_S)
                 except subprocess.TimeoutExpired:
@@ -241,14 +242,14 @@ def main() -> None:
                     bad.append(f"run {runs}, attempt {needed} left processes for {ORPHANS_S} s")
                 attempt.sweep()
                 if faults:
-                    blow = hit(said, faults, attempt.phase())
-                if blow:
-                    blows.append(blow)
-                    print(f"run {runs}, attempt {needed}: {blow}", flush=True)
+                    disturbance = hit(said, faults, attempt.phase())
+                if disturbance:
+                    disturbances.append(disturbance)
+                    print(f"run {runs}, attempt {needed}: {disturbance}", flush=True)
                 if (after := position(run)) < before:
                     bad.append(f"run {runs}, attempt {needed}: the newest checkpoint is of {after}, it was of {before}")
-                if blow and not (run / "finished").exists():
-                    redone.setdefault(blow.what, []).append(max(attempt.logged_position() - position(run), 0))
+                if disturbance and not (run / "finished").exists():
+                    redone.setdefault(disturbance.what, []).append(max(attempt.logged_position() - position(run), 0))
                 if needed > 40:
                     bad.append(f"run {runs} did not end in {needed} attempts")
                     break
@@ -257,18 +258,20 @@ def main() -> None:
             differing = [name for name in expected if not torch.equal(expected[name], found[name])]
             bad += [f"run {runs}: {len(differing)} tensors differ, such as {differing[0]}"] if differing else []
             bad += [f"run {runs}: logged twice: {', '.join(twice)}" for twice in [twice_logged(run)] if twice]
-    print(f"\n{len(blows)} blows, {attempts} attempts, {runs} runs")
+    print(f"\n{len(disturbances)} disturbances, {attempts} attempts, {runs} runs")
     print(f"{'':<22}{'start':>8}{'running':>8}{'saving':>8}   images trained on again: mean, most")
-    for what in sorted({blow.what for blow in blows}):
-        numbers = Counter(blow.phase for blow in blows if blow.what == what)
+    for what in sorted({disturbance.what for disturbance in disturbances}):
+        numbers = Counter(disturbance.phase for disturbance in disturbances if disturbance.what == what)
         again = f"   {statistics.mean(redone[what]):.0f}, {max(redone[what])}" if what in redone else ""
         print(f"{what:<22}" + "".join(f"{numbers[phase]:>8}" for phase in ("start", "running", "saving")) + again)
-    print(f"seconds lost for each blow: {lost_s / max(len(blows), 1):.1f}")
+    print(f"seconds lost for each disturbance: {lost_s / max(len(disturbances), 1):.1f}")
     print(
         "\n".join(bad) or "every run ended with the bits of the undisturbed one, and one value at each logged position"
     )
     if options.json:
-        options.json.write_text(json.dumps({"blows": blows, "attempts": attempts, "runs": runs, "bad": bad}, indent=1))
+        options.json.write_text(
+            json.dumps({"disturbances": disturbances, "attempts": attempts, "runs": runs, "bad": bad}, indent=1)
+        )
     sys.exit(bool(bad))
 
 
