@@ -77,7 +77,7 @@ def exchange_s(num_bytes: float, gpus: int, between: Link) -> float:
 
 
 def exposed_s(ready_s: Sequence[float], took_s: Sequence[float], backward_s: float) -> float:
-    """From the end of backward to the end of the last exchange; they follow each other, each when it is ready."""
+    """Time from the end of backward to the end of the last exchange; they follow each other, each when it is ready."""
     end = 0.0
     for ready, took in zip(ready_s, took_s, strict=True):
         end = max(end, ready) + took
@@ -114,7 +114,7 @@ def predict(
 
 
 def gradient_buckets(model: YOLOv2, side: int, first_mb: float = 1, most_mb: float = 25) -> list[Bucket]:
-    """As DDP fills them: in the order of backward, each until it holds so many MiB or more. For a model anywhere."""
+    """Buckets as DDP fills them, in the order of backward, each to so many MiB or more. For a model on any device."""
     layers = _layers(model, side)
     work = [flop * (2 if number else 1) for number, (_, flop) in enumerate(layers)]  # no gradient of the images
     buckets: list[Bucket] = []
@@ -135,7 +135,7 @@ def forward_flop(model: YOLOv2, side: int) -> float:
 
 
 def _layers(model: YOLOv2, side: int) -> list[tuple[list[int], float]]:
-    """In the order of forward: bytes of each gradient of a layer, and forward's work for an image."""
+    """Layers in the order of forward: bytes of each gradient of a layer, and forward's work for an image."""
     found: list[tuple[list[int], float]] = []
 
     def note(module: nn.Module, _: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:

@@ -105,7 +105,7 @@ def forward_flops(side: int, width: float) -> int:
 
 
 class Products:
-    """In one precision: square matrices, and a 3x3 convolution of 512 to 1024 channels at 13 x 13 cells."""
+    """Speed in one precision: square matrices, and a 3x3 convolution of 512 to 1024 channels at 13 x 13 cells."""
 
     def __init__(self, dtype: torch.dtype, device: torch.device, images: int) -> None:
         square = 8192 if device.type == "cuda" else 2048

@@ -46,7 +46,7 @@ def random_bits(count: int, purpose: Purpose, seed: int, epoch: int = 0, *, firs
 
 
 def generator(purpose: Purpose, seed: int, epoch: int = 0, sample: int = 0) -> np.random.Generator:
-    """For distributions: what it draws is the same for one version of numpy."""
+    """Generator for distributions: what it draws is the same for one version of numpy."""
     return np.random.Generator(_philox(purpose, seed, epoch, sample))
 
 

@@ -54,7 +54,7 @@ class Largest:
 
 
 def wait_for_device(device: torch.device) -> None:
-    """Until it has done what it was given. DistError: another process does not answer."""
+    """Wait until the device has done what it was given. DistError: another process does not answer."""
     if device.type == "cuda":
         wait_for(torch.cuda.current_stream(device).record_event())
 

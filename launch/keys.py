@@ -56,7 +56,7 @@ def kind_of(hint: Any) -> str:
 
 
 def text_keys(section: type, prefix: str = "") -> set[str]:
-    """Those whose values are text, words to choose from or lists of text, and perhaps null."""
+    """Keys whose values are text, words to choose from or lists of text, and perhaps null."""
     hints, keys = typing.get_type_hints(section), set[str]()
     for item in fields(section):
         inner = _section_in(hints[item.name])
@@ -111,7 +111,7 @@ def lines(keys: Iterable[Key], other_defaults: Mapping[str, tuple[str, Any]]) ->
 
 
 def shown(value: Any) -> str:
-    """As YAML has it."""
+    """Value as YAML has it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"[{','.join(map(shown, value))}]" if isinstance(value, list) else str(value)

@@ -122,7 +122,7 @@ def _connect(place: Place, rank: int, deadline: float) -> Store:
 
 
 def _client(host: str, port: int) -> Store:
-    """In a thread: torch waits without end for a server that accepts the connection and says nothing."""
+    """Connect in a thread: torch waits without end for a server that accepts the connection and says nothing."""
     made: list[Store | RuntimeError] = []
 
     def connect() -> None:
@@ -142,7 +142,7 @@ def _client(host: str, port: int) -> Store:
 
 
 def _wait_for_all(store: Store, place: Place, rank: int, world_size: int, deadline: float) -> None:
-    """In short looks, so that Ctrl-C is obeyed. Rank 0 finds out who is missing, and tells the others when none is."""
+    """Wait in short looks, for Ctrl-C. Rank 0 finds out who is missing, and tells the others when none is."""
     began, told, missing = time.monotonic(), False, set(range(world_size))
     while not store.check(["all"]):
         if rank == 0:

@@ -91,7 +91,7 @@ class Liar:
 
     a number: closes the connection after so many bytes; "503", "404": answers that; "html": a friendly page;
     "altered": one other byte; "longer", "shorter": another file; "no range": sends everything; "other range": sends
-    what it was not asked for; "strange range": says so in words of its own; "no length": drops half way without having
+    what it was not asked for; "unusual range": says so in words of its own; "no length": drops half way without having
     said how much was to come; "length DIGITS": declares that; "gzip": says that it is; "headers": 200 of them;
     "to URL": a redirect; "endless": bytes without end; "drip": a byte each 0.2 s.
     """
@@ -153,7 +153,7 @@ class Liar:
             return
         start = start - 1 if does == "other range" else start
         handler.send_response(206 if asked and does != "no range" else 200)
-        if does == "strange range":
+        if does == "unusual range":
             handler.send_header("Content-Range", "the rest")
         elif asked and does != "no range":
             handler.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")

@@ -52,7 +52,7 @@ def most_images(config: Config, side: int, room: float, *, processes: int = 1) -
 
 
 def _model(config: Config) -> YOLOv2:
-    """On the meta device. The number of classes hardly matters: VOC's where the config does not say."""
+    """Build on the meta device. The number of classes hardly matters: VOC's where the config does not say."""
     with torch.device("meta"):
         model = build_model(config.model, len(config.data.classes or range(20)), config.num_anchors)
     if config.step.freeze == "backbone":

@@ -106,7 +106,7 @@ def _compare(config: Config, train: ShardIndex, val: ShardIndex, report: Report)
 
 
 def _settled(config: Config, train: ShardIndex | None) -> Config:
-    """With what the set decides; with the published anchors where there is no set yet."""
+    """Config with what the set decides; with the published anchors where there is no set yet."""
     if train is None:
         return dataclasses.replace(config, anchors=VOC_ANCHORS if config.anchors == AUTO else config.anchors)
     return settled(config, train, Environment())

@@ -148,7 +148,7 @@ def _translated(path: Path) -> str:
 
 
 def save(config: Config, path: Path, remarks: Sequence[str] = ()) -> None:
-    """Without passwords and tokens of addresses. remarks: lines on top."""
+    """YAML of a config, without passwords and tokens of addresses. remarks: lines on top."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tree: Any = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(config)))
     for name, value in flat(config).items():

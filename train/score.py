@@ -80,7 +80,7 @@ def _score_side(config: EvaluateConfig, loader: Loader, step: Step, env: Environ
 
 
 def write_results(out: Path, side: int, found: Detections, index: ShardIndex) -> None:
-    """For the official servers: COCO's JSON of a COCO set, else the files of VOC."""
+    """Write files for the official servers: COCO's JSON of a COCO set, else the files of VOC."""
     if index.source.startswith("coco "):
         write_coco(out / f"results-{side}.json", found, index)
     else:

@@ -17,7 +17,7 @@ class Colour(NamedTuple):
 
 
 def distort_colour(canvas: Image, colour: Colour) -> None:
-    """In place; on photographs a third of a grey level from exact arithmetic, which `data.images.on_device` has.
+    """Change colours in place, a third of a grey level from the exact arithmetic of `data.images.on_device`.
 
     Only the hue needs HSV. In HSV the value V of a pixel is its largest channel, and a channel is V - S (V - c) for a
     saturation that is S times as large: what is left is a weighted sum of the picture and its V.

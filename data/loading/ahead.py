@@ -36,7 +36,7 @@ class Ahead:
             self.ask()
 
     def ask(self) -> None:
-        """For one more, where there are more. Lets workers write into a slot."""
+        """Ask for one more batch, where there are more. Lets workers write into a slot."""
         numbered = next(self._plans, None)
         if numbered is not None:
             coming: Future[Answer] = Future()

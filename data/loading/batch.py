@@ -28,7 +28,7 @@ class Batch(NamedTuple):
 
 
 def needed_slots(index: ShardIndex, augment: AugmentConfig) -> int:
-    """For all objects of any canvas: those of the images with the most, as many as share one; in steps of 8."""
+    """Slots for all objects of any canvas: those of the images with the most, as many as share one; in steps of 8."""
     counts = np.sort(index.trained_per_image())[::-1]
     images = (4 if augment.mosaic else 1) + (1 if augment.mixup else 0)
     most = int(np.resize(counts, max(images, len(counts)))[:images].sum())  # of a tiny set one may meet itself

@@ -47,7 +47,7 @@ class Transfer:
         )
 
     def wait_for_all_but_the_last(self) -> None:
-        """Until the copies before the newest are over: asking for a batch lets workers write into their slots."""
+        """Wait until the copies before the newest are over: asking for a batch lets workers write into their slots."""
         while len(self._under_way) > 1:
             self._under_way.popleft().synchronize()
 

@@ -42,14 +42,14 @@ def begin_worker(_: int) -> None:
 
 
 def answers_of(loader: Iterable[Item]) -> Iterator[Item]:
-    """Of a DataLoader, whose processes start with the first one: a server that stands still keeps whoever asks."""
+    """Iterator of a DataLoader, which starts its processes: a fork server that hangs keeps its caller waiting."""
     found = iter(loader)
     _end_workers_at_exit()
     yield from found
 
 
 def _end_workers_at_exit() -> None:
-    """To be called once they are there. Else Python would end them by SIGTERM, which they ignore, and wait for ever."""
+    """Arrange their end, once they exist: Python would send a SIGTERM, which they ignore, and wait for ever."""
     atexit.unregister(_end_workers)
     atexit.register(_end_workers)  # last registered, first called: before Python waits for the workers
 

@@ -15,7 +15,7 @@ FAILURE = "staging-failed.txt"  # why the rest will not come
 
 
 def wait_for(path: Path, stopping: Callable[[], bool] | None = None) -> bool:
-    """Until the shard is there, or `stopping` (False then). ValueError: it will not come."""
+    """Wait until the shard is there, or `stopping` (False then). ValueError: it will not come."""
     folder, lock = path.parent, FolderLock(path.parent)
     alone_s, changed, before = 0.0, time.monotonic(), _sizes(folder)
     while not path.exists():
@@ -42,7 +42,7 @@ class Arrivals:
         self._there: set[int] = set()
 
     def wait_for(self, sample: int, stopping: Callable[[], bool] | None = None) -> bool:
-        """Until its shard is there (looked for once), or `stopping`."""
+        """Wait until its shard is there (looked for once), or `stopping`."""
         return self.has(sample) or wait_for(self._path(self._shard(sample)), stopping)
 
     def has(self, sample: int) -> bool:

@@ -78,7 +78,7 @@ def _view(file: IO[bytes], mapped: mmap.mmap, member: zipfile.ZipInfo) -> NDArra
 def _refuse_bombs(
     archive: zipfile.ZipFile, there: dict[str, tuple[str, str]], shapes: dict[str, tuple[int, ...]]
 ) -> None:
-    """Before a byte is read: a few bytes may claim to be gigabytes."""
+    """Check before a byte is read: a few bytes may claim to be gigabytes."""
     for name, (shape, kind) in there.items():
         member = archive.getinfo(f"{name}.npy")
         most = int(np.prod(shapes[shape])) * (MAX_TEXT if kind == "S" else int(kind[1:])) + MAX_HEADER

@@ -150,7 +150,7 @@ def _opened(folder: Path, header: dict[str, Any], digest: str) -> ShardIndex:
 
 @lru_cache(maxsize=4)
 def _opened_again(folder: Path, digest: str) -> ShardIndex:
-    """In another process, which knows that the index was verified."""
+    """Open in another process, which knows that the index was verified."""
     text = _text(folder)
     if hashlib.sha256(text).hexdigest() != digest:
         raise ValueError(f"{folder / 'index.json'} has been replaced while it was in use; start again with the new set")

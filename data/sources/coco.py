@@ -138,7 +138,7 @@ def _merged(paths: Sequence[Path], read: Sequence[Instances], findings: Findings
 
 
 def _distinct(path: Path, instances: Instances, findings: Findings) -> list[Category]:
-    """Without categories that have no object and only group others, or have the name of another one."""
+    """Categories, without those that have no object and only group others, or have the name of another one."""
     counts = np.bincount(instances.objects["label"], minlength=len(instances.categories)).tolist()
     groups = {category.group for category in instances.categories if category.group != category.name}
     kept: dict[str, Category] = {}

@@ -31,6 +31,6 @@ def notice(text: str) -> None:
 
 
 def describe(error: BaseException) -> str:
-    """On one line."""
+    """Error on one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, OSError) and text else f"{type(error).__name__}: {text}"

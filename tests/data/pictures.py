@@ -67,7 +67,7 @@ def flip_byte(path: Path, offset: int) -> None:
 
 
 def change_header(folder: Path, **fields: object) -> None:
-    """Another index.json, sealed as if it had been written so."""
+    """Another index.json, with a digest that matches."""
     path = folder / "index.json"
     path.write_bytes(seal(parse_header(path.read_bytes(), path) | fields))
 

@@ -364,7 +364,7 @@ def test_some_boxes_are_dropped_for_being_thin(draws: tuple[str, Ours, list[Draw
 
 
 def test_any_order_of_the_boxes_is_as_likely(draws: tuple[str, Ours, list[Draw]]) -> None:
-    """Of the three objects that are nearly always there, all six orders."""
+    """Orders of the three objects that are nearly always there, all six orders."""
     _, ours, _ = draws
     labels = ours.truths[..., 4].astype(np.int64)
     orders = [tuple(row[(row >= 0) & (row < 3)].tolist()) for row in labels]

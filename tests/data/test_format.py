@@ -153,7 +153,7 @@ def elsewhere(folder: Path) -> None:
     index_shards(folder, workers=1)
 
 
-def strange(folder: Path) -> None:
+def unusual(folder: Path) -> None:
     """Names beyond ASCII, crowds, an image without objects, areas that are not those of the boxes."""
     records = []
     (folder / "images").mkdir()
@@ -170,11 +170,11 @@ def strange(folder: Path) -> None:
     write_shards(given, folder, shard_mb=0.001, workers=1)
 
 
-@pytest.fixture(params=["drawn", "strange", "elsewhere"])
+@pytest.fixture(params=["drawn", "unusual", "elsewhere"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "drawn":
         return Path(request.getfixturevalue("shards")) / "train"
-    {"strange": strange, "elsewhere": elsewhere}[request.param](tmp_path)
+    {"unusual": unusual, "elsewhere": elsewhere}[request.param](tmp_path)
     return tmp_path
 
 
@@ -196,7 +196,7 @@ def test_the_reader_finds_what_the_program_finds(folder: Path) -> None:
 
 
 def test_the_notes_in_the_tars_say_the_same(folder: Path) -> None:
-    """By a search through the bytes of the tar: the JSON of a key stands beside its image."""
+    """Search through the bytes of the tar: the JSON of a key stands beside its image."""
     header, arrays = read_header(folder), read_arrays(folder)
     for number, sample in enumerate(read_set(folder)):
         tar = (folder / header["shards"][arrays["shards"][2][number]]["name"]).read_bytes()

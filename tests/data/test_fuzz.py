@@ -538,7 +538,7 @@ def test_damaged_tars_lose_no_sample(tar: Path, changes: list[Edit]) -> None:
 def test_tars_of_any_kind(tar: Path, changes: list[Edit], seal: bool) -> None:
     """Also with checksums that say that all is well, and whole blocks less or more."""
     data = changed(tar.read_bytes(), changes)
-    path = fresh(tar.with_name("strange.tar"), sealed(data) if seal else data)
+    path = fresh(tar.with_name("unusual.tar"), sealed(data) if seal else data)
     if found := answer(path, scan_shard, path):
         for entry in entries(path):
             assert BLOCK <= entry.image_offset <= entry.image_offset + entry.image_bytes <= len(data)

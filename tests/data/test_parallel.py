@@ -42,7 +42,7 @@ def test_a_process_that_was_killed_is_not_waited_for() -> None:
 
 
 def test_processes_end_with_a_program_that_is_killed(tmp_path: Path) -> None:
-    """Of itself it is the one that would have told them."""
+    """The parent is what would have told them."""
     files = [tmp_path / "one", tmp_path / "two"]
     jobs = [(BEATING.format(path=str(path)),) for path in files]
     code = f"from data.parallel import in_parallel; in_parallel(exec, {jobs!r}, 2, 'beating')"

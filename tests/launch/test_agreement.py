@@ -67,7 +67,7 @@ def test_two_processes_read_the_same_beside_other_exchanges(tmp_path: Path) -> N
 
 
 class Event:
-    """Of a device that gets there after so many looks, or never."""
+    """Event of a device that gets there after so many looks, or never."""
 
     def __init__(self, looks: float) -> None:
         self.looks = looks

@@ -1,4 +1,4 @@
-"""YAML as people write it, and as somebody else may have written it for them."""
+"""YAML as people write it, and as a third party may have written it for them."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -42,7 +42,7 @@ def test_memory_that_is_left_is_less_than_the_machine_has() -> None:
 def test_the_limit_of_a_control_group_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, limit: str
 ) -> None:
-    """Of both versions, and of the groups above: a container sees its own limit at the root."""
+    """Limits of both versions, and of the groups above: a container sees its own limit at the root."""
     (tmp_path / limit).parent.mkdir(parents=True)
     (tmp_path / limit).write_text("12345678\n")
     (tmp_path / "cgroup").write_text(f"3:cpu:/job\n{line}\n")

@@ -80,7 +80,7 @@ def test_tasks_of_two_steps_on_one_machine_keep_apart() -> None:
             assert [task.result(20) for task in tasks] == [f"{name} {rank}" for rank in (0, 3, 2, 1)]
 
 
-def test_a_stranger_at_the_port_of_the_store_is_no_task() -> None:
+def test_an_unknown_process_at_the_port_of_the_store_is_no_task() -> None:
     with ThreadPoolExecutor() as pool:
         zero = pool.submit(meet, at("step"), 0, 2, SOON)
         for words in (b"GET / HTTP/1.1\r\n\r\n", b"step 1\n", b"\xff" * 100, b""):

@@ -183,7 +183,7 @@ def test_a_process_that_waits_takes_part_until_all_agree_to_stop(tmp_path: Path,
                 pass
         assert stops[1].agreed() is ready.result(30) is (warned is not None)
     if warned is not None:
-        assert stops[0].agreed() and stops[1].agreed()  # and nobody waits for anybody any more
+        assert stops[0].agreed() and stops[1].agreed()  # and neither waits for the other any more
 
 
 def loop(stop: Stop, chance: random.Random, warned_at: int, late: float, steps: int) -> int:

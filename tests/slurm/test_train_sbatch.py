@@ -183,7 +183,7 @@ def test_a_cluster_without_requeue_says_how_to_go_on(tmp_path: Path) -> None:
     assert code == 75 and script.requeued and "submit the run again" in said
 
 
-def test_a_port_that_somebody_has_is_left_to_them(tmp_path: Path) -> None:
+def test_a_port_that_is_taken_is_left_alone(tmp_path: Path) -> None:
     with socket.create_server(("", 20007)):
         script = Script(tmp_path, "touch run/finished")
         script.end()

@@ -1,4 +1,4 @@
-"""That it learns: a few pictures by heart, with the recipe for random weights as it stands."""
+"""It learns: a few pictures by heart, with the recipe for random weights as it stands."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Whole runs as a user starts them: they repeat bit for bit, stop when asked and go on where they ended."""
+"""Whole runs as a user starts them: they repeat bit for bit, stop when asked and resume where they ended."""
 
 import os
 import shutil

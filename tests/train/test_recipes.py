@@ -1,4 +1,4 @@
-"""Recipes: which one is taken, and that every key that somebody names goes over it."""
+"""Recipes: which one is taken, and that every key that the user names overrides it."""
 
 from pathlib import Path
 

@@ -130,7 +130,7 @@ def voc825(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "shards"
 
 
-#: darknet's own mAP in %, 11-point, of networks that somebody trained, stretched to 224 px and letterboxed
+#: darknet's own mAP in %, 11-point, of third-party networks, stretched to 224 px and letterboxed
 DARKNETS_SCORES = {
     "tiny-yolov2-trial3": (34.184, 32.508),
     "tiny-yolov2-trial3-noBatch": (33.565, 29.024),

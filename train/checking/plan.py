@@ -53,7 +53,7 @@ def planned(loaders: list[Loader], images: int, config: Config) -> str:
 
 
 def expected_time(board: Path, left: int) -> str:
-    """From the speed that the run has logged; nothing else is known of the machines it will have."""
+    """Estimate from the speed that the run has logged; nothing else is known of the machines it will have."""
     events = EventAccumulator(str(board), size_guidance={"scalars": 100, "images": 1})
     if board.is_dir():
         events.Reload()

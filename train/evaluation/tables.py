@@ -100,7 +100,7 @@ def xywh_from_xyxy(boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def mean_of_known(values_C: NDArray[np.float64]) -> float:
-    """Over all of [..., C] but the nan of classes without truths; nan if there is nothing else.
+    """Mean over all of [..., C] but the nan of classes without truths; nan if there is nothing else.
 
     Summed in this order: another one has other last bits.
     """

@@ -22,7 +22,7 @@ class LossSums:
 
 
 def mean_losses(shares: Sequence[LossSums]) -> Losses:
-    """Over all images of all processes."""
+    """Means over all images of all processes."""
     sums = torch.stack([share.sums for share in shares]).sum(0)
     return Losses(*(sums / sum(share.images for share in shares)).unbind())
 

@@ -32,7 +32,7 @@ def write(trainee: Trainee, path: Path, outputs: Outputs) -> None:
 
 
 def write_compiled(trainee: Trainee, path: Path, outputs: Outputs) -> None:
-    """For this kind of processor, and as exact as the network itself. Takes a C++ compiler and a minute."""
+    """Compile for this kind of processor, as exact as the network itself. Takes a C++ compiler and a minute."""
     try:
         torch._inductor.aoti_compile_and_package(program(trainee, outputs), package_path=str(path))
     except (torch._inductor.exc.InductorError, torch._inductor.exc.CppCompileError, FileNotFoundError) as error:

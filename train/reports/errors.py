@@ -60,7 +60,7 @@ def find_errors(detections: Detections, truths: Truths, num_classes: int, iou_th
     truths_C = np.bincount(truths.labels[~truths.ignored], minlength=num_classes)
 
     def map_after(repair_N: NDArray[np.bool_], left_C: NDArray[np.int64]) -> float:
-        """Once these detections are right or gone, among so many truths. 0 where there is nothing to find."""
+        """AP once these detections are right or gone, among so many truths. 0 where there is nothing to find."""
         right_N = repair_N & repaired_N
         corrected = replace(detections, labels=np.where(right_N, labels_N, detections.labels))
         counted_N = ~verdicts.ignored_N & (~repair_N | right_N)

@@ -29,7 +29,7 @@ AS_THEY_ARE = ("at score", "loss")  # in tables that are fractions otherwise
 
 
 class Scored(NamedTuple):
-    """At one side of the input, by all protocols."""
+    """Scores at one side of the input, by all protocols."""
 
     evaluation: Evaluation
     errors: Errors
@@ -37,7 +37,7 @@ class Scored(NamedTuple):
 
 
 def as_json(index: ShardIndex, scored: Mapping[int, Scored]) -> dict[str, Any]:
-    """All numbers, 0..1; null where there is nothing to find."""
+    """Numbers as JSON, 0..1; null where there is nothing to find."""
     return {str(side): _side_as_json(index, each) for side, each in scored.items()}
 
 
@@ -79,7 +79,7 @@ def _known(value: float) -> float | None:
 
 
 def tables(index: ShardIndex, scored: Mapping[int, Scored]) -> str:
-    """For people: fractions, `-` where there is nothing to find."""
+    """Tables for people: fractions, `-` where there is nothing to find."""
     of_classes = [_classes(index, side, each.evaluation) for side, each in scored.items()]
     return "\n\n".join([_means(scored), *of_classes, _errors(scored)])
 

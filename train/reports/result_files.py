@@ -94,7 +94,7 @@ def write_coco(path: Path, found: Detections, index: ShardIndex) -> None:
 
 
 def read_coco(path: Path, index: ShardIndex) -> Detections:
-    """As samples and labels of the index."""
+    """Detections as samples and labels of the index."""
     try:
         results = msgspec.json.decode(path.read_bytes(), type=list[_Result])
     except ValueError as error:

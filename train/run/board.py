@@ -176,7 +176,7 @@ class Board:
             self._attempt(CONSOLE, partial(console.line, self.images, text, keep))
 
     def begin(self, images_per_s: float | None) -> None:
-        """After the warm-up, whose speed it was: says how long the run will take."""
+        """Say after the warm-up, from its speed, how long the run will take."""
         if images_per_s:
             seconds = (self.end - self.images) / images_per_s
             self.env.say(

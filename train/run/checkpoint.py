@@ -90,7 +90,7 @@ class Checkpoint:
             self._writing = self._writer.submit(self._write, state, images, best)
 
     def wait(self) -> None:
-        """Until the last save is on disk, which may be slow."""
+        """Wait until the last save is on disk, which may be slow."""
         self.env.first(self._wait)
 
     def _wait(self) -> None:

@@ -62,7 +62,7 @@ class Console:
             _silence_stdout()
 
     def say(self, text: str) -> None:
-        """After `close`: as it is, on lines of its own."""
+        """Print text as it is, on lines of its own. After `close`."""
         if not self._gone:
             print("\n".join(printable(line, self._encoding) for line in text.splitlines()), flush=True)
 

@@ -12,7 +12,7 @@ EXTREMES = 3
 
 
 def lasting(seconds: float) -> str:
-    """In the unit that a person would choose."""
+    """Duration in the unit that a person would choose."""
     for most, unit, size in ((90, "s", 1), (90 * 60, "min", 60), (48 * 3600, "h", 3600)):
         if seconds < most:
             return f"{max(seconds, 0) / size:.{0 if size == 1 else 1}f} {unit}"
@@ -28,7 +28,7 @@ def training_line(losses: Losses, *, rate: float, side: int, speed: float, share
 
 
 def evaluation_line(evaluation: Evaluation, classes: Sequence[str], epoch: int, epochs: int) -> str:
-    """All fractions. Each class, or the lowest and the highest where there are many."""
+    """Line of fractions. Each class, or the lowest and the highest where there are many."""
     voc, coco, ap_C = evaluation.voc, evaluation.coco, evaluation.deciding_ap_C
     named = [(name, ap) for name, ap in zip(classes, ap_C.tolist(), strict=True) if not np.isnan(ap)]
     parts = [

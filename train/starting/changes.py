@@ -122,7 +122,7 @@ def rule_of(key: str) -> Rule:
 
 
 def changes_since(first: Config, last: Config, now: Config) -> list[Change]:
-    """All keys whose value is another than at one of the two earlier starts."""
+    """Keys whose value differs from that at one of the two earlier starts."""
     earliest, before, here = flat(first), flat(last), flat(now)
     keys = [*here, *(key for key in before if key not in here)]  # those of a section that has been left out
     changes = [Change(key, earliest.get(key), before.get(key), here.get(key)) for key in keys]
@@ -150,7 +150,7 @@ def take_changes(config: Config, env: Environment) -> list[str]:
 
 
 def keep_config(config: Config, images: int, changes: list[str], sets: Mapping[str, ShardIndex]) -> None:
-    """As RUN/config.yaml, and among those of all starts. For one process. images: seen so far. config: settled."""
+    """Keep the settled config as RUN/config.yaml and among those of all starts. In one process. images: seen so far."""
     run = Path(config.run)
     keep_sets(run, sets)
     starts = _starts(run)
@@ -178,7 +178,7 @@ def _found(config: Config, env: Environment) -> list[Change]:
 
 
 def _starts(run: Path) -> list[Path]:
-    """In their order, which is that of their numbers."""
+    """Kept configs in the order of their numbers."""
     found = [path for path in (run / FOLDER).glob("*.yaml") if NAME.fullmatch(path.name)]
     return sorted(found, key=lambda path: int(path.name.partition("-")[0]))
 
@@ -193,6 +193,6 @@ def _lines(changes: list[Change], verdict: str) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    """On one line, not too long."""
+    """Value on one line, not too long."""
     text = " ".join(str(value).split())
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -17,7 +17,7 @@ from train.stepping.warm_up import memory_at
 
 
 def say_summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env: Environment, images: int) -> None:
-    """Once for all processes, on stderr. config: settled. images: seen so far."""
+    """Print it once for all processes, on stderr. config: settled. images: seen so far."""
     sets = {"train": train, "val": val}
     for remark in [*changed_sets(Path(config.run), sets), *remarks_on(config, train)]:
         env.say(remark)
@@ -47,7 +47,7 @@ def summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env:
 
 
 def _memory(config: Config, step: Step, env: Environment) -> str:
-    """As predicted; `step.accumulate=auto` may take less."""
+    """Memory as predicted; `step.accumulate=auto` may take less."""
     side, local = max(config.data.sides), config.data.batch // env.world_size
     size = memory_at(step, side, local, config.data.num_slots, step.parts).total
     at_most = "at most " if config.step.accumulate == "auto" else ""

@@ -25,7 +25,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, images_seen: int, batch: int, applied: torch.Tensor) -> None:
-        """After a step of `batch` images. applied: a flag on the device, whether it changed the weights."""
+        """Follow a step of `batch` images. applied: a flag on the device, whether it changed the weights."""
         weight = (1 - math.exp(-batch / min(self.images, images_seen))) * applied
         for average, value in zip(self._averages, self._values, strict=True):
             average.lerp_(value, weight)

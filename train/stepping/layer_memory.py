@@ -23,7 +23,7 @@ class Layer(NamedTuple):
 
 
 def layers_of(model: YOLOv2, side: int, number: int) -> Iterator[Layer]:
-    """In the order of forward. number: bytes of one activation."""
+    """Layers in the order of forward. number: bytes of one activation."""
     pixels = 3 * side**2 * number  # as the first convolution takes them
     yield Layer(pixels, pixels, 0, 0)
     shape = tap = (3, side)

@@ -58,7 +58,7 @@ class ScheduleConfig:
 
 
 def learning_rate(images_seen: int, config: ScheduleConfig) -> float:
-    """For the step that brings the run to `images_seen`. config: with durations in images."""
+    """Rate of the step that brings the run to `images_seen`. config: with durations in images."""
     assert config.burn_in is None and config.drops is None, "durations are not in images yet"
     burn_in = BURN_IN_IMAGES if config.burn_in_images is None else config.burn_in_images
     if images_seen < burn_in:

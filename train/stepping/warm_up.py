@@ -51,13 +51,13 @@ def warm_up(step: Step, batches: Iterator[Batch], stop: Stop) -> float | None:
 
 
 def predicted_memory(step: Step, batch: Batch, parts: int) -> Memory:
-    """At the peak of a step on such a batch."""
+    """Memory at the peak of a step on such a batch."""
     local, truth_slots, _ = batch.truths.shape
     return memory_at(step, batch.side, local, truth_slots, parts)
 
 
 def memory_at(step: Step, side: int, local: int, truth_slots: int, parts: int) -> Memory:
-    """At the peak of a step of so many images in each process."""
+    """Memory at the peak of a step of so many images in each process."""
     return step_memory(
         step.model,
         side=side,

@@ -75,7 +75,7 @@ def test_epochs_and_seeds_differ_and_the_same_ones_are_equal() -> None:
 
 
 def test_the_order_is_pinned() -> None:
-    """A run that is resumed under another version must go on with the same stream."""
+    """A run that is resumed under another version must continue the same stream."""
     assert epoch_order(sizes(3, 4, 2), 0, 0, 2).tolist() == [1, 2, 7, 0, 8, 6, 3, 5, 4]
 
 

@@ -51,7 +51,7 @@ def test_what_is_left_to_the_device_comes_along() -> None:
 
 
 class Late(Transfer):
-    """A device that copies as late as it may: when somebody waits for it."""
+    """A device that copies as late as it may: when something waits for it."""
 
     def _copied(self, *arrays: "np.ndarray[Any, Any]") -> list[torch.Tensor]:
         copies = [torch.full(array.shape, 99, dtype=torch.from_numpy(array).dtype) for array in arrays]

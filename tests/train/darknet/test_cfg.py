@@ -93,7 +93,7 @@ def test_the_published_shape_at_an_eighth_of_its_width(shared: Path) -> None:
     load_weights(model, shared / "golden/darknet/slim3.weights")
 
 
-def test_somebody_elses_networks(shared: Path) -> None:
+def test_third_party_networks(shared: Path) -> None:
     folder = shared / "golden/darknet_real"
     models: dict[int, YOLOv2] = {}
     for trial in (3, 8):

@@ -33,7 +33,7 @@ def truths(*rows, areas=None):
 
 
 def score(found, truth, num_classes=1):
-    """By name; every case by hand is also one against pycocotools."""
+    """Cases by name; every case by hand is also one against pycocotools."""
     scores = coco_ap(found, truth, num_classes)
     assert_equal_bits(scores, reference_scores(found, truth, num_classes))
     return dict(zip(NAMES, scores.twelve.tolist(), strict=True))

@@ -36,7 +36,7 @@ def trainee_of(folder: Path, **model: object) -> Trainee:
 
 @pytest.fixture
 def trainee(tmp_path: Path) -> Trainee:
-    """Of few layers: exporters take a second for each."""
+    """Network of few layers: exporters take a second for each."""
     return trainee_of(tmp_path, **PLAIN)
 
 

@@ -82,7 +82,7 @@ def test_json_has_null_for_what_is_not_known(index: ShardIndex, found: dict[int,
 
 
 class WithDensity(Evaluation):
-    """An evaluation with one more metric, as somebody would add it."""
+    """An evaluation with one more metric, as a user would add it."""
 
     def means(self):
         yield from super().means()

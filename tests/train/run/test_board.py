@@ -30,7 +30,7 @@ SETTINGS = {"run": "runs/x", "data.batch": 8, "schedule.rate": 1e-3, "anchors": 
 
 
 def board(folder: Path, start: int = 0, *, every: int = 2, rank: int = 0, epochs: int = 8) -> Board:
-    """Of a run of 100 images an epoch."""
+    """Board of a run of 100 images an epoch."""
     config = BoardConfig(every_batches=every)
     return Board(folder, config, Environment(rank), CLASSES, start, RunLength(100, epochs), SETTINGS)
 

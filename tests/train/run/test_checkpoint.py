@@ -260,7 +260,7 @@ def test_the_best_one_is_the_last_that_was_marked(tmp_path: Path) -> None:
     assert path.name.startswith("best-000000200-")
     assert read(path)["part"]["state"]["steps"] == 200
     assert len(list(tmp_path.glob("best-*"))) == 1
-    assert checkpoint(tmp_path, Part()).restore() == 300  # a run goes on from the newest, not from the best
+    assert checkpoint(tmp_path, Part()).restore() == 300  # a run resumes from the newest, not from the best
 
 
 def test_without_a_whole_best_one_the_newest_stands_in(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ evaluate: {{side: 64, pictures: 0}}
 
 
 def row(rule: Rule) -> str:
-    """Of the table in docs/running.md."""
+    """Rows of the table in docs/running.md."""
     keys = ", ".join(f"`{key}`" for key in rule.keys)
     return f"| {keys} | {'refused' if rule.refused else 'taken'} | {rule.effect} |"
 

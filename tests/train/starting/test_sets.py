@@ -11,7 +11,7 @@ from train.starting.sets import NAME, changed_sets, keep_sets
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """That has a checkpoint."""
+    """Run that has a checkpoint."""
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/000000008-0123456789abcdef.pt").touch()
     return tmp_path

@@ -1,4 +1,4 @@
-"""Gradients travel while backward goes on, also where the step is compiled: what a step around DDP cannot be asked."""
+"""Gradients travel during backward, also where the step is compiled: what a step around DDP cannot be asked."""
 
 import os
 import subprocess

@@ -11,7 +11,7 @@ from train.stepping.step import Step
 
 
 def gradients_of(step: Step, seed: int) -> list[torch.Tensor]:
-    """Of the next step, as a copy of it would have them."""
+    """Gradients of the next step, as a copy of it would have them."""
     other = copy.deepcopy(step)
     other.accumulate(batch_of(4, seed=seed), 20_000, 1)
     return [p.grad.double() for p in other.model.parameters() if p.grad is not None]

@@ -50,7 +50,7 @@ def parameters(step: Step) -> torch.Tensor:
 
 
 def set_scale(step: Step, scale: float) -> None:
-    """Of fp16; without effect in other precisions."""
+    """Scale of fp16; without effect in other precisions."""
     if step.scaler.is_enabled():
         step.scaler.load_state_dict({**step.scaler.state_dict(), "scale": scale})
 
@@ -120,7 +120,7 @@ def one_thread() -> Iterator[None]:
 
 
 def compiled_step(monkeypatch: pytest.MonkeyPatch, **options: object) -> Step:
-    """By the compiler's front, which decides about graphs; its back would take minutes on a CPU."""
+    """Compile with the compiler's front alone, which decides about graphs; its back would take minutes on a CPU."""
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     compile_module = torch.nn.Module.compile

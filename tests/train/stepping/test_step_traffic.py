@@ -53,7 +53,7 @@ def test_a_wait_would_be_seen() -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_activations_are_channels_last_and_never_copied_into_another_layout(precision: str) -> None:
     """As far as operators go; what a library of convolutions reorders inside cannot be seen here."""
-    copied, strange = [], []
+    copied, unexpected = [], []
 
     def image_like(tensor: Any) -> bool:
         return isinstance(tensor, torch.Tensor) and tensor.ndim == 4 and min(tensor.shape[1:]) > 2
@@ -65,14 +65,14 @@ def test_activations_are_channels_last_and_never_copied_into_another_layout(prec
             copied.append((name, tuple(out.shape), given.stride(), out.stride()))
         of_network = any(part in name for part in ("conv", "norm", "leaky", "pool"))
         if of_network and not out.is_contiguous(memory_format=torch.channels_last):
-            strange.append((name, tuple(out.shape), out.stride()))
+            unexpected.append((name, tuple(out.shape), out.stride()))
 
     step, batch = small_step(precision=precision), batch_of(3, 96)
     step(batch, 0)
     with Watch(look):
         step(batch, 3)
     assert not copied
-    assert not strange
+    assert not unexpected
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
