@@ -45,9 +45,7 @@ def make(folder: Path, images: int, boxes: int) -> None:
         name = f"shard-{number:06d}.tar"
         (folder / name).write_bytes(jpeg)
         shards.append({"name": name, "bytes": len(jpeg), "sha256": hashlib.sha256(jpeg).hexdigest(), "samples": size})
-    kinds = {name: np.dtype(kind) for name, (_, kind) in COLUMNS.items()}
-    kinds |= {"keys": np.dtype("S13"), "image_ids": np.dtype("S12")}
-    with Packing(folder / "index.npz", kinds) as packing:
+    with Packing(folder / "index.npz") as packing:
         packing.add({"object_starts": np.zeros(1, np.int64)})
         for first in range(0, len(sizes), BLOCK):
             add_rows(packing, np.array(sizes[first : first + BLOCK]), first, boxes / images, len(jpeg))
@@ -78,21 +76,25 @@ def add_rows(packing: Packing, sizes: np.ndarray, first_shard: int, boxes_each: 
     corners = rng.random((objects, 4)) * [WIDTH / 2, HEIGHT / 2, WIDTH / 2, HEIGHT / 2] + [0, 0, WIDTH / 2, HEIGHT / 2]
     corners[:, 2:] = np.maximum(corners[:, 2:], corners[:, :2] + 1e-3)
     names = np.arange(first, first + count).astype("S12")
+    rows = {
+        "keys": np.char.add(b"k", names),
+        "image_ids": names,
+        "shards": np.repeat(np.arange(first_shard, first_shard + len(sizes), dtype=np.int32), sizes),
+        "image_offsets": np.zeros(count, np.int64),
+        "image_bytes": np.full(count, image_bytes),
+        "widths": np.full(count, WIDTH),
+        "heights": np.full(count, HEIGHT),
+        "object_starts": edges[1:],
+        "boxes_xyxy_px": corners,
+        "areas_px": (corners[:, 2:] - corners[:, :2]).prod(1),
+        "labels": rng.integers(0, CLASSES, objects),
+        "difficult": np.zeros(objects, np.bool_),
+        "crowd": np.zeros(objects, np.bool_),
+    }
     packing.add(
         {
-            "keys": np.char.add(b"k", names),
-            "image_ids": names,
-            "shards": np.repeat(np.arange(first_shard, first_shard + len(sizes), dtype=np.int32), sizes),
-            "image_offsets": np.zeros(count, np.int64),
-            "image_bytes": np.full(count, image_bytes),
-            "widths": np.full(count, WIDTH),
-            "heights": np.full(count, HEIGHT),
-            "object_starts": edges[1:],
-            "boxes_xyxy_px": corners,
-            "areas_px": (corners[:, 2:] - corners[:, :2]).prod(1),
-            "labels": rng.integers(0, CLASSES, objects),
-            "difficult": np.zeros(objects, np.bool_),
-            "crowd": np.zeros(objects, np.bool_),
+            name: column.astype(COLUMNS[name][1] if column.dtype.kind != "S" else column.dtype)
+            for name, column in rows.items()
         }
     )
 

@@ -1,8 +1,10 @@
 """Annotated images as every annotation format hands them over, and what looks wrong about them."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,71 @@ class Record:
     labels: NDArray[np.int16]  #: [N] index into the set's class names
     difficult: NDArray[np.bool_]  #: [N] kept for evaluation (neither right nor wrong there), never trained on
     crowd: NDArray[np.bool_]  #: [N] likewise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RecordTable(Sequence[Record]):
+    """Many records as columns, of which each is made when it is asked for. N images, M objects."""
+
+    keys: NDArray[np.bytes_]  #: [N]
+    image_ids: NDArray[np.bytes_]  #: [N] UTF-8
+    images: NDArray[np.bytes_]  #: [N] paths, as the file system has them
+    sizes_px: NDArray[np.int32]  #: [N, 2] width, height
+    object_starts: NDArray[np.int64]  #: [N + 1]
+    boxes_xyxy_px: NDArray[np.float64]  #: [M, 4]
+    areas_px: NDArray[np.float64]  #: [M]
+    labels: NDArray[np.int16]  #: [M]
+    difficult: NDArray[np.bool_]  #: [M]
+    crowd: NDArray[np.bool_]  #: [M]
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Record]: ...
+    def __getitem__(self, place: int | slice) -> Record | list[Record]:
+        rows = range(len(self))[place]
+        return self._record(rows) if isinstance(rows, int) else [self._record(row) for row in rows]
+
+    def _record(self, row: int) -> Record:
+        width, height = self.sizes_px[row].tolist()
+        mine = slice(int(self.object_starts[row]), int(self.object_starts[row + 1]))
+        return Record(
+            key=self.keys[row].decode(),
+            image_id=self.image_ids[row].decode(),
+            image=Path(os.fsdecode(self.images[row])),
+            width=width,
+            height=height,
+            boxes_xyxy_px=self.boxes_xyxy_px[mine],
+            areas_px=self.areas_px[mine],
+            labels=self.labels[mine],
+            difficult=self.difficult[mine],
+            crowd=self.crowd[mine],
+        )
+
+
+class SomeRecords(Sequence[Record]):
+    """Those of some rows; another process gets a list of them, made when it is sent."""
+
+    def __init__(self, records: Sequence[Record], rows: Sequence[int] | NDArray[np.int64]) -> None:
+        self._records, self._rows = records, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> "SomeRecords": ...
+    def __getitem__(self, place: int | slice) -> "Record | SomeRecords":
+        if isinstance(place, slice):
+            return SomeRecords(self._records, self._rows[place])
+        return self._records[int(self._rows[place])]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return list, (list(self),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +125,7 @@ class Annotations:
     source: str  #: for people: "voc VOC2007 trainval + VOC2012 trainval"
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]  #: the source's own ids, for result files; VOC has none: 1..C
-    records: list[Record]
+    records: Sequence[Record]
     dropped: dict[str, int]  #: reason -> number of annotations left out
     findings: Findings = field(default_factory=Findings)
     #: table -> {number: the source's own id} of those that are not numbers there

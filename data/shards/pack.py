@@ -1,11 +1,12 @@
-"""index.npz, written part by part: what it takes in memory does not grow with the set. The bytes are `numpy.savez`'s."""
+"""index.npz, written part by part in memory that does not grow with the set. The bytes are `numpy.savez`'s."""
 
 import shutil
 import zipfile
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,45 +17,51 @@ COPIED = 1 << 20  # bytes at once
 
 
 class Packing:
-    """Columns that grow, each in a file of its own beside `path`, until `pack` puts them together.
+    """Columns that grow, each in a file of its own beside `path`, until `pack` puts them together. While entered."""
 
-    While entered. kinds: the type of each column's elements.
-    """
-
-    def __init__(self, path: Path, kinds: Mapping[str, "np.dtype[Any]"]) -> None:
-        self._path, self._kinds = path, dict(kinds)
-        self._parts = {name: part_name(path.with_suffix(f".{name}")) for name in kinds}
-        self._shapes: dict[str, tuple[int, ...]] = {}
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._columns: dict[str, _Column] = {}
         self._files = ExitStack()
 
     def __enter__(self) -> "Packing":
-        self._open = {name: self._files.enter_context(part.open("w+b")) for name, part in self._parts.items()}
         return self
 
     def __exit__(self, *_: object) -> None:
         self._files.close()
-        for part in self._parts.values():
-            part.unlink(missing_ok=True)
+        for column in self._columns.values():
+            column.path.unlink(missing_ok=True)
 
     def add(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        """More rows of some columns."""
-        for name, column in columns.items():
-            rows = self._shapes.get(name, (0,))[0] + len(column)
-            self._shapes[name] = (rows, *column.shape[1:])
-            self._open[name].write(
-                np.ascontiguousarray(column, self._kinds[name]).data.cast("B") if column.size else b""
-            )
+        """More rows of some columns; the first ones decide their types."""
+        for name, rows in columns.items():
+            if name not in self._columns:
+                path = part_name(self._path.with_suffix(f".{name}"))
+                self._columns[name] = _Column(path, self._files.enter_context(path.open("w+b")), rows[:0])
+            column = self._columns[name]
+            column.file.write(np.ascontiguousarray(rows, column.empty.dtype).tobytes())
+            column.rows += len(rows)
 
     def column(self, name: str) -> NDArray[Any]:
         """All rows so far of a column of one dimension."""
-        self._open[name].seek(0)
-        return np.fromfile(self._open[name], self._kinds[name])
+        self._columns[name].file.seek(0)
+        return np.fromfile(self._columns[name].file, self._columns[name].empty.dtype)
 
     def pack(self, *without: str) -> None:
         with replacing(self._path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
-            for name in sorted(self._kinds.keys() - without):
-                head = {"descr": np.lib.format.dtype_to_descr(self._kinds[name]), "fortran_order": False}
-                self._open[name].seek(0)
+            for name in sorted(self._columns.keys() - without):
+                column = self._columns[name]
+                kind, shape = np.lib.format.dtype_to_descr(column.empty.dtype), (column.rows, *column.empty.shape[1:])
+                column.file.seek(0)
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    np.lib.format.write_array_header_1_0(member, head | {"shape": self._shapes[name]})
-                    shutil.copyfileobj(self._open[name], member, COPIED)
+                    head = {"descr": kind, "fortran_order": False, "shape": shape}
+                    np.lib.format.write_array_header_1_0(member, head)
+                    shutil.copyfileobj(column.file, member, COPIED)
+
+
+@dataclass(slots=True)
+class _Column:
+    path: Path
+    file: BinaryIO
+    empty: NDArray[Any]  # of the type and shape of its rows
+    rows: int = 0

@@ -1,8 +1,8 @@
 """Tars -> their index: what is in each tar, read from its bytes, and index.npz and index.json of all of them."""
 
-import hashlib
-import io
+import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.files import sha256, write_whole
+from data.files import replacing, sha256, write_whole
 from data.parallel import in_parallel
 from data.records import Annotations
 from data.shards.header import FORMAT, VERSION, Shard, seal
 from data.shards.index import ShardIndex
+from data.shards.pack import Packing
 from data.shards.sidecar import parse_sidecar
 from data.shards.tar import entries
 
@@ -28,7 +29,8 @@ class Scan(NamedTuple):
 
     shard: Shard
     columns: dict[str, NDArray[Any]]  # of index.npz, without `shards` and `labels`; `object_counts` for `object_starts`
-    names: list[str]  # of classes, one for each object
+    names: list[str]  # of classes, each once
+    name_of_object: NDArray[np.int32]  # which of them
 
 
 def index_shards(folder: Path, classes: Sequence[str] | None = None, workers: int = 0) -> ShardIndex:
@@ -47,47 +49,53 @@ def index_shards(folder: Path, classes: Sequence[str] | None = None, workers: in
     given = tuple(classes or ())
     check_classes(given)
     source = Annotations(f"tars at {folder.resolve().name}", given, tuple(range(1, len(given) + 1)), [], {})
-    write_index(folder, names, source, workers)
+    with tempfile.TemporaryDirectory(prefix=".index-", dir=folder) as scans:
+        jobs = [(folder / name, Path(scans) / f"{number}.columns") for number, name in enumerate(names)]
+        in_parallel(write_scan, jobs, workers, "indexing")
+        write_index(folder, [scan for _, scan in jobs], source)
     return ShardIndex.load(folder)
 
 
-def write_index(out: Path, names: Sequence[str], source: Annotations, workers: int) -> None:
-    """index.npz and index.json of the tars with these names. Without classes in `source`: the sorted names found."""
-    scans = in_parallel(scan_shard, [(out / name,) for name in names], workers, "indexing")
-    scans = [scan for scan in scans if scan.shard.samples]
-    if not scans:
-        raise ValueError(f"{out}: expected samples in the tars, found none")
-    classes = source.classes or tuple(sorted({name for scan in scans for name in scan.names}))
+def write_index(out: Path, scans: Sequence[Path], source: Annotations) -> None:
+    """index.npz and index.json of scanned tars. Without classes in `source`: the sorted names found.
+
+    One scan at a time is in memory, and of each image its key and id.
+    """
+    classes = source.classes or tuple(sorted({name for scan in scans for name in read_scan(scan).names}))
     check_classes(classes)
-    category_ids = source.category_ids or tuple(range(1, len(classes) + 1))
-    arrays = {name: np.concatenate([scan.columns[name] for scan in scans]) for name in scans[0].columns}
-    arrays["labels"] = np.concatenate([labels_of(scan, classes) for scan in scans])
-    _refuse_twice(out, arrays["keys"])
-    if all(np.array_equal(arrays[f"source_{name}"], arrays[name]) for name in ("widths", "heights")):
-        del arrays["source_widths"], arrays["source_heights"]  # no image was shrunk
-    counts = arrays.pop("object_counts")
-    arrays["object_starts"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    arrays["shards"] = np.repeat(np.arange(len(scans), dtype=np.int32), [scan.shard.samples for scan in scans])
-    packed = io.BytesIO()
-    np.savez(packed, allow_pickle=False, **dict(sorted(arrays.items())))
-    write_whole(out / "index.npz", packed.getvalue())
+    shards, texts, totals, shrunk = list[Shard](), [list[NDArray[Any]](), list[NDArray[Any]]()], Counter[str](), False
+    with Packing(out / "index.npz") as packing:
+        packing.add({"object_starts": np.zeros(1, np.int64)})
+        for scan in map(read_scan, scans):
+            if not scan.shard.samples:
+                continue
+            columns = dict(scan.columns) | {"labels": labels_of(scan, classes)}
+            for kept, name in zip(texts, ("keys", "image_ids"), strict=True):
+                kept.append(columns.pop(name))
+            starts = totals["objects"] + np.cumsum(columns.pop("object_counts"))
+            packing.add(columns | {"object_starts": starts, "shards": np.full(len(starts), len(shards), np.int32)})
+            shrunk |= any((columns[f"source_{side}"] != columns[side]).any() for side in ("widths", "heights"))
+            marks = {name: int(columns[name].sum()) for name in ("difficult", "crowd")}
+            totals.update(marks, images=len(starts), objects=len(columns["labels"]))
+            shards.append(scan.shard)
+        if not shards:
+            raise ValueError(f"{out}: expected samples in the tars, found none")
+        keys, image_ids = (np.concatenate(kept) for kept in texts)
+        _refuse_twice(out, keys)
+        packing.add({"keys": keys, "image_ids": image_ids})
+        packing.pack(*([] if shrunk else ["source_widths", "source_heights"]))
     header = {
         "format": FORMAT,
         "version": VERSION,
         "source": source.source,
         "classes": classes,
-        "category_ids": category_ids,
-        "images": len(counts),
-        "objects": int(counts.sum()),
-        "difficult": int(arrays["difficult"].sum()),
-        "crowd": int(arrays["crowd"].sum()),
+        "category_ids": source.category_ids or tuple(range(1, len(classes) + 1)),
+        **{name: totals[name] for name in ("images", "objects", "difficult", "crowd")},
         "dropped": source.dropped,
-        "arrays_sha256": hashlib.sha256(packed.getvalue()).hexdigest(),
-        "shards": [scan.shard._asdict() for scan in scans],
+        "arrays_sha256": sha256(out / "index.npz"),
+        "shards": [shard._asdict() for shard in shards],
     }
-    if source.source_ids:
-        header["source_ids"] = source.source_ids
-    write_whole(out / "index.json", seal(header))
+    write_whole(out / "index.json", seal(header | ({"source_ids": source.source_ids} if source.source_ids else {})))
 
 
 def labels_of(scan: Scan, classes: Sequence[str]) -> NDArray[np.int16]:
@@ -97,7 +105,7 @@ def labels_of(scan: Scan, classes: Sequence[str]) -> NDArray[np.int16]:
             f"{scan.shard.name}: expected objects of the classes {', '.join(classes)}; found {', '.join(unknown)}; "
             "correct --classes"
         )
-    return np.array([label_of[name] for name in scan.names], np.int16)
+    return np.array([label_of[name] for name in scan.names], np.int16)[scan.name_of_object]
 
 
 def _refuse_twice(out: Path, keys: NDArray[np.bytes_]) -> None:
@@ -141,5 +149,22 @@ def scan_shard(path: Path) -> Scan:
         "difficult": np.concatenate([np.empty(0, np.bool_), *(sidecar.difficult for sidecar in sidecars)]),
         "crowd": np.concatenate([np.empty(0, np.bool_), *(sidecar.crowd for sidecar in sidecars)]),
     }
-    shard = Shard(path.name, path.stat().st_size, sha256(path), len(found))
-    return Scan(shard, columns, [name for sidecar in sidecars for name in sidecar.names])
+    names = sorted({name for sidecar in sidecars for name in sidecar.names})
+    number_of = {name: number for number, name in enumerate(names)}
+    objects = np.array([number_of[name] for sidecar in sidecars for name in sidecar.names], np.int32)
+    return Scan(Shard(path.name, path.stat().st_size, sha256(path), len(found)), columns, names, objects)
+
+
+def write_scan(tar: Path, path: Path) -> None:
+    """What is in a tar, for `write_index`."""
+    scan = scan_shard(tar)
+    about = np.frombuffer(json.dumps([scan.shard._asdict(), scan.names]).encode(), np.uint8)
+    with replacing(path) as file:
+        np.savez(file, allow_pickle=False, about=about, name_of_object=scan.name_of_object, **scan.columns)
+
+
+def read_scan(path: Path) -> Scan:
+    with np.load(path, allow_pickle=False) as stored:
+        columns = {name: stored[name] for name in stored.files}
+    shard, names = json.loads(columns.pop("about").tobytes())
+    return Scan(Shard(**shard), columns, names, columns.pop("name_of_object"))

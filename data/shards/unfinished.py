@@ -54,7 +54,10 @@ def without_parts(out: Path) -> Iterator[None]:
 
 
 def clear(out: Path) -> None:
-    _remove(out, ("index.json", "shard-*.tar", "shard-*.findings", *PARTS, "index.npz", "unfinished.json"))
+    _remove(
+        out,
+        ("index.json", "shard-*.tar", "shard-*.findings", "shard-*.columns", *PARTS, "index.npz", "unfinished.json"),
+    )
 
 
 def _remove(out: Path, patterns: Sequence[str]) -> None:

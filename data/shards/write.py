@@ -23,7 +23,7 @@ from data.parallel import in_parallel
 from data.randomness import Purpose, random_bits
 from data.records import Annotations, Findings, Record, listed
 from data.shards.index import ShardIndex
-from data.shards.scan import check_classes, write_index
+from data.shards.scan import check_classes, write_index, write_scan
 from data.shards.sidecar import sidecar_of
 from data.shards.tar import entries
 from data.shards.unfinished import clear, plan_digest, take_up, without_parts
@@ -97,11 +97,12 @@ def _write(
         for number, (group, (_, found)) in enumerate(zip(groups, written, strict=True))
         if len(found) < len(group)
     ]
-    write_index(out, names, dataclasses.replace(annotations, dropped=dropped, records=[]), workers)
+    scans = [(out / name).with_suffix(".columns") for name in names]
+    write_index(out, scans, dataclasses.replace(annotations, dropped=dropped, records=[]))
     for path in out.glob("shard-*.tar"):  # of which every image was left out
         if path.name not in names:
             path.unlink()
-    for path in out.glob("shard-*.findings"):
+    for path in [*out.glob("shard-*.findings"), *out.glob("shard-*.columns")]:
         path.unlink()
     (out / "unfinished.json").unlink()
     return ShardIndex.load(out)
@@ -147,26 +148,28 @@ def _write_shard(
     path: Path, records: list[Record], classes: tuple[str, ...], pixels: Pixels
 ) -> tuple[Findings, list[str]]:
     """Writes one tar, or takes up the one that is there. Returns one sentence for each image left out."""
-    notes = path.with_suffix(".findings")
-    if path.exists() and notes.exists():  # renamed into place by an interrupted run of the same plan, so whole
+    notes, scan = path.with_suffix(".findings"), path.with_suffix(".columns")
+    if (
+        path.exists() and scan.exists() and notes.exists()
+    ):  # renamed into place by an interrupted run of the same plan, so whole
         found, faults = json.loads(notes.read_bytes())
         for _ in entries(path):
             pass
         return Findings({what: (count, shown) for what, (count, shown) in found.items()}), faults
     findings, faults = Findings(), list[str]()
-    with replacing(path) as file:
-        with tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
-            for record in records:
-                prepared = _prepared(record, pixels)
-                if isinstance(prepared, str):
-                    faults.append(f"{record.image}: {prepared}")
-                    continue
-                for mark in prepared.marks:
-                    findings.add(mark, [record.image.name])
-                extension = prepared.extension or record.image.suffix.lower().replace(".jpeg", ".jpg")[1:]
-                _add(tar, f"{record.key}.{extension}", prepared.data)
-                _add(tar, f"{record.key}.json", sidecar_of(record, classes, (prepared.width, prepared.height)).text())
-        write_whole(notes, json.dumps([findings.found, faults]))
+    with replacing(path) as file, tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT) as tar:
+        for record in records:
+            prepared = _prepared(record, pixels)
+            if isinstance(prepared, str):
+                faults.append(f"{record.image}: {prepared}")
+                continue
+            for mark in prepared.marks:
+                findings.add(mark, [record.image.name])
+            extension = prepared.extension or record.image.suffix.lower().replace(".jpeg", ".jpg")[1:]
+            _add(tar, f"{record.key}.{extension}", prepared.data)
+            _add(tar, f"{record.key}.json", sidecar_of(record, classes, (prepared.width, prepared.height)).text())
+    write_scan(path, scan)
+    write_whole(notes, json.dumps([findings.found, faults]))
     return findings, faults
 
 

@@ -15,6 +15,7 @@ from data.sources.choose import Choice
 from data.sources.coco_json import Category, Image, Instances, read_instances
 from data.sources.collect import Found, Picture, collect
 from data.sources.files import nfc, without_suffix
+from data.sources.objects import Objects
 
 TITLE = "COCO instances JSON and images"
 
@@ -51,11 +52,12 @@ def read_coco(root: Path, splits: Sequence[str], choice: Choice | None = None) -
     taken: set[int] = set()
     for (path, folders), instances in zip(sources, read, strict=True):
         numbers = _image_numbers(path, instances, taken, findings, source_ids)
-        rows = instances.objects.copy()
-        rows["picture"] += len(pictures)
-        rows["label"] = np.array([label_of.get(one.name, -1) for one in instances.categories], np.int32)[rows["label"]]
-        objects.append(rows)
+        labels = np.array([label_of.get(one.name, -1) for one in instances.categories], np.int32)
+        instances.objects.picture += np.int32(len(pictures))
+        instances.objects.label = labels[instances.objects.label]
+        objects.append(instances.objects)
         pictures += _pictures(path, instances.images, numbers, folders)
+        instances.images.clear()
         source_ids["categories"] |= {str(number): word for number, word in instances.words["categories"].items()}
     return collect(
         Found(
@@ -65,7 +67,7 @@ def read_coco(root: Path, splits: Sequence[str], choice: Choice | None = None) -
             category_ids=[category.id for category in categories],
             all_classes=True,
             pictures=pictures,
-            objects=np.concatenate(objects),
+            objects=Objects.concatenate(objects),
             noun="annotation",
             findings=findings,
             source_ids={table: words for table, words in source_ids.items() if words},
@@ -109,7 +111,7 @@ def _pictures(
                 others = {_alike(other.relative_to(folder).as_posix()): other for other in there}
             file = others.get(_alike(image.file_name), file)
         name = nfc(without_suffix(image.file_name))
-        yield Picture(name, str(number), file, image.width, image.height, path)
+        yield Picture(name, str(number), str(file), image.width, image.height, path)
 
 
 def _alike(name: str) -> str:
@@ -139,7 +141,7 @@ def _merged(paths: Sequence[Path], read: Sequence[Instances], findings: Findings
 
 def _distinct(path: Path, instances: Instances, findings: Findings) -> list[Category]:
     """Categories, without those that have no object and only group others, or have the name of another one."""
-    counts = np.bincount(instances.objects["label"], minlength=len(instances.categories)).tolist()
+    counts = np.bincount(instances.objects.label, minlength=len(instances.categories)).tolist()
     groups = {category.group for category in instances.categories if category.group != category.name}
     kept: dict[str, Category] = {}
     grouping = []

@@ -3,8 +3,13 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from data.sources.files import nfc
+from data.sources.objects import Objects, slices
 
 RawId = int | float | str
 
@@ -35,3 +40,59 @@ def number_ids(path: Path, table: str, ids: Sequence[RawId]) -> dict[int | str, 
 def rows_by_id(numbers: dict[int | str, int], ordered: Sequence[int]) -> dict[int | str, int]:
     row_of = {number: row for row, number in enumerate(ordered)}
     return {plain: row_of[number] for plain, number in numbers.items()}
+
+
+class ReferringObjects:
+    """Objects that name their images and categories by ids, which may become known after them."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._parts, self.count = path, [Objects.of_rows(())], 0
+        self._images = [np.empty(0, np.int64)]  # ids; of words -1, -2, ... in the order of `words`
+        self._words: dict[str, int] = {}
+        self._categories: dict[int | str, int] = {}  # id -> what stands in `label` for it
+
+    def add(self, block: NDArray[Any], image_ids: Sequence[RawId], category_ids: Sequence[RawId]) -> None:
+        """block: of ROW, without pictures and labels."""
+        self._images.append(np.array([self._code(id_) for id_ in image_ids], np.int64))
+        categories = self._categories
+        block["label"] = [categories.setdefault(plain_id(id_), len(categories)) for id_ in category_ids]
+        self._parts.append(Objects.of_blocks([block]))
+        self.count += len(block)
+
+    def _code(self, id_: RawId) -> int:
+        plain = plain_id(id_)
+        return plain if isinstance(plain, int) else self._words.setdefault(plain, -1 - len(self._words))
+
+    def objects(self, image_rows: dict[int | str, int], category_rows: dict[int | str, int]) -> Objects:
+        """All of them; this can be asked once."""
+        objects, codes = Objects.concatenate(self._parts), np.concatenate(self._images)
+        self._images.clear()
+        known = np.array(
+            [
+                [self._words.get(id_, 0) if isinstance(id_, str) else id_, row]
+                for id_, row in image_rows.items()
+                if isinstance(id_, int) or id_ in self._words
+            ],
+            np.int64,
+        ).reshape(-1, 2)
+        known = known[np.argsort(known[:, 0])]
+        label_of = np.array([category_rows.get(id_, -1) for id_ in self._categories] or [-1], np.int32)
+        for part in slices(len(objects)):
+            places = np.searchsorted(known[:, 0], codes[part]).clip(max=max(len(known) - 1, 0))
+            there = known[places, 0] == codes[part] if len(known) else np.zeros(len(places), np.bool_)
+            labels = label_of[objects.label[part]]
+            for row in np.flatnonzero(~there | (labels < 0))[:1].tolist():
+                raise self._unknown(objects, codes, part.start + row, bool(there[row]))
+            objects.picture[part], objects.label[part] = known[places, 1], labels
+        return objects
+
+    def _unknown(self, objects: Objects, codes: NDArray[np.int64], row: int, image_there: bool) -> ValueError:
+        column, table = ("category_id", "categories") if image_there else ("image_id", "images")
+        code = int(codes[row])
+        found: int | str = code if code >= 0 else list(self._words)[-1 - code]
+        if image_there:
+            found = list(self._categories)[objects.label[row]]
+        return ValueError(
+            f"{self._path}: annotation {objects.number[row]}: expected {column} out of {table}, found {found!r}; "
+            "correct it, or take the annotation out"
+        )

@@ -1,21 +1,20 @@
 """One JSON file of COCO's `instances`, checked: every id once, every reference to something that is there.
 
 Takes what pycocotools takes: ids that are 1.0, "7" or words, true for 1, no areas; and a byte order mark. Ids of
-annotations are for messages only. One row at a time needs no memory: 860,001 annotations at once as much as the text.
+annotations are for messages only. The file is read by the stream; an annotation becomes 57 bytes of columns.
 """
 
 import re
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
-from data.sources.coco_ids import RawId, number_ids, plain_id, rows_by_id
-from data.sources.collect import OBJECT
-from data.sources.files import IMAGE_SUFFIXES, nfc, read_bytes
+from data.sources.coco_ids import RawId, ReferringObjects, number_ids, plain_id, rows_by_id
+from data.sources.files import IMAGE_SUFFIXES, nfc, require_file
+from data.sources.json_tables import Elements, Tables
+from data.sources.objects import ROW, Objects
 
 MAX_BYTES = 2**34  # of a file: Objects365 has 5 GB
 Number = Annotated[float, msgspec.Meta(ge=0)]
@@ -44,12 +43,12 @@ class _Category(msgspec.Struct, gc=False):
     supercategory: Any = None
 
 
-class _Tables(msgspec.Struct):
-    """The file, its rows not yet decoded."""
+class _Rest(msgspec.Struct):
+    """The file when its tables are empty."""
 
-    images: list[msgspec.Raw]
-    annotations: list[msgspec.Raw]
-    categories: list[msgspec.Raw]
+    images: list[Any]
+    annotations: list[Any]
+    categories: list[Any]
 
 
 class Image(NamedTuple):
@@ -74,16 +73,21 @@ class Instances(NamedTuple):
 
     images: list[Image]  # [N] in order of id
     categories: list[Category]  # [C] in order of id
-    objects: NDArray[Any]  # [M] of OBJECT: rows of images, labels that are rows of categories
+    objects: Objects  # [M] rows of images, labels that are rows of categories
     words: dict[str, dict[int, str]]  # table -> number that an id got which is none -> the id
 
 
 def read_instances(path: Path) -> Instances:
-    tables = _decode(path)
-    raw_images, raw_categories = (
-        list(_rows(path, "images", tables.images, _Image)),
-        list(_rows(path, "categories", tables.categories, _Category)),
-    )
+    raw_images, raw_categories, annotations = list[_Image](), list[_Category](), ReferringObjects(path)
+    tables = Tables(require_file(path, MAX_BYTES), _Rest.__struct_fields__)
+    for elements in tables:
+        if elements.table == "annotations":
+            _add(path, annotations, _rows(path, elements, _Annotation, annotations.count))
+        elif elements.table == "images":
+            raw_images += _rows(path, elements, _Image, len(raw_images))
+        else:
+            raw_categories += _rows(path, elements, _Category, len(raw_categories))
+    _decode(path, bytes(tables.rest), _Rest)
     if not raw_images or not raw_categories:
         found = f"{len(raw_images)} images and {len(raw_categories)} categories"
         raise ValueError(f"{path}: expected at least one of each, found {found}; leave the file out")
@@ -95,37 +99,30 @@ def read_instances(path: Path) -> Instances:
     categories = sorted(
         Category(category_numbers[plain_id(one.id)], nfc(one.name), _group(one.supercategory)) for one in raw_categories
     )
-    row_of = {
-        "image_id": rows_by_id(image_numbers, [image.id for image in images]),
-        "category_id": rows_by_id(category_numbers, [category.id for category in categories]),
-    }
-    objects = np.fromiter(_objects(path, tables.annotations, row_of), OBJECT, len(tables.annotations))
     words = {
         table: {number: plain for plain, number in numbers.items() if isinstance(plain, str)}
         for table, numbers in (("images", image_numbers), ("categories", category_numbers))
     }
-    return Instances(images, categories, objects, words)
+    image_rows = rows_by_id(image_numbers, [image.id for image in images])
+    category_rows = rows_by_id(category_numbers, [category.id for category in categories])
+    del raw_images, image_numbers
+    return Instances(images, categories, annotations.objects(image_rows, category_rows), words)
 
 
-def _objects(
-    path: Path, raws: list[msgspec.Raw], row_of: dict[str, dict[int | str, int]]
-) -> Iterator[tuple[object, ...]]:
-    nan = float("nan")
-    images, categories = row_of["image_id"], row_of["category_id"]
-    for place, one in enumerate(_rows(path, "annotations", raws, _Annotation)):
-        number = one.id if type(one.id) is int and 0 < one.id < 2**63 else place
-        image, label = images.get(plain_id(one.image_id)), categories.get(plain_id(one.category_id))
-        if image is None or label is None:
-            column, table = ("image_id", "images") if image is None else ("category_id", "categories")
-            raise ValueError(
-                f"{path}: annotation {number}: expected {column} out of {table}, found {getattr(one, column)!r}; "
-                "correct it, or take the annotation out"
-            )
-        if one.iscrowd not in (0, 1, None):
-            raise ValueError(f"{path}: annotation {number}: expected iscrowd 0 or 1, found {one.iscrowd}; correct it")
-        x, y, width, height = one.bbox
-        area = nan if one.area is None else one.area
-        yield image, (x, y, x + width, y + height), area, label, False, bool(one.iscrowd), False, number
+def _add(path: Path, annotations: ReferringObjects, rows: list[_Annotation]) -> None:
+    nan, first = float("nan"), annotations.count
+    block = np.zeros(len(rows), ROW)
+    block["number"] = [
+        one.id if type(one.id) is int and 0 < one.id < 2**63 else place for place, one in enumerate(rows, start=first)
+    ]
+    if wrong := [place for place, one in enumerate(rows) if one.iscrowd not in (0, 1, None)]:
+        number, found = block["number"][wrong[0]], rows[wrong[0]].iscrowd
+        raise ValueError(f"{path}: annotation {number}: expected iscrowd 0 or 1, found {found}; correct it")
+    block["xyxy_px"] = np.array([one.bbox for one in rows], np.float64).reshape(-1, 4)
+    block["xyxy_px"][:, 2:] += block["xyxy_px"][:, :2]
+    block["area_px"] = [nan if one.area is None else one.area for one in rows]
+    block["crowd"] = [bool(one.iscrowd) for one in rows]
+    annotations.add(block, [one.image_id for one in rows], [one.category_id for one in rows])
 
 
 # -------------------------------------------------------------------------------------------------------------- rows
@@ -156,35 +153,44 @@ def _checked(path: Path, image: _Image) -> str:
     return str(name)
 
 
-def _decode(path: Path) -> _Tables:
-    text = read_bytes(path, MAX_BYTES).removeprefix(b"\xef\xbb\xbf")
+def _rows(path: Path, elements: Elements, kind: type[Row], first: int) -> list[Row]:
+    """first: number of the first of them in its table."""
+    text = b"[" + elements.text + b"]"
     try:
-        return msgspec.json.decode(text, type=_Tables)
+        return msgspec.json.decode(text, type=list[kind])  # type: ignore[valid-type]
+    except (ValueError, RecursionError):
+        raws = _decode(path, text, list[msgspec.Raw], elements.place - 1)
+    for number, raw in enumerate(raws, start=first):
+        try:
+            msgspec.json.decode(raw, type=kind)
+        except ValueError as error:
+            id_ = re.search(rb'"id"\s*:\s*("[^"]*"|[^\s,}]*)', bytes(raw))
+            name = f"id {id_[1].decode(errors='replace')[:80]}" if id_ else f"number {number}, without id"
+            raise ValueError(
+                f"{path}: {elements.table}, {name}: {_problem(raw, error)}; correct it, or take it out"
+            ) from None
+    raise AssertionError("rows that decode one by one decode together")
+
+
+def _decode(path: Path, text: bytes, kind: type[Any], place: int = 0) -> Any:
+    """place: where in the file the text stands."""
+    try:
+        return msgspec.json.decode(text, type=kind)
     except (ValueError, RecursionError) as error:
-        place = re.search(r"\(byte (\d+)\)", str(error))
-        at = int(place[1]) if place else 0
-        near = text[max(0, at - 100) : at + 20].decode(errors="replace") if place else ""
-        if place and (number := re.match(rb"(?:-I|I|N)(?:nfinity|aN)", text[max(0, at - 1) : at + 12].lstrip(b" "))):
+        found = re.search(r"\(byte (\d+)\)", str(error))
+        at = int(found[1]) if found else 0
+        near = text[max(0, at - 100) : at + 20].decode(errors="replace") if found else ""
+        if found and (number := re.match(rb"(?:-I|I|N)(?:nfinity|aN)", text[max(0, at - 1) : at + 12].lstrip(b" "))):
             raise ValueError(
                 f"{path}: expected numbers, found {number[0].decode()} in {near!r}, which JSON does not have; write a "
                 "number, or take the key out"
             ) from None
-        reason = f"{error}{f' after {near!r}' if near else ''}"
+        what = str(error).replace(f"(byte {at})", f"(byte {place + at})")
+        reason = f"{what}{f' after {near!r}' if near else ''}"
         raise ValueError(
             f"{path}: expected COCO's JSON with images, annotations and categories, found: {reason}; fetch or write "
             "the file again"
         ) from None
-
-
-def _rows(path: Path, table: str, raws: list[msgspec.Raw], kind: type[Row]) -> Iterator[Row]:
-    decoder = msgspec.json.Decoder(kind)
-    for number, raw in enumerate(raws):
-        try:
-            yield decoder.decode(raw)
-        except ValueError as error:
-            id_ = re.search(rb'"id"\s*:\s*("[^"]*"|[^\s,}]*)', bytes(raw))
-            name = f"id {id_[1].decode(errors='replace')[:80]}" if id_ else f"number {number}, without id"
-            raise ValueError(f"{path}: {table}, {name}: {_problem(raw, error)}; correct it, or take it out") from None
 
 
 def _problem(raw: msgspec.Raw, error: ValueError) -> str:

@@ -1,32 +1,22 @@
 """From all that a source says to the records that are wanted of it: the same rules for every annotation format."""
 
 import hashlib
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from data.records import Annotations, Findings, Record, listed
+from data.records import Annotations, Findings, RecordTable, listed
 from data.sources.choose import Choice, chosen_classes, chosen_rows
 from data.sources.files import nfc
+from data.sources.objects import CROWD, DIFFICULT, FLAT, Objects, slices
 from data.sources.suspicious import look_at_boxes, look_at_names
-
-OBJECT = np.dtype(
-    [
-        ("picture", "i8"),  # its row
-        ("xyxy_px", "f8", 4),  # continuous edges from 0, not clipped
-        ("area_px", "f8"),  # nan: that of the box
-        ("label", "i4"),
-        ("difficult", "?"),
-        ("crowd", "?"),
-        ("flat", "?"),  # has no area, whatever its edges say
-        ("number", "i8"),  # by which its file knows it, for messages
-    ]
-)
 
 
 class Picture(NamedTuple):
@@ -34,7 +24,7 @@ class Picture(NamedTuple):
 
     name: str  # path below the folder of images without the ending: decides the key, and what is held out
     image_id: str
-    path: Path
+    path: str
     width: int
     height: int
     file: Path  # its annotations, for messages
@@ -50,47 +40,76 @@ class Found:
     category_ids: Sequence[int]  #: [C]
     all_classes: bool  #: the source lists its classes; False: they are those of the objects
     pictures: Sequence[Picture]  #: [N]
-    objects: NDArray[Any]  #: [M] of OBJECT
+    objects: Objects  #: [M]
     noun: str  #: what an object is in its file: "object 3", "line 3"
     findings: Findings = field(default_factory=Findings)
     source_ids: dict[str, dict[str, str]] = field(default_factory=dict)
 
+    @cached_property
+    def sizes_px(self) -> NDArray[np.float64]:
+        """[N, 2] width, height."""
+        return np.array([picture[3:5] for picture in self.pictures], np.float64).reshape(-1, 2)
+
 
 def collect(found: Found, choice: Choice) -> Annotations:
+    """What `found` says of objects is used up."""
     classes = chosen_classes(choice, found.classes, found.root, all_listed=found.all_classes)
     label_of = {name: label for label, name in enumerate(classes)}
-    labels = np.array([label_of.get(name, -1) for name in found.classes], np.int16)[found.objects["label"]]
-    names = [picture.name for picture in found.pictures]
-    rows = chosen_rows(choice, names, found.objects["picture"], labels >= 0, found.root)
-    there = np.isin(found.objects["picture"], rows)
-    others = int((there & (labels < 0)).sum())
-    objects, labels = found.objects[there & (labels >= 0)], labels[there & (labels >= 0)]
-    order = np.argsort(objects["picture"], kind="stable")
-    objects, labels = objects[order], labels[order]
-
-    sizes_px = np.array([picture[3:5] for picture in found.pictures], np.float64).reshape(-1, 2)
-    boxes_xyxy_px = np.clip(objects["xyxy_px"], 0, np.tile(sizes_px, 2)[objects["picture"]])
-    degenerate = objects["flat"] | (boxes_xyxy_px[:, 2:] <= boxes_xyxy_px[:, :2]).any(1)
-    if degenerate.any() and not choice.drop_degenerate:
-        wrong = [_place(found, one) for one in objects[degenerate]]
-        raise ValueError(
-            f"{found.root}: expected boxes with an area inside the image, found {len(wrong)} others; correct the "
-            f"files, or leave out such objects with --drop-degenerate{listed(wrong)}"
-        )
-    objects, labels, boxes_xyxy_px = objects[~degenerate], labels[~degenerate], boxes_xyxy_px[~degenerate]
+    label_of_found = np.array([label_of.get(name, -1) for name in found.classes] or [-1], np.int32)
+    objects, names = found.objects, [picture.name for picture in found.pictures]
+    chosen = label_of_found[objects.label] >= 0
+    rows = chosen_rows(choice, names, objects.picture, chosen, found.root)
+    is_taken = np.zeros(len(names), np.bool_)
+    is_taken[rows] = True
+    there = is_taken[objects.picture]
+    others = int((there & ~chosen).sum())
+    kept = np.flatnonzero(there & chosen)
+    del there, chosen
+    objects.take(kept[np.argsort(objects.picture[kept], kind="stable")])
+    del kept
+    degenerate = _degenerate(found, objects)
+    if degenerate.any():
+        if not choice.drop_degenerate:
+            wrong = [_place(found, row) for row in np.flatnonzero(degenerate).tolist()]
+            raise ValueError(
+                f"{found.root}: expected boxes with an area inside the image, found {len(wrong)} others; correct the "
+                f"files, or leave out such objects with --drop-degenerate{listed(wrong)}"
+            )
+        objects.take(~degenerate)
     findings = Findings(dict(found.findings.found))
     look_at_names(findings, classes)
-    look_at_boxes(findings, objects["xyxy_px"], boxes_xyxy_px, lambda row: _place(found, objects[row], short=True))
+    look_at_boxes(
+        findings,
+        len(objects),
+        objects.xyxy_px,
+        lambda part: _clipped(found, part),
+        lambda row: _place(found, row, short=True),
+    )
     dropped = {"degenerate boxes": int(degenerate.sum()), "objects of other classes": others}
     return Annotations(
         source=_source(found, classes, len(rows)),
         classes=tuple(classes),
         category_ids=_category_ids(found, classes),
-        records=_records(found, rows, objects, labels, boxes_xyxy_px),
+        records=_records(found, rows, label_of_found),
         dropped={reason: number for reason, number in dropped.items() if number},
         findings=findings,
         source_ids=found.source_ids,
     )
+
+
+def _clipped(found: Found, part: slice) -> NDArray[np.float64]:
+    """[..., 4] edges of some objects, inside their image."""
+    limits = np.tile(found.sizes_px[found.objects.picture[part]], 2)
+    return np.asarray(np.clip(found.objects.xyxy_px(part), 0, limits))
+
+
+def _degenerate(found: Found, objects: Objects) -> NDArray[np.bool_]:
+    """[M] which have no area inside their image."""
+    wrong = (objects.marks & FLAT) > 0
+    for part in slices(len(objects)):
+        boxes_xyxy_px = _clipped(found, part)
+        wrong[part] |= (boxes_xyxy_px[:, 2:] <= boxes_xyxy_px[:, :2]).any(1)
+    return wrong
 
 
 def _category_ids(found: Found, classes: Sequence[str]) -> tuple[int, ...]:
@@ -106,52 +125,46 @@ def _source(found: Found, classes: Sequence[str], images: int) -> str:
     return found.source + (f" ({', '.join(parts)})" if parts else "")
 
 
-def _place(found: Found, one: Any, *, short: bool = False) -> str:
-    picture = found.pictures[one["picture"]]
-    edges = ", ".join(f"{edge:.6g}" for edge in one["xyxy_px"])
-    name = found.classes[one["label"]]
+def _place(found: Found, row: int, *, short: bool = False) -> str:
+    picture = found.pictures[found.objects.picture[row]]
+    edges = ", ".join(f"{edge:.6g}" for edge in found.objects.xyxy_px(row))
+    name = found.classes[found.objects.label[row]]
     file = picture.file.name if short else picture.file
-    return f"{file}: {found.noun} {one['number']} ({name}) [{edges}] in {picture.width}x{picture.height}"
+    number = found.objects.number[row]
+    return f"{file}: {found.noun} {number} ({name}) [{edges}] in {picture.width}x{picture.height}"
 
 
 # -------------------------------------------------------------------------------------------------------- as records
 
 
-def _records(
-    found: Found,
-    rows: NDArray[np.int64],
-    objects: NDArray[Any],
-    labels: NDArray[np.int16],
-    boxes_xyxy_px: NDArray[np.float64],
-) -> list[Record]:
-    areas_px = (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).prod(1)
-    areas_px = np.where(np.isnan(objects["area_px"]), areas_px, objects["area_px"])
-    starts = np.searchsorted(objects["picture"], rows)
-    stops = np.searchsorted(objects["picture"], rows, side="right")
-    pictures = [found.pictures[row] for row in rows.tolist()]
-    if missing := [str(picture.path) for picture in pictures if not picture.path.is_file()]:
+def _records(found: Found, rows: NDArray[np.int64], label_of_found: NDArray[np.int32]) -> RecordTable:
+    """Objects come in the order of their pictures."""
+    objects, pictures = found.objects, [found.pictures[row] for row in rows.tolist()]
+    if missing := [picture.path for picture in pictures if not os.path.isfile(picture.path)]:  # noqa: PTH113  of text
         raise ValueError(
             f"{found.root}: expected {len(pictures)} images, {len(missing)} are not there; unpack them, or say where "
             f"they are: python -m data.shards {found.source.split()[0]} --help{listed(missing)}"
         )
-    records = []
-    for picture, key, start, stop in zip(pictures, _keys(found.root, pictures), starts, stops, strict=True):
-        mine = slice(start, stop)
-        records.append(
-            Record(
-                key=key,
-                image_id=picture.image_id,
-                image=picture.path,
-                width=picture.width,
-                height=picture.height,
-                boxes_xyxy_px=boxes_xyxy_px[mine],
-                areas_px=areas_px[mine],
-                labels=labels[mine],
-                difficult=objects["difficult"][mine],
-                crowd=objects["crowd"][mine],
-            )
-        )
-    return records
+    starts = np.searchsorted(objects.picture, np.append(rows, len(found.pictures)).astype(np.int32))
+    objects.number = objects.number[:0]  # all messages have been made
+    boxes_xyxy_px = np.empty((len(objects), 4))
+    for part in slices(len(objects)):
+        boxes_xyxy_px[part] = _clipped(found, part)
+    objects.left = objects.top = objects.right = objects.bottom = objects.number.astype(np.float64)
+    unknown = np.flatnonzero(np.isnan(objects.area_px))
+    objects.area_px[unknown] = (boxes_xyxy_px[unknown, 2:] - boxes_xyxy_px[unknown, :2]).prod(1)
+    return RecordTable(
+        keys=np.array(_keys(found.root, pictures), "S"),
+        image_ids=np.array([picture.image_id.encode() for picture in pictures], "S"),
+        images=np.array([os.fsencode(picture.path) for picture in pictures], "S"),
+        sizes_px=np.array([picture[3:5] for picture in pictures], np.int32).reshape(-1, 2),
+        object_starts=starts,
+        boxes_xyxy_px=boxes_xyxy_px,
+        areas_px=objects.area_px,
+        labels=label_of_found.astype(np.int16)[objects.label],
+        difficult=(objects.marks & DIFFICULT) > 0,
+        crowd=(objects.marks & CROWD) > 0,
+    )
 
 
 def safe_key(name: str) -> str:

@@ -43,8 +43,8 @@ def by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
-def read_bytes(path: Path, most: int = MAX_TEXT) -> bytes:
-    """Contents of a plain file that is not larger than expected."""
+def require_file(path: Path, most: int = MAX_TEXT) -> Path:
+    """A plain file that is not larger than expected."""
     try:
         status = path.stat()
     except OSError:
@@ -53,13 +53,13 @@ def read_bytes(path: Path, most: int = MAX_TEXT) -> bytes:
         raise ValueError(f"{path}: expected a file, found none")
     if status.st_size > most:
         raise ValueError(f"{path}: expected up to {most:,} bytes, found {status.st_size:,}; is it an annotation file?")
-    return path.read_bytes()
+    return path
 
 
 def read_text(path: Path) -> str:
     """UTF-8, with or without a byte order mark."""
     try:
-        text = read_bytes(path).decode("utf-8-sig")
+        text = require_file(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text, found: {error}; convert the file") from None
     if "\0" in text:

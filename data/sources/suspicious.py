@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import NUM_EXAMPLES, Findings
+from data.sources.objects import slices
 
 MOST_CUT = 0.1  # of a box, at the border of its image
 ROUNDING_PX = 1.0  # that an edge may lie outside of its image
@@ -15,29 +16,38 @@ ROUNDING_PX = 1.0  # that an edge may lie outside of its image
 
 def look_at_boxes(
     findings: Findings,
-    given_xyxy_px: NDArray[np.float64],
-    boxes_xyxy_px: NDArray[np.float64],
+    count: int,
+    given_xyxy_px: Callable[[slice], NDArray[np.float64]],
+    boxes_xyxy_px: Callable[[slice], NDArray[np.float64]],
     place: Callable[[int], str],
 ) -> None:
-    """given: [N, 4] as written, boxes: clipped to the image. place: where box i stands."""
-    if not len(boxes_xyxy_px):
-        return
+    """given: some rows of [count, 4] as written, boxes: clipped to the image. place: where box i stands."""
+    largest, cut, num_cut, lost_by_cut = -np.inf, list[int](), 0, 0.0
+    for rows in slices(count):
+        given, boxes = given_xyxy_px(rows), boxes_xyxy_px(rows)
+        largest = max(largest, given.max())
+        lost, beyond_px = _lost(given, boxes), np.abs(given - boxes).max(1)
+        mine = np.flatnonzero(~(lost <= MOST_CUT) & (beyond_px > ROUNDING_PX))
+        cut += (mine[: NUM_EXAMPLES - len(cut)] + rows.start).tolist() if len(cut) < NUM_EXAMPLES else []
+        num_cut += len(mine)
+        lost_by_cut += float(np.nan_to_num(lost[mine], nan=1).sum())
 
-    def add(what: str, rows: NDArray[np.int64]) -> None:
-        findings.add(what, [place(int(row)) for row in rows[:NUM_EXAMPLES]], len(rows))
+    def add(what: str, rows: Sequence[int], number: int) -> None:
+        findings.add(what, [place(row) for row in rows[:NUM_EXAMPLES]], number)
 
-    if given_xyxy_px.max() <= 1:
-        add("boxes within 0..1, all of the set (fractions of the image, not px?)", np.arange(len(boxes_xyxy_px)))
-        return
+    if count and largest <= 1:
+        add("boxes within 0..1, all of the set (fractions of the image, not px?)", range(count), count)
+    elif cut:
+        mean = lost_by_cut / num_cut
+        what = f"boxes of {count:,} that lose more than a tenth at the border of their image, {mean:.0%} on average"
+        add(f"{what} (corners given as sizes? another unit than px?)", cut, num_cut)
+
+
+def _lost(given_xyxy_px: NDArray[np.float64], boxes_xyxy_px: NDArray[np.float64]) -> NDArray[np.float64]:
+    """[N] of each area, 0..1."""
     with np.errstate(over="ignore", invalid="ignore"):
         whole = (given_xyxy_px[:, 2:] - given_xyxy_px[:, :2]).prod(1)
-    lost = 1 - (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).prod(1) / whole
-    beyond_px = np.abs(given_xyxy_px - boxes_xyxy_px).max(1)
-    cut = np.flatnonzero(~(lost <= MOST_CUT) & (beyond_px > ROUNDING_PX))
-    if len(cut):
-        mean, count = float(np.nan_to_num(lost[cut], nan=1).mean()), len(boxes_xyxy_px)
-        what = f"boxes of {count:,} that lose more than a tenth at the border of their image, {mean:.0%} on average"
-        add(f"{what} (corners given as sizes? another unit than px?)", cut)
+    return np.asarray(1 - (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).prod(1) / whole)
 
 
 def look_at_names(findings: Findings, classes: Sequence[str]) -> None:

@@ -10,8 +10,9 @@ import numpy as np
 
 from data.records import Annotations, Findings
 from data.sources.choose import Choice
-from data.sources.collect import OBJECT, Found, Picture, collect
+from data.sources.collect import Found, Picture, collect
 from data.sources.files import IMAGE_SUFFIXES, nfc, read_text, without_suffix
+from data.sources.objects import Objects
 from data.sources.voc_splits import Split, find_split
 from data.sources.voc_xml import Annotation, parse_annotation
 
@@ -57,11 +58,16 @@ def read_voc(
     Classes are the sorted names found in these splits (VOC's own order), or those of the choice; a set that goes with
     another one is to be read with the classes of that one.
     """
-    findings = Findings()
-    options = {"annotations": annotations, "images": images}
-    pictures, parsed, choice = _read_splits(root, splits, choice or Choice(), findings, from_zero, options)
-    _look_at_files(findings, pictures, parsed)
-    classes = _classes(pictures, parsed)
+    findings, choice = Findings(), choice or Choice()
+    reading, parts = _Reading(root, from_zero), []
+    for name in splits:
+        split, choice = find_split(root, name, choice, annotations=annotations, images=images)
+        parts.append(Objects.of_rows(reading.rows(split, name)))
+        _look_at(findings, split)
+    _look_at_files(findings, reading.pictures, reading.parsed)
+    classes = _classes(reading)
+    objects, label_of = Objects.concatenate(parts), {name: label for label, name in enumerate(classes)}
+    objects.label = np.array([label_of[name] for name in reading.names] or [0], np.int32)[objects.label]
     return collect(
         Found(
             source=" ".join(["voc", *(f"VOC{name}" if ":" in name else name for name in splits)]),
@@ -69,8 +75,8 @@ def read_voc(
             classes=classes,
             category_ids=range(1, len(classes) + 1),
             all_classes=False,
-            pictures=pictures,
-            objects=np.array(list(_objects(parsed, classes)), OBJECT),
+            pictures=reading.pictures,
+            objects=objects,
             noun="object",
             findings=findings,
         ),
@@ -78,56 +84,49 @@ def read_voc(
     )
 
 
-def _read_splits(
-    root: Path,
-    splits: Sequence[str],
-    choice: Choice,
-    findings: Findings,
-    from_zero: bool,
-    folders: dict[str, str | None],
-) -> tuple[list[Picture], list[Annotation], Choice]:
-    origin: dict[str, str] = {}  # image id -> where it was listed
-    pictures: list[Picture] = []
-    parsed: list[Annotation] = []
-    for name in splits:
-        split, choice = find_split(root, name, choice, **folders)
+class _Reading:
+    """What has been read of all splits, but for the objects."""
+
+    def __init__(self, root: Path, from_zero: bool) -> None:
+        self._root, self._from_zero = root, from_zero
+        self._origin: dict[str, str] = {}  # image id -> where it was listed
+        self.pictures: list[Picture] = []
+        self.parsed: list[Annotation] = []  # without their boxes
+        self.names: dict[str, int] = {}  # class -> what stands in `label` for it
+
+    def rows(self, split: Split, name: str) -> Iterator[tuple[object, ...]]:
+        """Of the objects, in the order of `ROW`."""
         for image_id in split.ids:
             where = f"{image_id} of {name}"
-            if image_id in origin:
+            if image_id in self._origin:
                 raise ValueError(
-                    f"{root}: expected each image once, found {origin[image_id]} and {where}; leave out one of the "
-                    "splits, or take one image off its list"
+                    f"{self._root}: expected each image once, found {self._origin[image_id]} and {where}; leave out "
+                    "one of the splits, or take one image off its list"
                 )
-            origin[image_id] = where
-            picture, found = _read(split, image_id, where, from_zero)
-            pictures.append(picture)
-            parsed.append(found)
-        _look_at(findings, split)
-    return pictures, parsed, choice
+            self._origin[image_id] = where
+            picture, found = _read(split, image_id, where, self._from_zero)
+            for number, (name_of_class, xyxy_px, difficult, flat) in enumerate(found.boxes, start=1):
+                label = self.names.setdefault(name_of_class, len(self.names))
+                yield len(self.pictures), xyxy_px, math.nan, label, difficult, False, flat, number
+            self.pictures.append(picture)
+            self.parsed.append(found._replace(boxes=[]))
 
 
 def _read(split: Split, image_id: str, where: str, from_zero: bool) -> tuple[Picture, Annotation]:
     xml = _first(split.xmls, image_id, (".xml",), split.xml_folder, where)
     image = _first(split.images, image_id, IMAGE_SUFFIXES, split.image_folder, where)
     found = parse_annotation(read_text(xml), xml, from_zero=from_zero)
-    return Picture(image_id, image_id, image, found.width, found.height, xml), found
+    return Picture(image_id, image_id, str(image), found.width, found.height, xml), found
 
 
-def _classes(pictures: Sequence[Picture], parsed: Sequence[Annotation]) -> list[str]:
-    classes = sorted({box.name for found in parsed for box in found.boxes})
-    if not classes and (astray := [str(p.file) for p, found in zip(pictures, parsed, strict=True) if found.astray]):
+def _classes(reading: _Reading) -> list[str]:
+    rows = zip(reading.pictures, reading.parsed, strict=True)
+    if not reading.names and (astray := [str(picture.file) for picture, found in rows if found.astray]):
         raise ValueError(
             f"{astray[0]}: expected <object> directly below the root, found <bndbox> deeper in the file, and no object "
             "in the whole set; convert the files to VOC's layout"
         )
-    return classes
-
-
-def _objects(parsed: Sequence[Annotation], classes: Sequence[str]) -> Iterator[tuple[object, ...]]:
-    label_of = {name: label for label, name in enumerate(classes)}
-    for row, found in enumerate(parsed):
-        for number, (name, xyxy_px, difficult, flat) in enumerate(found.boxes, start=1):
-            yield row, xyxy_px, math.nan, label_of[name], difficult, False, flat, number
+    return sorted(reading.names)
 
 
 def _look_at(findings: Findings, split: Split) -> None:

@@ -14,8 +14,9 @@ import numpy as np
 from data.images.facts import stored_size
 from data.records import Annotations, Findings
 from data.sources.choose import Choice
-from data.sources.collect import OBJECT, Found, Picture, collect
+from data.sources.collect import Found, Picture, collect
 from data.sources.files import nfc, read_text
+from data.sources.objects import Objects
 from data.sources.yolo_layout import Layout, find_layout, images_of, label_file
 
 ROUNDING = 0.01  # fractions this far outside of 0..1 are taken for rounding and clipped
@@ -44,20 +45,21 @@ def read_yolo(root: Path, splits: Sequence[str], choice: Choice | None = None, *
     names = _names(layout, choice)
     row_of = {number: row for row, number in enumerate(names)}
     as_listed = list(names) == list(range(len(names)))
-    pictures: list[Picture] = []
-    objects, without = [], []
-    for split in splits:
-        for name, path in images_of(layout, split):
+    pictures, without = list[Picture](), list[Path]()
+
+    def rows() -> Iterator[tuple[object, ...]]:
+        for name, path in (image for split in splits for image in images_of(layout, split)):
             labels = label_file(path)
+            width, height = _size(path, turned)
             if labels is None:
                 without.append(path)
-            width, height = _size(path, turned)
-            if labels is not None:
-                rows = read_labels(labels, row_of, box_only=layout.box_only)
+            else:
                 scale = np.array([width, height, width, height])
-                for number, label, box in rows:
-                    objects.append((len(pictures), np.array(box) * scale, math.nan, label, False, False, False, number))
-            pictures.append(Picture(nfc(name), nfc(name), path, width, height, labels or path))
+                for number, label, box in read_labels(labels, row_of, box_only=layout.box_only):
+                    yield len(pictures), np.array(box) * scale, math.nan, label, False, False, False, number
+            pictures.append(Picture(nfc(name), nfc(name), str(path), width, height, labels or path))
+
+    objects = Objects.of_rows(rows())
     _refuse_without_labels(layout, pictures, without)
     findings.add("images without a label file (background)", without)
     return collect(
@@ -68,7 +70,7 @@ def read_yolo(root: Path, splits: Sequence[str], choice: Choice | None = None, *
             category_ids=range(1, len(names) + 1) if as_listed else list(names),
             all_classes=True,
             pictures=pictures,
-            objects=np.array(objects, OBJECT),
+            objects=objects,
             noun="line",
             findings=findings,
         ),

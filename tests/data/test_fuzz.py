@@ -477,7 +477,7 @@ def check_sidecar(text: bytes) -> None:
     found = answer("a.tar: key.json: ", parse_sidecar, text, "key", "a.tar: key.json")
     if not found:
         return
-    count = len(found.names)
+    count = len(found.name_of_object)
     assert found.boxes_xyxy_px.shape == (count, 4) and found.areas_px.shape == (count,)
     assert found.difficult.shape == found.crowd.shape == (count,)
     x1, y1, x2, y2 = found.boxes_xyxy_px.T
@@ -545,7 +545,7 @@ def test_tars_of_any_kind(tar: Path, changes: list[Edit], seal: bool) -> None:
             assert BLOCK <= entry.json_offset <= entry.json_offset + entry.json_bytes <= len(data)
         columns = found.columns
         assert len(set(map(len, (columns["keys"], columns["widths"], columns["object_counts"])))) == 1
-        assert columns["object_counts"].sum() == len(found.names) == len(columns["boxes_xyxy_px"])
+        assert columns["object_counts"].sum() == len(found.name_of_object) == len(columns["boxes_xyxy_px"])
 
 
 # --------------------------------------------------------------------------------------------------------------- sets

@@ -29,7 +29,7 @@ def write(tmp_path: Path, ids: list[Any], image_id: Any, **annotation: Any) -> P
 )
 def test_ids(tmp_path: Path, ids: list[Any], image_id: Any, numbers: list[int], row: int) -> None:
     found = read_instances(write(tmp_path, ids, image_id))
-    assert [image.id for image in found.images] == numbers and found.objects["picture"].tolist() == [row]
+    assert [image.id for image in found.images] == numbers and found.objects.picture.tolist() == [row]
 
 
 @pytest.mark.parametrize("ids", [[1, "1"], [1.0, 1], ["a", "a"], [""], ["e\u0301", "\u00e9"]])

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from data.sources.coco_json import read_instances
+from data.sources.objects import CROWD
 
 
 def write(tmp_path: Path, ids: list[Any], image_id: Any, **annotation: Any) -> Path:
@@ -18,8 +19,9 @@ def write(tmp_path: Path, ids: list[Any], image_id: Any, **annotation: Any) -> P
 
 
 def test_edges_and_marks(tmp_path: Path) -> None:
-    (one,) = read_instances(write(tmp_path, [1], 1, iscrowd=True, area=5)).objects
-    assert one["xyxy_px"].tolist() == [1, 2, 4, 6] and one["crowd"] and one["area_px"] == 5
+    objects = read_instances(write(tmp_path, [1], 1, iscrowd=True, area=5)).objects
+    assert objects.xyxy_px(slice(None)).tolist() == [[1, 2, 4, 6]]
+    assert objects.marks.tolist() == [CROWD] and objects.area_px.tolist() == [5]
     with pytest.raises(ValueError, match="annotation 0: expected image_id out of images, found 'x'"):
         read_instances(write(tmp_path, [1], "x"))
     with pytest.raises(ValueError, match="bbox: expected `float`, got `str`"):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from data.sources.choose import Choice
-from data.sources.collect import OBJECT, Found, Picture, collect, safe_key
+from data.sources.collect import Found, Picture, collect, safe_key
+from data.sources.objects import Objects
 
 
 def found(folder: Path, count: int = 6, **fields: Any) -> Found:
@@ -17,10 +18,10 @@ def found(folder: Path, count: int = 6, **fields: Any) -> Found:
     for number in range(count):
         path = folder / f"{number}.jpg"
         path.touch()
-        pictures.append(Picture(f"{number}", f"id {number}", path, 100, 80, folder / "all.txt"))
+        pictures.append(Picture(f"{number}", f"id {number}", str(path), 100, 80, folder / "all.txt"))
     objects = [(n, (10, 10, 20, 20), float("nan"), n % 3, False, n == 1, False, n) for n in range(count)]
     known = {"source": "some all", "root": folder, "classes": ["a", "b", "c"], "category_ids": [3, 5, 9]}
-    known |= {"all_classes": True, "pictures": pictures, "objects": np.array(objects, OBJECT), "noun": "line"}
+    known |= {"all_classes": True, "pictures": pictures, "objects": Objects.of_rows(objects), "noun": "line"}
     return Found(**known | fields)
 
 
@@ -33,9 +34,10 @@ def test_records_keep_what_the_source_says(tmp_path: Path) -> None:
 
 
 def test_objects_may_come_in_any_order(tmp_path: Path) -> None:
-    given = found(tmp_path)
-    turned = collect(found(tmp_path, objects=given.objects[::-1]), Choice())
-    assert [record.labels.tolist() for record in turned.records] == [[0], [1], [2], [0], [1], [2]]
+    turned = found(tmp_path)
+    turned.objects.take(np.arange(6)[::-1])
+    records = collect(turned, Choice()).records
+    assert [record.labels.tolist() for record in records] == [[0], [1], [2], [0], [1], [2]]
 
 
 @pytest.mark.parametrize("name", ["a", "IMG_0001", "a-b+c", "k" * 95, "(1)~"])

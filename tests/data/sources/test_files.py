@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data.sources.files import IMAGE_SUFFIXES, by_name, read_bytes, read_lines, read_text, without_suffix
+from data.sources.files import IMAGE_SUFFIXES, by_name, read_lines, read_text, require_file, without_suffix
 
 
 def test_files_by_name(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_texts(tmp_path: Path) -> None:
     path.write_bytes("\ufeffone \r\n\n  tw\u00f6\n".encode())
     assert read_lines(path) == [(1, "one"), (3, "tw\u00f6")]
     with pytest.raises(ValueError, match=r"a\.txt: expected up to 5 bytes, found 17; is it an annotation file"):
-        read_bytes(path, 5)
+        require_file(path, 5)
     path.write_bytes(b"\xff")
     with pytest.raises(ValueError, match=r"a\.txt: expected UTF-8 text, found"):
         read_text(path)

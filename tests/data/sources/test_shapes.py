@@ -45,7 +45,7 @@ def test_voc_reads_it_back(drawn: Path) -> None:
     train, val = read_voc(drawn, ["2007:train"]), read_voc(drawn, ["2007:val"], Choice(classes=CLASSES))
     assert (len(train.records), len(val.records)) == (40, 8)
     assert train.classes == CLASSES == tuple(sorted(CLASSES))
-    for record in train.records + val.records:
+    for record in [*train.records, *val.records]:
         image = cv2.imread(str(record.image))
         assert image is not None and image.shape == (record.height, record.width, 3)
         low, high = record.boxes_xyxy_px[:, :2], record.boxes_xyxy_px[:, 2:]

@@ -1,0 +1,89 @@
+"""The objects of a source as columns: 57 bytes each, and never much more, however many there are."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 1 << 15  # rows that are turned into columns together
+DIFFICULT, CROWD, FLAT = 1, 2, 4
+
+ROW = np.dtype(
+    [
+        ("picture", "i4"),  # its row
+        ("xyxy_px", "f8", 4),  # continuous edges from 0, not clipped
+        ("area_px", "f8"),  # nan: that of the box
+        ("label", "i4"),
+        ("difficult", "?"),
+        ("crowd", "?"),
+        ("flat", "?"),  # has no area, whatever its edges say
+        ("number", "i8"),  # by which its file knows it, for messages
+    ]
+)
+
+
+@dataclass(slots=True, eq=False)
+class Objects:
+    """M objects, as `ROW` has them. Edges are four columns, so that none is large when it is put into another order."""
+
+    picture: NDArray[np.int32]  #: [M]
+    left: NDArray[np.float64]
+    top: NDArray[np.float64]
+    right: NDArray[np.float64]
+    bottom: NDArray[np.float64]
+    area_px: NDArray[np.float64]
+    label: NDArray[np.int32]
+    marks: NDArray[np.uint8]  #: sum of DIFFICULT, CROWD and FLAT
+    number: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.picture)
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[tuple[object, ...]]) -> "Objects":
+        """Out of tuples in the order of `ROW`."""
+        return cls.of_blocks(blocks_of(rows))
+
+    @classmethod
+    def of_blocks(cls, blocks: Iterable[NDArray[Any]]) -> "Objects":
+        """Out of arrays of `ROW`."""
+        return cls.concatenate([cls._of_block(block) for block in [np.empty(0, ROW), *blocks]])
+
+    @classmethod
+    def _of_block(cls, block: NDArray[Any]) -> "Objects":
+        marks = block["difficult"] * DIFFICULT + block["crowd"] * CROWD + block["flat"] * FLAT
+        edges = dict(zip(("left", "top", "right", "bottom"), block["xyxy_px"].T.copy(), strict=True))
+        columns = {name: block[name].copy() for name in ("picture", "area_px", "label", "number")}
+        return cls(marks=marks.astype(np.uint8), **edges, **columns)
+
+    @classmethod
+    def concatenate(cls, parts: list["Objects"]) -> "Objects":
+        """All parts as one; they are empty afterwards."""
+        columns = {}
+        for field in fields(cls):
+            columns[field.name] = np.concatenate([getattr(part, field.name) for part in parts])
+            for part in parts:
+                setattr(part, field.name, columns[field.name][:0])
+        return cls(**columns)
+
+    def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> None:
+        """Keeps these, in this order."""
+        for field in fields(self):
+            setattr(self, field.name, getattr(self, field.name)[rows])
+
+    def xyxy_px(self, rows: Any) -> NDArray[np.float64]:
+        """[..., 4] of some."""
+        return np.stack([self.left[rows], self.top[rows], self.right[rows], self.bottom[rows]], axis=-1)
+
+
+def blocks_of(rows: Iterable[tuple[object, ...]]) -> Iterator[NDArray[Any]]:
+    rows = iter(rows)
+    while block := list(islice(rows, BLOCK)):
+        yield np.array(block, ROW)
+
+
+def slices(count: int, size: int = BLOCK) -> Sequence[slice]:
+    return [slice(first, min(first + size, count)) for first in range(0, count, size)]
