@@ -78,14 +78,15 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 @contextmanager
-def only_user(folder: Path, does: str, *, wait: bool = False) -> Iterator[None]:
+def only_user(folder: Path, does: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
     """Holds a lock on a folder, without a file for it; it ends with the process.
 
-    Refuses where another process holds it, or waits. Where a file system has no locks, there is none.
+    Refuses where another process holds it, or waits. shared: any number of processes that say so may hold it at the
+    same time. Where a file system has no locks, there is none.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        while not _lock(descriptor):
+        while not _lock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if not wait:
                 raise ValueError(f"{folder}: another process {does} there; wait for it, or choose another folder")
             time.sleep(POLL_S)
@@ -94,9 +95,9 @@ def only_user(folder: Path, does: str, *, wait: bool = False) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(descriptor: int) -> bool:
+def _lock(descriptor: int, kind: int) -> bool:
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:  # as of NFS, which locks only what is open for writing

@@ -12,6 +12,7 @@ python -m data.shards show OUT SHEET.png images with their truths; --augment N: 
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -21,11 +22,12 @@ from data.images.geometry import Resize
 from data.loading.config import DataConfig
 from data.records import Findings, listed
 from data.shards.index import ShardIndex
+from data.shards.one_shard import Pixels
 from data.shards.scan import index_shards
 from data.shards.summary import look_at_set, names_of, summary
 from data.shards.unfinished import clear
 from data.shards.verify import verify
-from data.shards.write import SHARD_MB, Pixels, write_shards
+from data.shards.write import SHARD_MB, Part, write_part, write_shards
 from data.sources import coco, voc, yolo
 from data.sources.choose import Choice
 from data.view.contact_sheet import read_data_config, sheet
@@ -104,6 +106,7 @@ def _add_choices(writing: argparse.ArgumentParser) -> None:
     add("--strict", action="store_true", help="refuse what is only remarked on otherwise")
     add("--shard-mb", type=float, default=SHARD_MB, help=f"size of a shard, {SHARD_MB}")
     add("--workers", type=int, default=0, help="processes; default: one for each core")
+    add("--part", metavar="I/N", help="only part I of N, as 3/16, beside others that write the rest at the same time")
 
 
 def _written(options: argparse.Namespace) -> str:
@@ -118,7 +121,8 @@ def _written(options: argparse.Namespace) -> str:
     annotations = READERS[options.command].read(options, choice)
     findings = annotations.findings
     _refuse(options, findings)
-    index = write_shards(
+    write = partial(write_part, Part.parse(options.part)) if options.part else write_shards
+    index = write(
         annotations,
         options.out,
         shard_mb=options.shard_mb,
@@ -127,6 +131,8 @@ def _written(options: argparse.Namespace) -> str:
         pixels=Pixels(options.exif, options.max_side),
         findings=findings,
     )
+    if index is None:
+        return f"{options.out}: part {options.part} is there; the part that ends last makes the index"
     look_at_set(findings, index, DataConfig(train="", val="").num_slots)
     try:
         _refuse(options, findings)

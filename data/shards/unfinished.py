@@ -6,42 +6,73 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from data.files import write_whole
-from data.records import Annotations, Record
+from data.records import Annotations, SomeRecords
 from data.shards.header import VERSION
-from data.shards.sidecar import sidecar_of
 
 PARTS = ("shard-*.part", "index.*.part", "unfinished.json.*.part")  # files that were being written
 
 
-def plan_digest(annotations: Annotations, groups: Sequence[Sequence[Record]], pixels: Sequence[object]) -> str:
+def plan_digest(annotations: Annotations, groups: Sequence[NDArray[np.int64]], pixels: Sequence[object]) -> str:
     """Digest of all that decides the bytes of the shards. An image file that was touched counts as a new one."""
     digest = hashlib.sha256(json.dumps([VERSION, annotations.classes, *pixels]).encode())
     for group in groups:
         digest.update(b"shard")
-        for record in group:
+        for record in SomeRecords(annotations.records, group):
             status = record.image.stat()
-            text = [record.key, str(record.image), status.st_size, status.st_mtime_ns]
-            digest.update(json.dumps(text).encode() + sidecar_of(record, annotations.classes).text())
+            image = [str(record.image), status.st_size, status.st_mtime_ns, record.width, record.height]
+            digest.update(json.dumps([record.key, record.image_id, *image, len(record.labels)]).encode())
+            for name in ("boxes_xyxy_px", "areas_px", "labels", "difficult", "crowd"):
+                digest.update(getattr(record, name).tobytes())
     return digest.hexdigest()
 
 
 def take_up(out: Path, plan: str) -> None:
     """Keeps what an interrupted run of the same plan has finished, clears away everything else it left."""
-    started, text = out / "unfinished.json", json.dumps({"plan": plan}).encode()
-    same = started.exists() and started.read_bytes() == text
+    same = _is_of(out, plan)
+    if not same:
+        _refuse_foreign(out)
+        clear(out)
+        write_whole(out / "unfinished.json", _note(plan))
+    _remove(out, PARTS)
+
+
+def join(out: Path, plan: str) -> None:
+    """For one of several runs at the same time: removes nothing that may be another one's."""
+    if _is_of(out, plan):
+        return
+    _refuse_foreign(out)
+    if (out / "unfinished.json").exists() and not _is_of(out, plan):
+        raise ValueError(
+            f"{out}: expected parts of one set, found an unfinished one of other images or options; give all parts the "
+            "same ones, or remove the folder"
+        )
+    write_whole(out / "unfinished.json", _note(plan))
+
+
+def _is_of(out: Path, plan: str) -> bool:
+    """Whether an unfinished run of this plan is there; a finished set is refused."""
+    started = out / "unfinished.json"
+    same = started.exists() and started.read_bytes() == _note(plan)
     if (out / "index.json").exists() and not same:  # with it: interrupted between its last two steps
         raise ValueError(f"{out} already holds a finished set of shards; remove it or choose another folder")
-    if not same:
-        foreign = sorted(path.name for path in out.glob("*.tar"))
-        if foreign and not started.exists():
-            raise ValueError(
-                f"{out}: expected an empty folder, found {foreign[0]}, which no run of this command left unfinished; "
-                "choose another folder, or make the index of these tars: python -m data.shards index"
-            )
-        clear(out)
-        write_whole(started, text)
-    _remove(out, PARTS)
+    return same
+
+
+def _refuse_foreign(out: Path) -> None:
+    foreign = sorted(path.name for path in out.glob("*.tar"))
+    if foreign and not (out / "unfinished.json").exists():
+        raise ValueError(
+            f"{out}: expected an empty folder, found {foreign[0]}, which no run of this command left unfinished; "
+            "choose another folder, or make the index of these tars: python -m data.shards index"
+        )
+
+
+def _note(plan: str) -> bytes:
+    return json.dumps({"plan": plan}).encode()
 
 
 @contextmanager

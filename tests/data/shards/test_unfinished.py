@@ -17,6 +17,7 @@ from data.records import Annotations
 from data.shards import scan, unfinished, write
 from data.shards.__main__ import main
 from data.shards.index import ShardIndex
+from data.shards.pack import Packing
 from data.shards.scan import index_shards
 from data.shards.verify import verify
 from data.shards.write import write_shards
@@ -28,7 +29,7 @@ SMALL_MB = 0.004  # a shard of an image or two
 
 def interrupt(given: Annotations, out: Path, at: str, *, drop_corrupt: bool = False) -> None:
     """Ctrl-C when the run is about to write the shard, or the index, with this name."""
-    write_shard = write._write_shard
+    write_shard = write.write_shard
 
     def shard(path: Path, *rest: object) -> object:
         if path.name == at:
@@ -42,9 +43,17 @@ def interrupt(given: Annotations, out: Path, at: str, *, drop_corrupt: bool = Fa
             raise KeyboardInterrupt
         write_whole(path, data)
 
+    def pack(packing: Packing, *without: str) -> None:
+        if at == "index.npz":
+            (out / (at + ".host-1.part")).write_bytes(b"half")
+            raise KeyboardInterrupt
+        pack_all(packing, *without)
+
+    pack_all = Packing.pack
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(write, "_write_shard", shard)
+        patch.setattr(write, "write_shard", shard)
         patch.setattr(scan, "write_whole", file)
+        patch.setattr(Packing, "pack", pack)
         patch.setattr(unfinished, "write_whole", file)
         with pytest.raises(KeyboardInterrupt):
             write_shards(given, out, shard_mb=SMALL_MB, workers=1, drop_corrupt=drop_corrupt)

@@ -14,13 +14,15 @@ import webdataset
 
 from data.files import only_user
 from data.images.decode import decode
+from data.parallel import in_parallel
 from data.records import Annotations, Findings
-from data.shards import write
+from data.shards import one_shard
 from data.shards.index import ShardIndex
+from data.shards.one_shard import Pixels
 from data.shards.read import ShardReader
 from data.shards.scan import index_shards
 from data.shards.verify import verify
-from data.shards.write import Pixels, write_shards
+from data.shards.write import Part, write_part, write_shards
 from data.sources.voc import read_voc
 from tests.data.pictures import annotations, contents, note, write_tar
 
@@ -271,6 +273,67 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = annotations(tmp_path / "images", 2)
-    monkeypatch.setattr(write, "MAX_IMAGE_BYTES", 100)
+    monkeypatch.setattr(one_shard, "MAX_IMAGE_BYTES", 100)
     with pytest.raises(ValueError, match=r"image\d\.jpg: has more than 100 bytes"):
         write_shards(given, tmp_path / "out", workers=1)
+
+
+def test_parts_are_together_what_one_run_writes(tmp_path: Path) -> None:
+    given = annotations(tmp_path / "images", 11)
+    write_shards(given, tmp_path / "one", shard_mb=SMALL_MB, workers=1)
+    for of in (1, 3, 16):  # 16: more than there are shards
+        out = tmp_path / f"{of}"
+        for number in range(of, 0, -1):
+            index = write_part(Part(number, of), given, out, shard_mb=SMALL_MB, workers=1)
+            assert (index is None) == (number > 1)
+        assert contents(out) == contents(tmp_path / "one")
+
+
+def test_parts_may_be_written_at_the_same_time(tmp_path: Path) -> None:
+    given = annotations(tmp_path / "images", 11)
+    write_shards(given, tmp_path / "one", shard_mb=SMALL_MB, workers=1)
+    jobs = [(Part(number, 4), given, tmp_path / "out", SMALL_MB) for number in range(1, 5)]
+    finished = in_parallel(_written_part, jobs, 4, "parts")
+    assert any(finished) and contents(tmp_path / "out") == contents(tmp_path / "one")
+
+
+def _written_part(part: Part, given: Annotations, out: Path, shard_mb: float) -> bool:
+    return write_part(part, given, out, shard_mb=shard_mb, workers=1) is not None
+
+
+def test_a_part_that_is_missing_is_made_up_for_by_the_whole_command(tmp_path: Path) -> None:
+    given = annotations(tmp_path / "images", 9)
+    for number in (1, 3):
+        assert write_part(Part(number, 3), given, tmp_path / "out", shard_mb=SMALL_MB, workers=1) is None
+    written = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.tar")}
+    index = write_shards(given, tmp_path / "out", shard_mb=SMALL_MB, workers=1)
+    assert len(index.shards) > len(written) > 0
+    assert all(path.stat().st_mtime_ns == when for path, when in written.items())
+    with pytest.raises(ValueError, match="already holds a finished set of shards"):
+        write_part(Part(1, 3), given, tmp_path / "out", shard_mb=SMALL_MB, workers=1)
+
+
+def test_a_part_of_another_set_leaves_everything_alone(tmp_path: Path) -> None:
+    given, out = annotations(tmp_path / "images", 9), tmp_path / "out"
+    write_part(Part(1, 3), given, out, shard_mb=SMALL_MB, workers=1)
+    before = contents(out)
+    with pytest.raises(ValueError, match="out: expected parts of one set, found an unfinished one of other images or"):
+        write_part(Part(2, 3), given, out, shard_mb=2 * SMALL_MB, workers=1)
+    with only_user(out, "writes"), pytest.raises(ValueError, match="another process writes all shards there"):
+        write_part(Part(2, 3), given, out, shard_mb=SMALL_MB, workers=1)
+    assert contents(out) == before
+
+
+def test_a_part_says_which_of_its_images_cannot_be_used(tmp_path: Path) -> None:
+    given, out = annotations(tmp_path / "images", 9), tmp_path / "out"
+    for record in given.records:
+        record.image.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"of 9 images cannot be used:\n.*the file is empty"):
+        write_part(Part(1, 3), given, out, shard_mb=SMALL_MB, workers=1)
+
+
+@pytest.mark.parametrize("text", ["", "3", "0/4", "5/4", "-1/4", "1/0", "a/b", "1/2/3", "1.0/2"])
+def test_parts_that_cannot_be(text: str) -> None:
+    assert Part.parse("3/16") == (3, 16)
+    with pytest.raises(ValueError, match=rf"--part: expected one of several parts, such as 3/16, found '{text}'"):
+        Part.parse(text)
