@@ -183,7 +183,7 @@ def _keys(root: Path, pictures: Sequence[Picture]) -> list[str]:
     keys: dict[str, Picture] = {}
     for picture in pictures:
         key = safe_key(picture.name)
-        if key in keys and picture.path.resolve() != keys[key].path.resolve():
+        if key in keys and Path(picture.path).resolve() != Path(keys[key].path).resolve():
             key = _with_hash(f"{picture.name}-{picture.image_id}")
         if key in keys:
             raise ValueError(
