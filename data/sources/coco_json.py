@@ -88,8 +88,8 @@ def read_instances(path: Path) -> Instances:
         else:
             raw_categories += _rows(path, elements, _Category, len(raw_categories))
     _decode(path, bytes(tables.rest), _Rest)
+    found = f"{len(raw_images)} images and {len(raw_categories)} categories"
     if not raw_images or not raw_categories:
-        found = f"{len(raw_images)} images and {len(raw_categories)} categories"
         raise ValueError(f"{path}: expected at least one of each, found {found}; leave the file out")
     image_numbers = number_ids(path, "images", [image.id for image in raw_images])
     category_numbers = number_ids(path, "categories", [category.id for category in raw_categories])
@@ -105,7 +105,6 @@ def read_instances(path: Path) -> Instances:
     }
     image_rows = rows_by_id(image_numbers, [image.id for image in images])
     category_rows = rows_by_id(category_numbers, [category.id for category in categories])
-    del raw_images, image_numbers
     return Instances(images, categories, annotations.objects(image_rows, category_rows), words)
 
 
@@ -185,8 +184,7 @@ def _decode(path: Path, text: bytes, kind: type[Any], place: int = 0) -> Any:
                 f"{path}: expected numbers, found {number[0].decode()} in {near!r}, which JSON does not have; write a "
                 "number, or take the key out"
             ) from None
-        what = str(error).replace(f"(byte {at})", f"(byte {place + at})")
-        reason = f"{what}{f' after {near!r}' if near else ''}"
+        reason = str(error).replace(f"(byte {at})", f"(byte {place + at})") + (f" after {near!r}" if near else "")
         raise ValueError(
             f"{path}: expected COCO's JSON with images, annotations and categories, found: {reason}; fetch or write "
             "the file again"

@@ -67,15 +67,7 @@ def collect(found: Found, choice: Choice) -> Annotations:
     del there, chosen
     objects.take(kept[np.argsort(objects.picture[kept], kind="stable")])
     del kept
-    degenerate = _degenerate(found, objects)
-    if degenerate.any():
-        if not choice.drop_degenerate:
-            wrong = [_place(found, row) for row in np.flatnonzero(degenerate).tolist()]
-            raise ValueError(
-                f"{found.root}: expected boxes with an area inside the image, found {len(wrong)} others; correct the "
-                f"files, or leave out such objects with --drop-degenerate{listed(wrong)}"
-            )
-        objects.take(~degenerate)
+    num_degenerate = _drop_degenerate(found, choice)
     findings = Findings(dict(found.findings.found))
     look_at_names(findings, classes)
     look_at_boxes(
@@ -85,7 +77,7 @@ def collect(found: Found, choice: Choice) -> Annotations:
         lambda part: _clipped(found, part),
         lambda row: _place(found, row, short=True),
     )
-    dropped = {"degenerate boxes": int(degenerate.sum()), "objects of other classes": others}
+    dropped = {"degenerate boxes": num_degenerate, "objects of other classes": others}
     return Annotations(
         source=_source(found, classes, len(rows)),
         classes=tuple(classes),
@@ -103,13 +95,22 @@ def _clipped(found: Found, part: slice) -> NDArray[np.float64]:
     return np.asarray(np.clip(found.objects.xyxy_px(part), 0, limits))
 
 
-def _degenerate(found: Found, objects: Objects) -> NDArray[np.bool_]:
-    """[M] which have no area inside their image."""
+def _drop_degenerate(found: Found, choice: Choice) -> int:
+    """How many have no area inside their image; refused, unless the choice is to leave them out."""
+    objects = found.objects
     wrong = (objects.marks & FLAT) > 0
     for part in slices(len(objects)):
         boxes_xyxy_px = _clipped(found, part)
         wrong[part] |= (boxes_xyxy_px[:, 2:] <= boxes_xyxy_px[:, :2]).any(1)
-    return wrong
+    if wrong.any() and not choice.drop_degenerate:
+        places = [_place(found, row) for row in np.flatnonzero(wrong).tolist()]
+        raise ValueError(
+            f"{found.root}: expected boxes with an area inside the image, found {len(places)} others; correct the "
+            f"files, or leave out such objects with --drop-degenerate{listed(places)}"
+        )
+    if wrong.any():
+        objects.take(~wrong)
+    return int(wrong.sum())
 
 
 def _category_ids(found: Found, classes: Sequence[str]) -> tuple[int, ...]:

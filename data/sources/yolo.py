@@ -44,7 +44,6 @@ def read_yolo(root: Path, splits: Sequence[str], choice: Choice | None = None, *
     choice, layout, findings = choice or Choice(), find_layout(root), Findings()
     names = _names(layout, choice)
     row_of = {number: row for row, number in enumerate(names)}
-    as_listed = list(names) == list(range(len(names)))
     pictures, without = list[Picture](), list[Path]()
 
     def rows() -> Iterator[tuple[object, ...]]:
@@ -67,7 +66,7 @@ def read_yolo(root: Path, splits: Sequence[str], choice: Choice | None = None, *
             source=" ".join(["yolo", *splits]),
             root=layout.file,
             classes=list(names.values()),
-            category_ids=range(1, len(names) + 1) if as_listed else list(names),
+            category_ids=range(1, len(names) + 1) if list(names) == list(range(len(names))) else list(names),
             all_classes=True,
             pictures=pictures,
             objects=objects,
