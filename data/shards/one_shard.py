@@ -58,7 +58,7 @@ def write_shard(
 
 
 def _prepared(record: Record, pixels: Pixels) -> Prepared | str:
-    """Or the reason why the image cannot be used."""
+    """Prepared image, or the reason why it cannot be used."""
     try:
         with record.image.open("rb") as file:
             if os.fstat(file.fileno()).st_size > MAX_IMAGE_BYTES:
