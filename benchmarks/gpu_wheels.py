@@ -31,7 +31,7 @@ PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_24", "manylinux_2_
 
 
 def requirements() -> list[Requirement]:
-    """Of a run and of its tests."""
+    """Requirements of a run and of its tests."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [Requirement(line) for line in project["dependencies"]]
     tests = [Requirement(line) for line in project["optional-dependencies"]["dev"]]
@@ -51,7 +51,7 @@ def _version(name: str) -> str:
 
 
 def names_of(folder: Path) -> set[str]:
-    """Of the distributions whose wheels are there."""
+    """Names of the distributions whose wheels are there."""
     return {path.name.partition("-")[0].replace("_", "-").lower() for path in folder.glob("*.whl")}
 
 

@@ -96,7 +96,7 @@ def _options(job: Job, run: str, here: str, tasks: int) -> dict[str, str]:
 
 
 def _variables(job: Job, run: str, arguments: str, python: str, main: str) -> dict[str, str]:
-    """Of the script, as bash reads them."""
+    """Variables of the script, as bash reads them."""
     return {
         "run": run,
         "arguments": arguments,
