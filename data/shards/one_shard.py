@@ -26,7 +26,7 @@ class Pixels(NamedTuple):
 
 
 def is_written(path: Path) -> bool:
-    """By an earlier run of the same plan: each file is renamed into place when it is whole, the findings last."""
+    """Whether an earlier run of the same plan wrote it: files are renamed into place when whole, the findings last."""
     return all(path.with_suffix(suffix).exists() for suffix in (".tar", ".columns", ".findings"))
 
 

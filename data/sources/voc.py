@@ -95,7 +95,7 @@ class _Reading:
         self.names: dict[str, int] = {}  # class -> what stands in `label` for it
 
     def rows(self, split: Split, name: str) -> Iterator[tuple[object, ...]]:
-        """Of the objects, in the order of `ROW`."""
+        """Values of the objects, in the order of `ROW`."""
         for image_id in split.ids:
             where = f"{image_id} of {name}"
             if image_id in self._origin:
