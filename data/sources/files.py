@@ -63,7 +63,7 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text, found: {error}; convert the file") from None
     if "\0" in text:
-        raise ValueError(f"{path}: expected UTF-8 text, found a zero byte; convert the file")
+        raise ValueError(f"{path}: expected UTF-8 text, found zero bytes, as in UTF-16; convert the file")
     return text
 
 
