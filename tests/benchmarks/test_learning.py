@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,11 +36,11 @@ def test_a_run_that_took_too_long_says_so() -> None:
 def test_a_protocol_from_a_folder_to_its_table(
     drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lists = drawn / "VOC2007" / "ImageSets" / "Main"
-    if not (lists / "test.txt").is_file():
-        (lists / "test.txt").write_text((lists / "val.txt").read_text())
+    root = shutil.copytree(drawn / "VOC2007", tmp_path / "VOC2007")
+    lists = root / "ImageSets" / "Main"
+    (lists / "test.txt").write_text((lists / "val.txt").read_text())
     monkeypatch.setitem(PROTOCOLS, "bccd", Protocol("bccd", "configs/demo.yaml", 30, "mAP@.5"))
-    again = ["bccd", str(drawn / "VOC2007"), "--seeds", "3", "--processes", "1", "--out", str(tmp_path), *TINY]
+    again = ["bccd", str(root), "--seeds", "3", "--processes", "1", "--out", str(tmp_path), *TINY]
     main(again)
     printed = capsys.readouterr().out
     (scores,) = json.loads((tmp_path / "seed3" / "scores-test" / "scores.json").read_text())["sides"].values()

@@ -477,7 +477,7 @@ def check_sidecar(text: bytes) -> None:
     found = answer("a.tar: key.json: ", parse_sidecar, text, "key", "a.tar: key.json")
     if not found:
         return
-    count = len(found.name_of_object)
+    count = len(found.names)
     assert found.boxes_xyxy_px.shape == (count, 4) and found.areas_px.shape == (count,)
     assert found.difficult.shape == found.crowd.shape == (count,)
     x1, y1, x2, y2 = found.boxes_xyxy_px.T

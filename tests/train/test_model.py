@@ -68,9 +68,6 @@ def test_compiles_into_one_graph(variant: str) -> None:
     torch.testing.assert_close(compiled(images), model(images))
 
 
-def test_summary_prints_the_number_of_parameters(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", ["train.model"])
-    main()
+def test_summary_prints_the_number_of_parameters(capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
     assert "50,655,389" in capsys.readouterr().out

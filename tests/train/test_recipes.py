@@ -42,7 +42,7 @@ def test_darknets_recipe_is_what_the_sections_say_by_themselves(tmp_path: Path) 
 
 
 def test_an_unknown_recipe_is_answered_with_those_there_are(tmp_path: Path) -> None:
-    assert "expected one of ['darknet', 'scratch']" in refusal(written(tmp_path, LEAST), "recipe=yolov8")
+    assert "recipe=yolov8: expected darknet or scratch" in refusal(written(tmp_path, LEAST), "recipe=yolov8")
 
 
 def test_every_key_goes_over_the_recipe_and_the_command_line_over_the_file(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ def shared_images(train: ShardIndex, val: ShardIndex) -> str | None:
     same = duplicates(val, train)
     if not same:
         return None
-    shown = ", ".join(f"{val.image_id(mine)} = {train.image_id(theirs)}" for mine, theirs in same[:NUM_EXAMPLES])
+    pairs = sorted(f"{val.image_id(mine)} = {train.image_id(theirs)}" for mine, theirs in same)
+    shown = ", ".join(pairs[:NUM_EXAMPLES])
     return (
         f"{len(same):,} of {val.num_samples:,} images of {val.folder} are, byte for byte, in {train.folder} too "
         f"({shown}{', ...' if len(same) > NUM_EXAMPLES else ''}): their scores are of what was learned by heart"

@@ -62,9 +62,13 @@ def test_colours_are_drawn_though_the_device_changes_them(index: ShardIndex) -> 
     assert len(np.unique(here.colours)) == 6
 
 
-def test_an_image_to_be_evaluated_has_no_truths_and_its_own_colours(index: ShardIndex) -> None:
+def test_an_image_to_be_evaluated_has_its_own_truths_and_colours(index: ShardIndex) -> None:
     slot, _ = filled(index, [5, 9], augmented=False)
-    assert (slot.truths[..., 4] == -1).all()
+    trained = ~(index.arrays["difficult"] | index.arrays["crowd"])
+    for sample, truths in zip((5, 9), slot.truths, strict=True):
+        objects = index.objects(sample)
+        labels = index.arrays["labels"][objects][trained[objects]].tolist()
+        assert truths[: len(labels), 4].tolist() == labels and (truths[len(labels) :, 4] == -1).all()
     np.testing.assert_array_equal(slot.colours, [[0, 1, 1]] * 2)
 
 
