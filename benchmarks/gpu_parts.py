@@ -140,6 +140,7 @@ def _train(machine: Machine, name: str, limit_s: float, epochs: int, *options: s
     sizes = ["data.batch=64", "data.sides=[416]", "step.compile=no", f"evaluate.every_epochs={max(1, epochs // 5)}"]
     if machine.dry:
         sizes = ["data.batch=8", "data.sides=[64]", "evaluate.side=64", "model.width=0.0625", "step.precision=fp32"]
+        sizes += ["board.every_batches=1"]  # few batches
     words = [ROOT / "train/main.py", ROOT / "configs/bccd.yaml", "model.width=1.0", f"run={run}", f"epochs={epochs}"]
     words += [f"data.train={pictures.train}", f"data.val={pictures.val}", f"data.workers={workers}", *sizes, *options]
     return machine.python(f"{name}.log", *words, limit_s=limit_s, stop=run / "stop")
