@@ -1,4 +1,4 @@
-"""python -m benchmarks.by_heart SHARDS [--variants yolov2 ...] [--side 224] [key=value ...]: eight pictures by heart.
+"""python -m benchmarks.by_heart SHARDS [--variants yolov2 ...] [--side 192] [key=value ...]: eight pictures by heart.
 
 The first check of a network, its loss and its training: a few pictures, without augmentation, must be found exactly.
 Each variant trains at its full width from random weights on the first eight images of SHARDS, with the recipe
@@ -36,6 +36,7 @@ data:
   augment: {{jitter: 0, flip: 0, hue: 0, saturation: 1, exposure: 1}}
 model: {{variant: {variant}}}
 schedule: {{rate: 1.0e-3}}
+step: {{ema: 3 %}}
 evaluate: {{side: {side}, batch: 8, pictures: 0, every_epochs: 20}}
 """
 EPOCHS = 120
@@ -78,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("shards", type=Path, metavar="SHARDS")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
-    parser.add_argument("--side", type=int, default=224)
+    parser.add_argument("--side", type=int, default=192)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)
     print("| variant | mAP@.5 | after images | seconds |\n| --- | --- | --- | --- |")
