@@ -6,7 +6,6 @@ Each variant trains at its full width from random weights on the first eight ima
 """
 
 import argparse
-import csv
 import subprocess
 import sys
 import tempfile
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from benchmarks.learning import evaluations
 from benchmarks.shards import unpacked
 from data.records import Annotations
 from data.shards.index import ShardIndex
@@ -55,7 +55,7 @@ def learn(variant: str, side: int, folder: Path, overrides: Sequence[str]) -> tu
     trainer = subprocess.Popen([sys.executable, "train/main.py", str(config), *overrides], stdout=subprocess.DEVNULL)
     best, at_s, images = -1.0, 0.0, 0
     while (ended := trainer.poll() is not None) or time.perf_counter() - began < 60 * MINUTES:
-        for row in rows(folder / "run" / "results.csv"):
+        for row in evaluations(folder / "run"):
             if float(row["mAP"]) > best:
                 best, images, at_s = float(row["mAP"]), int(row["images"]), time.perf_counter() - began
         if ended or best == 1:
@@ -64,13 +64,6 @@ def learn(variant: str, side: int, folder: Path, overrides: Sequence[str]) -> tu
     trainer.kill()
     trainer.wait()
     return at_s, best, images
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -124,12 +124,17 @@ def train(
         launcher = ("torch.distributed.run", "--standalone", f"--nproc-per-node={processes}")
         command(*launcher, "train/main.py", protocol.config, *sets, f"seed={seed}", f"run={folder}", *overrides)
         record.write_text(json.dumps({"minutes": (cpu_s() - began) / 60 / CORES}))
-    with (folder / "results.csv").open(newline="") as file:
-        curve = [(int(row["images"]), float(row["mAP"])) for row in csv.DictReader(file)]
+    curve = [(int(row["images"]), float(row["mAP"])) for row in evaluations(folder)]
     scores = {name: score(folder, out / name, folder / f"scores-{name}") for name in scored}
     minutes = json.loads(record.read_text())["minutes"]
     trained = scores["train"][protocol.metric] if "train" in scored else math.nan
     return Outcome(seed, curve[-1][0], minutes, curve, scores.get("test", {}), trained)
+
+
+def evaluations(run_folder: Path) -> list[dict[str, str]]:
+    """Rows of results.csv so far; none before the first evaluation."""
+    path = run_folder / "results.csv"
+    return list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
 
 
 def score(run_folder: Path, shards: Path, out: Path) -> Mapping[str, Any]:
