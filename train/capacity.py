@@ -31,7 +31,7 @@ def memory_of(
         side=side,
         local=local or config.data.batch // processes,
         parts=parts or (1 if step.accumulate == "auto" else int(step.accumulate)),
-        dtype=DTYPES[step.precision],
+        dtype=DTYPES["bf16" if step.precision == "auto" else step.precision],  # the device may be another machine's
         averaged=bool(step.ema or step.ema_images),
         moments=num_moments(step),
         recompute=step.recompute,

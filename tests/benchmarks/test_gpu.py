@@ -83,7 +83,7 @@ def test_a_machine_without_its_packages_gets_them_from_a_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One made here: pip reads it without a network."""
-    from pip._vendor.packaging.requirements import Requirement
+    from packaging.requirements import Requirement
 
     import benchmarks.gpu_wheels as wheels
 

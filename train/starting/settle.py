@@ -1,8 +1,10 @@
-"""What a config leaves open until its set is known: `anchors: auto`, `data.truth_slots: auto` and `data.classes`.
+"""What a config leaves open until its set and its machine are known: `anchors`, `data.truth_slots` and
+`step.precision` that say auto, and `data.classes`.
 
-The same on every process. A run that has checkpoints keeps their anchors.
+The same on every process. A run that has checkpoints keeps their anchors and its precision.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,8 +12,9 @@ from data.anchors import cluster, sizes_cells
 from data.loading.batch import needed_slots
 from data.shards.index import ShardIndex
 from launch.environment import Environment
-from train.config import AUTO, VOC_ANCHORS, Config
+from train.config import AUTO, VOC_ANCHORS, Config, load
 from train.run.checkpoint_files import newest, read
+from train.stepping.config import Precision, fast_precision
 
 
 def settled(config: Config, index: ShardIndex, env: Environment) -> Config:
@@ -23,12 +26,26 @@ def settled(config: Config, index: ShardIndex, env: Environment) -> Config:
     if config.data.truth_slots == AUTO:
         slots = needed_slots(index, config.data.augment)
         config = replace(config, data=replace(config.data, truth_slots=slots))
+    if config.step.precision == AUTO:
+        precision = env.first(lambda: _kept_precision(config) or fast_precision(env.device))
+        config = replace(config, step=replace(config.step, precision=precision))
     return replace(config, data=replace(config.data, classes=list(index.classes)))
 
 
 def _kept_anchors(config: Config) -> list[float] | None:
     path = newest(Path(config.run) / "checkpoints")
     return None if path is None else [float(number) for number in read(path)["network"]["anchors"]]
+
+
+def _kept_precision(config: Config) -> Precision | None:
+    kept = Path(config.run) / "config.yaml"
+    if newest(kept.parent / "checkpoints") is None or not kept.is_file():
+        return None
+    with suppress(ValueError):  # damaged: said where the changes since that start are listed
+        precision = load(kept, [], opens_sets=False).step.precision
+        if precision != "auto":
+            return precision
+    return None
 
 
 def _clustered(config: Config, index: ShardIndex) -> list[float]:

@@ -8,12 +8,23 @@ import torch
 from train.stepping.duration import RunLength, given_images, parse_duration, require_one
 from train.stepping.objective import Compression
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+Precision = Literal["fp32", "bf16", "fp16"]
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def fast_precision(device: torch.device) -> Precision:
+    """What `step.precision=auto` is on this device: bf16 where it has units for that, else fp16 on CUDA, fp32 on a CPU.
+
+    AVX-512's bf16 instructions do not count: convolutions are slower with them than in float32.
+    """
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepConfig:
-    precision: Literal["fp32", "bf16", "fp16"] = "bf16"  #: of the network; fp32 on CUDA: TF32, torch's default
+    precision: Literal["auto", Precision] = "auto"  #: auto: the device's fastest, kept with the run; fp32 on CUDA: TF32
     compile: Literal["auto", "yes", "no"] = "auto"  #: auto: on CUDA; inductor on the CPU is no faster than eager
     accumulate: int | str = 1  #: [parts] into which each process cuts its share of the batch; auto: as few as fit
     compress: Compression = "none"  #: what gradients travel in; bf16 only between GPUs

@@ -18,7 +18,7 @@ from train.graph.network import Graph
 from train.layers import Stack
 from train.loss import Losses, YOLOv2Loss
 from train.model import YOLOv2
-from train.stepping.config import DTYPES, StepConfig
+from train.stepping.config import DTYPES, StepConfig, fast_precision
 from train.stepping.ema import Ema
 from train.stepping.objective import Objective, exchanging, predict
 from train.stepping.optimizer import build_optimizer, load_state, set_rate
@@ -43,7 +43,8 @@ class Step:
         self, config: StepConfig, schedule: ScheduleConfig, model: YOLOv2, loss: YOLOv2Loss, env: Environment
     ) -> None:
         self.config, self.schedule, self.env = config, schedule, env
-        self.dtype = DTYPES[config.precision]
+        precision = fast_precision(env.device) if config.precision == "auto" else config.precision
+        self.dtype = DTYPES[precision]
         self.model = model.to(env.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss.to(env.device)
         if config.freeze == "backbone":
@@ -65,7 +66,7 @@ class Step:
         self._place = torch.compile(place_packed, dynamic=True) if self.compiled else place_packed
         self.objective = exchanging(objective, env, config.compress, config.bucket_mb)
         self.optimizer = build_optimizer(config, model, schedule.backbone_rate)
-        self.scaler = torch.amp.GradScaler(env.device.type, enabled=config.precision == "fp16")
+        self.scaler = torch.amp.GradScaler(env.device.type, enabled=precision == "fp16")
         self.update = Update(self.optimizer, self.scaler, config.clip_norm, env.device)
         trained = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d) and module.training]
         self.statistics = [b for norm in trained for b in (norm.running_mean, norm.running_var) if b is not None]

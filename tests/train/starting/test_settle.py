@@ -5,16 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from data.anchors import average_iou, cluster, sizes_cells
 from data.shards.index import ShardIndex
 from launch.environment import Environment
 from tests.train.checking.test_plan import config_of
-from train.config import VOC_ANCHORS
+from train.config import VOC_ANCHORS, save
 from train.run.checkpoint import Checkpoint
 from train.run.progress import Progress
 from train.starting.build import build_step
 from train.starting.settle import settled
+from train.stepping.config import fast_precision
 from train.stepping.duration import RunLength
 
 
@@ -44,6 +46,37 @@ def test_a_run_with_checkpoints_keeps_their_anchors(tmp_path: Path, shards: Path
     assert settled(changed, index, env).anchors == first.anchors
     elsewhere = replace(changed, run=str(tmp_path / "other"))
     assert settled(elsewhere, index, env).anchors != first.anchors
+
+
+def test_a_run_with_checkpoints_keeps_its_precision(
+    tmp_path: Path, shards: Path, index: ShardIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though it resumes on a machine that is faster in another."""
+    env, config = Environment(), config_of(tmp_path, shards, "model.width=0.0625")
+    assert config.step.precision == "auto"
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: True)
+    first = settled(config, index, env)
+    assert first.step.precision == "bf16"
+    step = build_step(first, index.classes, RunLength(53, 2), env)
+    assert step.dtype == torch.bfloat16
+    network = first.network(index.classes)
+    checkpoint = Checkpoint(tmp_path / "run/checkpoints", first.checkpoint, env, network, step=step, at=Progress())
+    checkpoint.save(0)
+    checkpoint.wait()
+    save(first, tmp_path / "run/config.yaml")
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
+    assert settled(config, index, env).step.precision == "bf16"
+    assert settled(replace(config, run=str(tmp_path / "other")), index, env).step.precision == "fp32"
+    asked = replace(config, step=replace(config.step, precision="fp16"))
+    assert settled(asked, index, env).step.precision == "fp16"
+
+
+@pytest.mark.parametrize(("native", "precision"), [(True, "bf16"), (False, "fp16")])
+def test_a_gpu_without_bf16_of_its_own_takes_fp16(
+    native: bool, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: native or including_emulation)
+    assert fast_precision(torch.device("cuda")) == precision
 
 
 def test_a_set_with_too_few_sizes_gets_the_published_anchors(tmp_path: Path, shards: Path, index: ShardIndex) -> None:

@@ -9,6 +9,7 @@ from train.config import Config
 from train.loss import build_loss
 from train.model import ModelConfig, build_model
 from train.starting.summary import gflop, say_summary, summary
+from train.stepping.config import StepConfig
 from train.stepping.step import Step
 
 
@@ -18,7 +19,7 @@ def config(**others: object) -> Config:
 
 @pytest.mark.parametrize("images", [0, 90])
 def test_a_start_says_what_it_does_in_ten_lines(index: ShardIndex, images: int) -> None:
-    some = config(model=ModelConfig(variant="tiny-voc", width=0.25), epochs=7)
+    some = config(model=ModelConfig(variant="tiny-voc", width=0.25), step=StepConfig(precision="bf16"), epochs=7)
     step = Step(
         some.step,
         some.schedule,
