@@ -5,7 +5,9 @@ Nothing in the files is believed before it was checked, once on each machine.
 
 import hashlib
 import json
+import stat
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -89,19 +91,13 @@ class ShardIndex:
         shards_there: False while shards are still on their way into the folder.
         """
         text = _text(folder)
-        header = parse_header(text, folder / "index.json")
         digest = hashlib.sha256(text).hexdigest()
+        verified_once(folder / "index.json", digest, lambda: parse_header(text, folder / "index.json"))
+        header = json.loads(text)
         _verify(folder / "index.npz", header, digest)
         index = _opened(folder, header, digest)
-        for shard in index.shards if shards_there else ():
-            path = folder / shard.name
-            found = path.stat().st_size if path.is_file() else None
-            if found != shard.bytes:
-                raise ValueError(
-                    f"{path}: the index says {shard.bytes} bytes, "
-                    f"{'the file is missing' if found is None else f'found {found}'}; "
-                    "copy the shard again or make the shards again"
-                )
+        if shards_there:
+            _require_shards(folder, index.shards)
         return index
 
     def __reduce__(self) -> tuple[Callable[..., "ShardIndex"], tuple[Path, str]]:
@@ -117,6 +113,26 @@ def _text(folder: Path) -> bytes:
             f"no shards at {folder}: expected {folder / 'index.json'}, which a finished run of "
             "`python -m data.shards voc ROOT --split ... OUT` leaves there"
         ) from None
+
+
+def _require_shards(folder: Path, shards: tuple[Shard, ...]) -> None:
+    """Each at its full length. One system call for a shard: a large set has tens of thousands."""
+    for shard in shards:
+        found = _bytes(folder / shard.name)
+        if found != shard.bytes:
+            raise ValueError(
+                f"{folder / shard.name}: the index says {shard.bytes} bytes, "
+                f"{'the file is missing' if found is None else f'found {found}'}; "
+                "copy the shard again or make the shards again"
+            )
+
+
+def _bytes(path: Path) -> int | None:
+    """Length of a file; None where there is none."""
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+    return None
 
 
 def _verify(path: Path, header: dict[str, Any], digest: str) -> None:

@@ -21,7 +21,7 @@ from data.files import own_folder
 SETTLED_S = 2.0  # since the last change of a file
 
 
-def verified_once(path: Path, claim: str, verify: Callable[[], None]) -> None:
+def verified_once(path: Path, claim: str, verify: Callable[[], object]) -> None:
     """Calls `verify`, which raises if the claim about the file does not hold, unless a process has already done so.
 
     Processes that ask at the same time wait for the first one.
