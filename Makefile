@@ -1,7 +1,7 @@
 # make demo    install, draw pictures, shard them, train with two processes on the CPU, draw detections
 # make test    install, run the tests
-# make test-slurm   runs on a real Slurm of this machine: as root, with slurmctld slurmd slurm-client munge iproute2
-# make gpu     what a machine with a GPU does, in nine minutes: one table (DRY=1: small, on the CPU; WHEELS=, TRAIN=, VAL=, OUT=)
+# make test-slurm   whole runs on a real Slurm on this machine; as root, with slurmctld slurmd slurm-client munge iproute2
+# make gpu     tests, speeds and a training on a GPU in nine minutes: one table (DRY=1: small, on the CPU; WHEELS=, TRAIN=, VAL=, OUT=)
 # make check   format, lint, types, import layers, tests; CI runs this and test-slurm
 PYTHON ?= python3
 BIN = .venv/bin

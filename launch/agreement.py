@@ -1,7 +1,7 @@
-"""A number of each process that travels beside a step and is read before the next: the largest, the same on all.
+"""The largest number that any process sent: exchanged beside a step, read before the next, the same on every process.
 
-The reduction starts before the step's own work, on a stream of its own, and needs nothing of it. So the device never
-waits for it, and the host only where it would run more than a step ahead of the device.
+The reduction starts before the step's own work, on its own stream, and depends on none of it. So the device never
+waits for it, and the host waits only when it would run more than a step ahead of the device.
 """
 
 import time
@@ -11,14 +11,12 @@ import torch.distributed as dist
 
 from launch.environment import Environment
 
-PATIENCE_S = (
-    540.0  # with the device; NCCL's watchdog would end this process after 600, without a word on who is missing
-)
-LONGEST_PAUSE_S = 1e-3  # between two looks at the device
+PATIENCE_S = 540.0  # for the device; after 600 NCCL's watchdog would kill this process without saying who is missing
+LONGEST_PAUSE_S = 1e-3  # between two polls of the device
 
 
 class Largest:
-    """`send(number)`, then work, then `read()`: the largest of all. All processes call both at the same places."""
+    """`send(number)`, then work, then `read()` the largest one sent. All processes call both at the same points."""
 
     def __init__(self, env: Environment) -> None:
         self.env = env
@@ -44,7 +42,7 @@ class Largest:
             self._there = self._stream.record_event()
 
     def read(self) -> int:
-        """The largest of the numbers sent last. DistError: another process does not answer."""
+        """The largest of the numbers last sent. DistError: another process does not answer."""
         self.under_way = False
         if self._stream is not None:
             wait_for(self._there)
@@ -54,16 +52,16 @@ class Largest:
 
 
 def wait_for_device(device: torch.device) -> None:
-    """Wait until the device has done what it was given. DistError: another process does not answer."""
+    """Waits until the device has finished its queued work. DistError: another process does not answer."""
     if device.type == "cuda":
         wait_for(torch.cuda.current_stream(device).record_event())
 
 
 def wait_for(event: torch.cuda.Event) -> None:
-    """Looks at it again and again: waiting inside CUDA has no end where another process hangs."""
+    """Polls the event: a wait inside CUDA never ends if another process hangs."""
     began, pause_s = time.monotonic(), 1e-5
     while not event.query():  # type: ignore[no-untyped-call]
         if time.monotonic() - began > PATIENCE_S:
-            raise dist.DistError(f"the device waits for another process for {PATIENCE_S:.0f} s")
+            raise dist.DistError(f"the device has waited for another process for {PATIENCE_S:.0f} s")
         time.sleep(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)

@@ -12,12 +12,12 @@ from launch.job import SITE, Job
 from launch.sweep import chosen, members
 
 SETUP = "# What a site needs first (modules, conda), as setup= of launch.submit:\n"
-PLAIN = re.compile(r"[\w./+=][\w./+=-]*", re.ASCII)  # what needs no quotes, and means nothing to Slurm
-TEXTS = ("run", "data.staging")  # of the keys that are looked at here
+PLAIN = re.compile(r"[\w./+=][\w./+=-]*", re.ASCII)  # needs no quotes and means nothing to Slurm
+TEXTS = ("run", "data.staging")  # the text keys read here
 
 
 def read_config(config: str, overrides: Sequence[str]) -> DictConfig:
-    """The file and the overrides as they stand, without the defaults, which are not known here."""
+    """The file and the overrides alone: the defaults are not known here."""
     tree = OmegaConf.merge(read_yaml(Path(config), TEXTS), parse_overrides(overrides, TEXTS))
     assert isinstance(tree, DictConfig)
     return tree
@@ -34,7 +34,7 @@ def render(
     python: str,
     main: str,
 ) -> str:
-    """The batch script; it runs in the folder `here`. sweep: values of keys, each combination a task of an array."""
+    """The batch script, to run in the folder `here`. sweep: values of keys, each combination one task of an array."""
     tree = read_config(config, overrides)
     run = run_folder(tree, config)
     runs = members(run, sweep or {})
@@ -49,13 +49,13 @@ def render(
         text = _replaced(text, f"{name}=", value)
     if not job.gpus_per_node:
         text = re.sub(r"^#SBATCH --gpus-per-node=0.*\n", "", text, flags=re.MULTILINE)
-    if runs:  # of one name: as singletons they would follow each other
+    if runs:  # they share a name: as singletons they would run one after another
         after = f"#SBATCH --dependency=afterok:{job.after}\n" if job.after else ""
         text = re.sub(r"^#SBATCH --dependency=singleton.*\n", after, text, flags=re.MULTILINE)
         text = text.replace("\nexport OMP_NUM", f"\n{chosen(runs)}\nexport OMP_NUM", 1)
     if job.setup:
         text = text.replace(SETUP, f"{SETUP}{job.setup}\n", 1)
-    added = "#SBATCH --kill-on-invalid-dep=yes\n" if job.after else ""  # else it waits for ever
+    added = "#SBATCH --kill-on-invalid-dep=yes\n" if job.after else ""  # else it would wait forever
     if runs:
         added += f"#SBATCH --array=0-{len(runs) - 1}{f'%{job.at_once}' if job.at_once else ''}\n"
     added += "".join(f"#SBATCH --{name}={value}\n" for name in SITE if (value := getattr(job, name)))
@@ -66,8 +66,8 @@ def run_folder(tree: DictConfig, config: str) -> str:
     run = OmegaConf.select(tree, "run")
     if not isinstance(run, str) or not PLAIN.fullmatch(run):
         raise ValueError(
-            f"{config}: expected `run`, the folder of the run, of letters, digits and _ . / + = -, not beginning with "
-            f"-, found {run!r}"
+            f"{config}: expected `run`, the folder of the run, to consist of letters, digits and _ . / + = - and not "
+            f"to begin with -, found {run!r}"
         )
     return run
 
@@ -82,9 +82,9 @@ def _require_whole_shares(tree: DictConfig, job: Job) -> None:
 
 
 def _options(job: Job, run: str, here: str, tasks: int) -> dict[str, str]:
-    """Options of sbatch. tasks: of an array, 0 of a single run."""
+    """Options of sbatch. tasks: size of the array, 0 for a single run."""
     return {
-        "job-name": shlex.quote("{0.name}@{0.parent}".format(Path(here, run))),  # no other run has it
+        "job-name": shlex.quote("{0.name}@{0.parent}".format(Path(here, run))),  # unique to this run
         "dependency": f"singleton,afterok:{job.after}" if job.after else "singleton",
         "nodes": str(job.nodes),
         "gpus-per-node": str(job.gpus_per_node),
@@ -110,7 +110,7 @@ def _variables(job: Job, run: str, arguments: str, python: str, main: str) -> di
 
 
 def _replaced(text: str, start: str, value: str) -> str:
-    """The line that starts so with another value; its comment stays where it is, if there is room."""
+    """Replaces the value of the line that begins with `start`; its comment keeps its column if there is room."""
 
     def line(found: re.Match[str]) -> str:
         return f"{start}{value} ".ljust(len(found[1])) + found[2] if found[2] else f"{start}{value}"

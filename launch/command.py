@@ -1,11 +1,11 @@
-"""How every command ends: with its result, or with one `error:` line for what a person or a machine caused.
+"""How every command ends: with its result, or with one `error:` line if the user or the machine is at fault.
 
     if __name__ == "__main__":
         sys.exit(run(main))
 
 Exit status 1 after an error, 130 after Ctrl-C; `--traceback` anywhere on the command line shows where it came from.
-Mistakes of this program keep their traceback. Printing never ends a command: letters that the console does not have
-are replaced, and a console that is gone (a closed pipe, a full disk) is told about once, at the end.
+Bugs of this program keep their traceback. Printing never ends a command: characters that the console cannot show are
+replaced, and a console that is gone (a closed pipe, a full disk) is reported once, at the end.
 """
 
 import errno
@@ -16,20 +16,20 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
-INTERRUPTED = 130  # as a shell counts: 128 + SIGINT
+INTERRUPTED = 130  # the shell's convention: 128 + SIGINT
 TRACEBACK = "--traceback"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
 OUT_OF_MEMORY = re.compile(r"out of memory|(can't|cannot) allocate memory|insufficient memory", re.IGNORECASE)
 
 
 class Stopped(Exception):
-    """A person or a scheduler asked for the end before there was anything to save. Not an error."""
+    """The user or the scheduler asked to stop before there was anything to save. Not an error."""
 
 
 def run(main: Callable[[Sequence[str]], object], usage: Callable[[], str] | None = None) -> int:
-    """Calls main with the words of the command line; the exit status.
+    """Calls main with the words of the command line; returns the exit status.
 
-    usage: what --help shows, of a main that leaves it to this.
+    usage: the text of --help, for a main that does not handle it.
     """
     words = [word for word in sys.argv[1:] if word != TRACEBACK]
     if usage is not None and {"-h", "--help"} & set(words):
@@ -42,7 +42,7 @@ def run(main: Callable[[Sequence[str]], object], usage: Callable[[], str] | None
             stream.flush()
     lost = [failure for each in failures for failure in each if not isinstance(failure, BrokenPipeError)]
     if lost:  # a reader that closes its pipe (`| head`) has seen enough
-        _tell(f"not all of the output could be written ({lost[0]}); make room and start the command again")
+        _tell(f"not all of the output could be written ({lost[0]}); free some space and run the command again")
     return status or bool(lost)
 
 
@@ -68,13 +68,13 @@ def _status(main: Callable[[Sequence[str]], object], words: Sequence[str], with_
 
 
 def reason_of(error: Exception) -> str | None:
-    """What to tell a person; None: the error is a mistake of this program."""
+    """What to tell the user; None if the error is a bug of this program."""
     text = str(error).strip() or type(error).__name__
     is_cv2 = type(error).__module__ == "cv2"  # by name: importing OpenCV takes a second
     if isinstance(error, MemoryError) or ((is_cv2 or isinstance(error, RuntimeError)) and OUT_OF_MEMORY.search(text)):
-        return f"out of memory ({text.splitlines()[0]}): take a smaller batch, fewer processes or a larger machine"
+        return f"out of memory ({text.splitlines()[0]}): use a smaller batch, fewer processes or a larger machine"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return f"{text}: raise the limit with ulimit -n, or take fewer processes (data.workers, --workers)"
+        return f"{text}: raise the limit with ulimit -n, or use fewer processes (data.workers, --workers)"
     return text if isinstance(error, OSError | ValueError | FloatingPointError | EOFError) else None
 
 
@@ -87,7 +87,7 @@ def _tell(reason: str) -> None:
 
 
 def _make_unbreakable(name: str) -> list[OSError]:
-    """Puts a stream that never raises in place of sys.stdout or sys.stderr. The list gets its first failure."""
+    """Replaces sys.stdout or sys.stderr by a stream that never raises. The list receives its first failure."""
     stream = getattr(sys, name)
     failures: list[OSError] = []
     if stream is None or stream is not getattr(sys, f"__{name}__"):  # closed, or already replaced
@@ -100,7 +100,7 @@ def _make_unbreakable(name: str) -> list[OSError]:
 
 
 class _Unbreakable(io.RawIOBase):
-    """A descriptor that takes everything, even when nobody reads it any more."""
+    """A descriptor that accepts every write, even after its reader is gone."""
 
     def __init__(self, descriptor: int, failures: list[OSError]) -> None:
         self._descriptor, self._failures = descriptor, failures

@@ -1,7 +1,7 @@
-"""Configs as people write them: a YAML file, and key=value words over it. The one place that reads YAML.
+"""Configs as users write them: a YAML file, overridden by key=value words. The one place that reads YAML.
 
-A config may come with a run of a third party, so it is data: it can refer to its own keys (${data.train}), never to
-the environment of whoever reads it (${oc.env:HOME}), and is refused before it can fill the memory.
+A config may come from a third party, so it is only data: it can refer to its own keys (${data.train}), never to the
+reader's environment (${oc.env:HOME}), and is refused before it can exhaust memory.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -12,21 +12,21 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-ALLOW_PIPE = "--allow-pipe"  # among the overrides: commands that stand in a config are run
+ALLOW_PIPE = "--allow-pipe"  # among the overrides: run the commands in a config
 MAX_BYTES = 1 << 20
-MAX_ALIASES = 100  # each may stand for all that was written before it: 30 nested ones are more than any memory
+MAX_ALIASES = 100  # each may repeat all that precedes it: 30 nested ones exceed any memory
 RESOLVERS = ("oc.env", "oc.create", "oc.decode", "oc.deprecated", "oc.select", "oc.dict.keys", "oc.dict.values")
 
 
 def split_words(words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The config, which comes first where there is one, and the overrides. A file may be called lr=0.1/run.yaml."""
+    """The config, which comes first if there is one, and the overrides. A file may be called lr=0.1/run.yaml."""
     if words and ("=" not in words[0] or Path(words[0]).is_file()):
         return words[0], list(words[1:])
     return None, list(words)
 
 
 def read_yaml(path: Path, texts: Collection[str] = ()) -> DictConfig:
-    """The mapping in a YAML file. texts: as of `launch.keys.text_keys`."""
+    """The mapping in a YAML file. texts: see `launch.keys.text_keys`."""
     if not path.is_file():
         raise ValueError(f"no config at {path}; configs/ holds those of this project")
     if path.stat().st_size > MAX_BYTES:
@@ -39,7 +39,7 @@ def read_yaml(path: Path, texts: Collection[str] = ()) -> DictConfig:
 
 
 def parse_yaml(text: str, where: str, texts: Collection[str] = ()) -> DictConfig:
-    """The mapping that a text holds. where: what errors call it. texts: as of `launch.keys.text_keys`."""
+    """The mapping in a text. where: its name in errors. texts: see `launch.keys.text_keys`."""
     try:
         aliases = sum(isinstance(token, yaml.AliasToken) for token in yaml.scan(text, yaml.CSafeLoader))
         if aliases > MAX_ALIASES:
@@ -57,9 +57,9 @@ def parse_yaml(text: str, where: str, texts: Collection[str] = ()) -> DictConfig
 
 
 def parse_overrides(words: Sequence[str], texts: Collection[str] = ()) -> DictConfig:
-    """key=value words as a tree: the value is YAML, a dot in the key leads into a section.
+    """key=value words as a tree: the value is YAML, a dot in the key enters a section.
 
-    texts: as of `launch.keys.text_keys`.
+    texts: see `launch.keys.text_keys`.
     """
     words = [word for word in words if word != ALLOW_PIPE]
     for word in words:
@@ -76,7 +76,7 @@ def parse_overrides(words: Sequence[str], texts: Collection[str] = ()) -> DictCo
 
 
 def _quoted(text: str, root: yaml.Node | None, texts: Collection[str], key: str = "") -> str:
-    """The same YAML with quotes around what stands where text is expected: `no`, `007` and `1e3` are names there."""
+    """The same YAML with quotes wherever text is expected: `no`, `007` and `1e3` are names there."""
     scalars = [scalar for scalar in _scalars(root, texts, key) if not scalar.style]
     for scalar in scalars:
         scalar.tag, scalar.style = "tag:yaml.org,2002:str", "'"

@@ -1,4 +1,4 @@
-"""The process environment as one value: who am I among how many, on which device. The only reader of os.environ."""
+"""The process environment as one value: rank, world size, device. The only reader of os.environ."""
 
 import atexit
 import os
@@ -26,7 +26,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """One process of a run. In a run of one process the collective methods return what they are given."""
+    """One process of a run. In a run of one process the collective methods return their argument."""
 
     rank: int = 0
     world_size: int = 1
@@ -50,7 +50,7 @@ class Environment:
         return bool(self.max(int(flag)))
 
     def max(self, number: int) -> int:
-        """The largest of all processes, which must call it at the same place."""
+        """The largest number of any process. All processes must call it at the same place."""
         if self.world_size == 1:
             return number
         largest = torch.tensor([number])
@@ -58,7 +58,7 @@ class Environment:
         return int(largest.item())
 
     def gather(self, value: T) -> list[T]:
-        """Everyone's value, in rank order, on rank 0; an empty list elsewhere."""
+        """The values of all processes, in rank order, on rank 0; an empty list elsewhere."""
         if self.world_size == 1:
             return [value]
         values: list[T | None] | None = [None] * self.world_size if self.rank == 0 else None
@@ -74,7 +74,7 @@ class Environment:
         return box[0]
 
     def first(self, work: Callable[[], T]) -> T:
-        """Rank 0 works, for longer than the group's timeout if it must: all meet once a second. Everyone's result."""
+        """Runs `work` on rank 0, returns its result everywhere. It may outlast the timeout: all meet once a second."""
         if self.world_size == 1:
             return work()
         with ThreadPoolExecutor(1, thread_name_prefix="first") as thread:
@@ -88,7 +88,7 @@ class Environment:
             print(text, file=sys.stderr, flush=True)
 
     def memory(self) -> int:
-        """Bytes that each process may fill: of its GPU, or its share of what its machine has left. The least of all."""
+        """Bytes each process may use: what its GPU has free, or its share of the machine's memory. The least of all."""
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
             mine = free + torch.cuda.memory_reserved(self.device)
@@ -103,12 +103,12 @@ class Environment:
 
 
 def _over(work: Future[T]) -> bool:
-    """Looks for a second."""
+    """Whether it is done; waits up to a second."""
     return bool(wait([work], 1.0).done)
 
 
 def detect(environ: Mapping[str, str], gpus: int) -> Environment:
-    """What the launcher says; `gpus`: how many this process can see. A variable that is empty is not set. Pure."""
+    """The environment, from the launcher's variables; empty ones count as unset. gpus: how many it sees. Pure."""
     if environ.get("RANK") or environ.get("WORLD_SIZE"):
         rank, world_size = _numbers(environ, "RANK", "WORLD_SIZE")
         (local_rank,) = _numbers({"LOCAL_RANK": "0", **environ}, "LOCAL_RANK")
@@ -129,22 +129,22 @@ def _numbers(environ: Mapping[str, str], *names: str, remedy: str = "start with 
     for name in names:
         if not environ.get(name, "").isdecimal():
             given = ", ".join(f"{each}={environ.get(each, '(not set)')}" for each in names)
-            raise ValueError(f"{name}: expected a number, beside the others of its launcher, found {given}; {remedy}")
+            raise ValueError(f"{name}: expected a number, as its launcher sets it, found {given}; {remedy}")
     return [int(environ[name]) for name in names]
 
 
 def _device(number: int, gpus: int) -> torch.device:
     if gpus and number >= gpus:
         raise ValueError(
-            f"process {number + 1} of {socket.gethostname()} sees {gpus} GPU{'s' * (gpus > 1)}; expected one for each: "
-            f"start {gpus} (torchrun --nproc-per-node {gpus}, srun --ntasks-per-node={gpus})"
+            f"process {number + 1} of {socket.gethostname()} sees {gpus} GPU{'s' * (gpus > 1)}; expected one for each "
+            f"process: start {gpus} (torchrun --nproc-per-node {gpus}, srun --ntasks-per-node={gpus})"
         )
     return torch.device("cuda", number) if gpus else CPU
 
 
 @contextmanager
 def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]:
-    """Opens the process group where there is more than one process, and closes it."""
+    """Opens the process group if there is more than one process, and closes it."""
     env = detect(os.environ, torch.cuda.device_count())
     if env.device.type == "cuda":
         torch.cuda.set_device(env.device)
@@ -160,14 +160,13 @@ def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]
     with Heartbeat(store, env.rank, env.world_size) as heartbeat:
         try:
             yield env
-            env.barrier()  # nobody closes while another still talks
-        # errors leave without closing: the others may sit in a collective, and closing waits for them
+            env.barrier()  # no process closes the group while another still uses it
+        # after an error it is not closed: the others may be in a collective, and closing waits for them
         except RuntimeError as error:
             if not is_of_another_process(error):
                 raise
             raise ConnectionError(
-                f"{env}, ends because another process has gone or does not answer. Where they were last:\n"
-                f"{heartbeat.report()}"
+                f"{env}, ends because another process is gone or does not answer. Last seen:\n{heartbeat.report()}"
             ) from error
         except Exception as error:
             tell_torchrun(os.environ.get("TORCHELASTIC_ERROR_FILE"), str(error) or type(error).__name__)
@@ -176,8 +175,8 @@ def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]
 
 
 def _store(env: Environment, timeout: timedelta) -> dist.Store:  # type: ignore[name-defined]
-    """Where processes leave each other their addresses."""
-    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun keeps it
+    """The store through which processes exchange their addresses."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun serves it
         store, _, _ = next(dist.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
         return store
     place = place_of_step(os.environ) if env.launcher == "srun" else place_by_hand(os.environ)
@@ -185,10 +184,10 @@ def _store(env: Environment, timeout: timedelta) -> dist.Store:  # type: ignore[
 
 
 def leave(status: int = 0) -> NoReturn:
-    """Ends this process without taking the interpreter down.
+    """Ends this process without shutting down the interpreter.
 
-    gloo's threads may still hold tensors then; one that wants the interpreter while it goes aborts the process:
-    one of twenty runs of two processes ended that way (pytorch/pytorch PR 179291 describes it).
+    gloo's threads may still hold tensors; one that needs the interpreter during its shutdown aborts the process:
+    one in twenty runs of two processes ended that way (pytorch/pytorch PR 179291 describes it).
     """
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):

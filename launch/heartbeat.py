@@ -1,8 +1,7 @@
-"""Heartbeats: what a process can tell of the others when they no longer answer.
+"""Heartbeats: what a process knows about the others when they no longer answer.
 
-Every process writes into the store of the group, from a thread and every few seconds, where in this program its main
-thread is. One that was killed or stopped, or whose node is cut off, writes no more; one that hangs stands where no
-other does.
+Every few seconds a thread of each process writes to the group's store where in this program the main thread is. A
+process that was killed or stopped, or whose node is cut off, falls silent; one that hangs is where no other is.
 """
 
 import json
@@ -21,8 +20,8 @@ from torch.distributed import Store  # type: ignore[attr-defined]  # public, tho
 ROOT = Path(__file__).resolve().parents[1]
 EVERY_S = 5.0
 SILENT_S = 4 * EVERY_S
-ANSWER_S = 10.0  # of the store, which may be on the node that is gone
-MOST = 8  # lines
+ANSWER_S = 10.0  # for the store, which may be on the node that is gone
+MOST = 8  # lines of a report
 
 
 class Beat(NamedTuple):
@@ -32,7 +31,7 @@ class Beat(NamedTuple):
 
 
 class Heartbeat:
-    """Beats while entered."""
+    """A thread that beats while the context is open."""
 
     def __init__(self, store: Store, rank: int, world_size: int) -> None:
         self._store, self._rank, self._world_size = store, rank, world_size
@@ -56,26 +55,26 @@ class Heartbeat:
                     return
 
     def report(self) -> str:
-        """A few lines on all processes. Takes at most `ANSWER_S`."""
+        """A few lines about all processes. Takes at most `ANSWER_S`."""
         beats: list[Beat | None] = []
         reader = threading.Thread(target=self._read, args=(beats,), daemon=True)
         reader.start()
         reader.join(ANSWER_S)
         if len(beats) < self._world_size:
-            return "  nothing is known of the others: the store of heartbeats, on the node of rank 0, does not answer"
+            return "  nothing is known about the others: the store of heartbeats, on rank 0's node, does not answer"
         now, silent, others = time.time(), [], defaultdict(list)
         for rank, beat in enumerate(beats):
             if beat is None or now - beat.time > SILENT_S:
                 silent.append(f"  rank {rank} {_last_seen(beat, now)}")
             else:
                 others[beat.location].append(f"{rank} on {beat.host}")
-        lines = silent[: MOST - 1] + [f"  and {len(silent) - MOST + 1} more that are silent"] * (len(silent) >= MOST)
+        lines = silent[: MOST - 1] + [f"  and {len(silent) - MOST + 1} more are silent"] * (len(silent) >= MOST)
         for where, ranks in list(others.items())[:MOST]:
             lines.append(f"  rank {', '.join(ranks[:3])}{f' and {len(ranks) - 3} more' * (len(ranks) > 3)}: in {where}")
         return "\n".join(lines)
 
     def _read(self, beats: list[Beat | None]) -> None:
-        with suppress(RuntimeError):  # what torch raises where nobody answers
+        with suppress(RuntimeError):  # torch's, when nobody answers
             store = self._store.clone()  # type: ignore[attr-defined]
             for rank in range(self._world_size):
                 key = f"heartbeat/{rank}"
@@ -83,7 +82,7 @@ class Heartbeat:
 
 
 def _last_seen(beat: Beat | None, now: float) -> str:
-    return f"on {beat.host}: silent for {now - beat.time:.0f} s, then in {beat.location}" if beat else "was never there"
+    return f"on {beat.host}: silent for {now - beat.time:.0f} s, last in {beat.location}" if beat else "never appeared"
 
 
 def location(frame: FrameType | None) -> str:

@@ -18,23 +18,23 @@ class Job:
 
     nodes: int = 1  #: [nodes] of the cluster
     gpus_per_node: int = 8  #: [GPUs] one process each; 0: train on the CPU
-    processes_per_node: int = 0  #: [processes] 0: one for each GPU, or one
+    processes_per_node: int = 0  #: [processes] 0: one for each GPU, or one without GPUs
     cpus_per_process: int = 8  #: [cores] for training and its loader processes (data.workers)
-    time: str = "24:00:00"  #: of one allocation; a run takes as many as it needs
-    warning: int = 300  #: [seconds] before the end of an allocation, when the run is asked to save and leave
-    scratch: str = ""  #: folder on a disk of each node: staged shards, compiled code; else one in $TMPDIR or /tmp
-    after: str = ""  #: number of a job whose success the run waits for
-    setup: str = ""  #: a line of shell before anything else (module load, conda activate); may be given several times
-    python: str = ""  #: what starts Python on a node, with its words; else the Python that submits
-    main: str = ""  #: train/main.py as that Python finds it; else the one beside launch.submit
-    at_once: int = 0  #: [runs] of a sweep; 0: as many as Slurm likes
-    partition: str = ""  #: these as sbatch takes them
-    account: str = ""  #: likewise
-    qos: str = ""  #: likewise
-    constraint: str = ""  #: likewise
-    reservation: str = ""  #: likewise
-    exclude: str = ""  #: likewise
-    mem: str = ""  #: likewise; of each node
+    time: str = "24:00:00"  #: limit of one allocation; a run takes as many as it needs
+    warning: int = 300  #: [seconds] before the end of an allocation at which the run is asked to save and exit
+    scratch: str = ""  #: folder on a disk of each node for staged shards and compiled code; default: in $TMPDIR or /tmp
+    after: str = ""  #: number of a job that must succeed before the run starts
+    setup: str = ""  #: shell line to run before anything else (module load, conda activate); may be given several times
+    python: str = ""  #: command that starts Python on a node; default: the Python that submits
+    main: str = ""  #: where that Python finds train/main.py; default: the one beside launch.submit
+    at_once: int = 0  #: [runs] of a sweep at a time; 0: as many as Slurm allows
+    partition: str = ""  #: as for sbatch
+    account: str = ""  #: as for sbatch
+    qos: str = ""  #: as for sbatch
+    constraint: str = ""  #: as for sbatch
+    reservation: str = ""  #: as for sbatch
+    exclude: str = ""  #: as for sbatch
+    mem: str = ""  #: as for sbatch; for each node
 
     def __post_init__(self) -> None:
         if self.nodes < 1 or self.cpus_per_process < 1:
@@ -51,8 +51,8 @@ class Job:
             )
         if self.warning < 30 or seconds(self.time) < 2 * self.warning:
             raise ValueError(
-                f"time={self.time} with warning={self.warning}: expected at least 30 seconds of warning, and twice "
-                "that much time: Slurm warns up to a minute early, and a run needs time to start"
+                f"time={self.time} with warning={self.warning}: expected at least 30 seconds of warning, and at "
+                "least twice as much time: Slurm warns up to a minute early, and a run needs time to start"
             )
         for name in ("after", *SITE):
             if re.search(r"\s", getattr(self, name)):
@@ -60,12 +60,12 @@ class Job:
 
     @property
     def processes(self) -> int:
-        """Processes of each node."""
+        """Processes per node."""
         return self.processes_per_node or self.gpus_per_node or 1
 
 
 def seconds(time: str) -> int:
-    """Seconds of a time limit as Slurm reads it: minutes, m:s, h:m:s, days-h, days-h:m, days-h:m:s."""
+    """Seconds in a time limit, as Slurm reads it: minutes, m:s, h:m:s, days-h, days-h:m, days-h:m:s."""
     found = TIME.fullmatch(time)
     if not found:
         raise ValueError(
@@ -79,7 +79,7 @@ def seconds(time: str) -> int:
 
 
 def parse(arguments: Sequence[str]) -> tuple[Job, list[str]]:
-    """The job, and the overrides that are left for the run."""
+    """The job, and the remaining overrides, which are the run's."""
     known = {field.name: field.type for field in fields(Job)}
     asked: dict[str, Any] = {}
     overrides = []
@@ -93,7 +93,7 @@ def parse(arguments: Sequence[str]) -> tuple[Job, list[str]]:
         if key not in known:
             near = difflib.get_close_matches(key, known, 1, 0.8)
             if near and "." not in key:
-                raise ValueError(f"{argument}: no such key of a job; did you mean {near[0]}={value}?")
+                raise ValueError(f"{argument}: unknown key of a job; did you mean {near[0]}={value}?")
             overrides.append(argument)
         elif known[key] is int:
             if not re.fullmatch("[0-9]+", value):

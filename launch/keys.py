@@ -1,4 +1,4 @@
-"""Keys of a config, as the dataclasses of its sections have them; unit and meaning are the comment of their field.
+"""Keys of a config, read from the dataclasses of its sections; unit and meaning come from a field's comment.
 
 batch: int = 64  #: [images] of one step, over all processes
 """
@@ -18,14 +18,14 @@ KINDS = {int: "whole number", float: "number", bool: "true or false", str: "text
 
 class Key(NamedTuple):
     name: str  # "data.batch"
-    kind: str  # what may stand there, in words
-    default: Any  # MISSING: it must be given
-    unit: str  # "" of what is no number
+    kind: str  # allowed values, described
+    default: Any  # MISSING: required
+    unit: str  # "" if not a number
     meaning: str
 
 
 def keys_of(section: type, prefix: str = "") -> list[Key]:
-    """Keys of a dataclass and of those nested in it, in their order."""
+    """Keys of a dataclass and of those nested in it, in order."""
     comments = {found["name"]: found for found in COMMENT.finditer(inspect.getsource(section))}
     hints = typing.get_type_hints(section)
     keys = []
@@ -41,7 +41,7 @@ def keys_of(section: type, prefix: str = "") -> list[Key]:
 
 
 def kind_of(hint: Any) -> str:
-    """A type in words: of those with a number and text, the text is `auto`."""
+    """The description of a type; in a union of number and text, the text is `auto`."""
     if hint is Any:
         return "list of numbers or auto"
     if typing.get_origin(hint) is typing.Literal:
@@ -56,7 +56,7 @@ def kind_of(hint: Any) -> str:
 
 
 def text_keys(section: type, prefix: str = "") -> set[str]:
-    """Keys whose values are text, words to choose from or lists of text, and perhaps null."""
+    """Keys whose values are text, a choice of words or a list of text, possibly null."""
     hints, keys = typing.get_type_hints(section), set[str]()
     for item in fields(section):
         inner = _section_in(hints[item.name])
@@ -75,12 +75,12 @@ def _is_text(hint: Any) -> bool:
 
 
 def nearest(name: str, known: Iterable[str], others: Mapping[str, str]) -> str | None:
-    """The key of any section that was probably meant. others: keys as other programs call them."""
+    """The key, in any section, that was probably meant. others: {another program's key: this one's}."""
     known, plain = list(known), name.lower().replace("-", "_")
     last = plain.rpartition(".")[2]
     by_last: dict[str, str] = {}
     for key in known:
-        by_last.setdefault(key.rpartition(".")[2], key)  # of equal ones that of the first section
+        by_last.setdefault(key.rpartition(".")[2], key)  # among equals, the first section's
     section = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == plain.rpartition(".")[0]}
     for near in (
         [section[close] for close in difflib.get_close_matches(last, section, 1, 0.7)],
@@ -94,15 +94,15 @@ def nearest(name: str, known: Iterable[str], others: Mapping[str, str]) -> str |
 
 
 def lines(keys: Iterable[Key], other_defaults: Mapping[str, tuple[str, Any]]) -> Iterator[str]:
-    """Two for each key: as it can be written, with its type; unit and meaning.
+    """Two lines for each key: how to write it, with its type; unit and meaning.
 
-    other_defaults: by full names, what a key is under other circumstances, and which.
+    other_defaults: {full name: (when, value)} of keys whose default depends on something.
     """
     for key in keys:
         written = f"{key.name}={'' if key.default is MISSING else shown(key.default)}"
         notes = [key.kind]
         if key.default is MISSING:
-            notes.append("must be given")
+            notes.append("required")
         if key.name in other_defaults:
             when, value = other_defaults[key.name]
             notes += [f"{when}: {shown(value)}"] * (value != key.default)
@@ -111,7 +111,7 @@ def lines(keys: Iterable[Key], other_defaults: Mapping[str, tuple[str, Any]]) ->
 
 
 def shown(value: Any) -> str:
-    """Value as YAML has it."""
+    """A value as YAML writes it."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     return f"[{','.join(map(shown, value))}]" if isinstance(value, list) else str(value)

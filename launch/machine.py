@@ -1,4 +1,4 @@
-"""What Linux does for a process: tells memory that is left, keeps freed memory, signals the death of the parent."""
+"""What Linux offers a process: the memory left, reuse of freed memory, a signal when the parent dies."""
 
 import ctypes
 import signal
@@ -12,12 +12,12 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def memory_left() -> int:
-    """Bytes of the machine that nobody uses, or of the control group that the process lives in."""
+    """Bytes available on the machine, at most the limit of the process's control group."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
     for line in OWN_GROUPS.read_text().splitlines():
         _, controllers, group = line.split(":", 2)
-        if "memory" in controllers.split(",") or not controllers:  # of version 1, or of version 2, which names none
+        if "memory" in controllers.split(",") or not controllers:  # version 1, or version 2, which names none
             root, name = GROUPS[bool(controllers)]
             folder = Path(root, group.strip("/"))
             limits = [path / name for path in (folder, *folder.parents) if (path / name).exists()]
@@ -28,8 +28,8 @@ def memory_left() -> int:
 def keep_freed_memory() -> None:
     """Tells glibc to reuse big freed blocks instead of returning them to the kernel.
 
-    A training step on the CPU frees and asks for the same activations again; by default each time a page fault for
-    every 4 KiB (docs/log has the gain). Elsewhere than on glibc nothing happens.
+    Every training step on the CPU frees and reallocates the same activations, by default with a page fault for every
+    4 KiB (docs/log has the gain). Does nothing without glibc.
     """
     with suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
@@ -38,6 +38,6 @@ def keep_freed_memory() -> None:
 
 
 def signal_when_the_parent_dies(number: signal.Signals) -> None:
-    """A killed torchrun leaves its processes behind: they then get SIGTERM, save and leave."""
+    """Requests a signal, so that the processes that a killed torchrun leaves behind save and exit."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").prctl(PR_SET_PDEATHSIG, number)

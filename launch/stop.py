@@ -1,10 +1,9 @@
 """A scheduler's warning -> a flag -> an agreement of all processes -> a mark that says how the run ended.
 
 Once training has begun the signal handler sets a flag and does nothing else: no printing, no collective, no exit. A run
-that is to stop may also be told by a file, RUN/stop: a batch script can write one where a signal would hit too many
-processes.
+can also be asked to stop by a file, RUN/stop, which a batch script writes where a signal would hit too many processes.
 
-One attempt at a time may work on a run: its folder is locked, and an attempt that comes while the one before it is
+Only one attempt at a time may work on a run: its folder is locked, and an attempt that starts while the previous one is
 still saving waits for it.
 """
 
@@ -22,16 +21,16 @@ from launch.command import Stopped
 from launch.environment import Environment
 
 WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # what Slurm, torchrun and cloud agents send
-LOOK_EVERY_S = 1.0  # at the file: it may lie on a slow shared disk
-PATIENCE_S = 120.0  # with an attempt that is still saving
-READY, WAITS, STOPS = range(3)  # what a process says to the others
+LOOK_EVERY_S = 1.0  # for the file, which may be on a slow shared disk
+PATIENCE_S = 120.0  # for an attempt that is still saving
+READY, WAITS, STOPS = range(3)  # what a process tells the others
 
 
 class Stop:
-    """Enter it before anything of the run is read. At its end one of RUN/finished and RUN/interrupted is there.
+    """Enter it before reading anything of the run. At its end either RUN/finished or RUN/interrupted exists.
 
     Until the processes first agree on whether to stop there is nothing to save: a warning then raises `Stopped` in
-    whatever the process waits for (another attempt, an index from a silent server, a lock).
+    whatever the process is waiting for (another attempt, an index from a silent server, a lock).
     """
 
     def __init__(self, run: Path, env: Environment) -> None:
@@ -42,7 +41,7 @@ class Stop:
         self._began = False
         self._claimed = False
         self._largest = Largest(env)
-        self._heard = WAITS  # of all, on the next step
+        self._heard = WAITS  # from all, about the next step
 
     def __enter__(self) -> "Stop":
         self._previous = {number: signal.signal(number, self._warn) for number in WARNINGS}
@@ -60,7 +59,7 @@ class Stop:
             self._lock.close()
 
     def _claim(self) -> None:
-        """ValueError if another process keeps on working on this run."""
+        """Locks the run. ValueError if another process keeps working on it."""
         self.run.mkdir(parents=True, exist_ok=True)
         self._lock = (self.run / "lock").open("a+")
         began = time.monotonic()
@@ -94,14 +93,14 @@ class Stop:
             raise Stopped("stopped before the first step; nothing was trained")
 
     def _begin(self) -> None:
-        """From now on there may be something to save, and this attempt's mark will be the run's."""
+        """Removes old marks: from now on there may be something to save, and this attempt's mark counts."""
         if not self._began and self.env.rank == 0:
             for name in ("interrupted", "finished"):
                 (self.run / name).unlink(missing_ok=True)
         self._began = True
 
     def look(self) -> bool:
-        """Whether this process was asked to stop: by a signal, or on rank 0 by the file, which is looked for."""
+        """Whether this process was asked to stop: by a signal or, on rank 0, by the file."""
         if not self._warned and self.env.rank == 0 and time.monotonic() - self._looked > LOOK_EVERY_S:
             self._looked = time.monotonic()
             self._warned = (self.run / "stop").exists()
@@ -110,7 +109,7 @@ class Stop:
     def agreed(self) -> bool:
         """Whether any process was asked to stop. All must call it at the same place, and get the same answer.
 
-        Asks again while a process is `waiting`. Takes a ring over all hosts.
+        Asks again while a process is `waiting`. Costs an all-reduce over all hosts.
         """
         self._begin()
         self._over = self._over or self._hear() == STOPS
@@ -122,10 +121,10 @@ class Stop:
         return True
 
     def agreed_ahead(self, *, following: bool) -> bool:
-        """`agreed` before a step, by what all said before the last one, so that no host talks to another.
+        """`agreed` before a step, from what all said before the last one, so that no host has to ask another.
 
-        following: whether this process has what it needs for the step after this one too. Where a process has not, all
-        of them ask each other once more before that one.
+        following: whether this process also has what it needs for the step after this one. If any process does not,
+        all ask each other again before that step.
         """
         if self.env.world_size == 1:
             return self.agreed()
@@ -136,9 +135,9 @@ class Stop:
         return False
 
     def waiting(self) -> bool:
-        """Whether all agreed to stop; for a process that waits (for a shard) on its way to `agreed`, again and again.
+        """Whether all agreed to stop; called repeatedly by a process that waits (for a shard) on its way to `agreed`.
 
-        The others are there already. They would take one that says nothing for dead after a while.
+        The others are already there, and would in time take a silent process for dead.
         """
         self._begin()
         self._over = self._over or self._hear() == STOPS
@@ -147,7 +146,7 @@ class Stop:
         return self._over
 
     def _hear(self) -> int:
-        """What is still under way from the last step decides first: all have it at the same place."""
+        """What all said last. An answer still under way is read here, at the same place by all."""
         if self._largest.under_way:
             self._heard = self._largest.read()
         return self._heard

@@ -1,10 +1,10 @@
-"""A run as a batch job of Slurm: slurm/train.sbatch with the values of this run, shown and submitted.
+"""A run as a Slurm batch job: slurm/train.sbatch with the values of this run, shown and submitted.
 
 python -m launch.submit CONFIG [nodes=2 gpus_per_node=8 time=24:00:00 ...] [key=value ...] [--check | --dry-run]
 
---check says what the run would find and whether Slurm would take the job, --dry-run shows the script; both submit
-nothing. The keys of a job are the fields of `launch.job.Job`; all others are of the run, as train/main.py takes them.
-sweep.KEY=VALUE,VALUE ... makes an array of them: a run for each combination, in a folder of its own inside `run`.
+--check says what the run would find and whether Slurm would accept the job, --dry-run shows the script; neither
+submits. The keys of a job are the fields of `launch.job.Job`; all others are the run's, as train/main.py takes them.
+sweep.KEY=VALUE,VALUE ... makes it an array: a run for each combination, in a folder of its own inside `run`.
 """
 
 import os
@@ -29,7 +29,7 @@ TEMPLATE = ROOT / "slurm/train.sbatch"
 
 
 def submit(text: str) -> str:
-    """The number of the new job."""
+    """Submits a script; returns the number of the job."""
     return _sbatch(text, "--parsable").stdout.strip().partition(";")[0]
 
 
@@ -41,14 +41,14 @@ def _sbatch(text: str, option: str) -> "subprocess.CompletedProcess[str]":
         )
     done = subprocess.run(["sbatch", option], input=text, capture_output=True, text=True)
     if done.returncode:
-        raise ValueError(f"sbatch refuses the job: {done.stderr.strip()}")
+        raise ValueError(f"sbatch refused the job: {done.stderr.strip()}")
     return done
 
 
 def check(
     job: Job, config: str, overrides: Sequence[str], sweep: Mapping[str, Sequence[str]], place: Mapping[str, str]
 ) -> None:
-    """ValueError where a start would fail. What the run says of itself is train.check's, a program of its own here."""
+    """ValueError if a start would fail. The run itself is checked by train.check, as a separate program."""
     command = [place["python"], "-m", "train.check", config, f"--processes={job.nodes * job.processes}", *overrides]
     tree = read_config(config, overrides)
     if OmegaConf.select(tree, "data.staging") is None:
@@ -59,7 +59,7 @@ def check(
     said = _sbatch(render(job, TEMPLATE.read_text(), config, overrides, sweep, **place), "--test-only").stderr
     print(f"{'slurm':<12}{said.strip().removeprefix('sbatch: ')}")
     if bad:
-        raise ValueError("train.check found what is told above; nothing was submitted")
+        raise ValueError("train.check found the problems above; nothing was submitted")
 
 
 def main(words: Sequence[str]) -> None:
@@ -78,9 +78,9 @@ def main(words: Sequence[str]) -> None:
     if "--dry-run" in flags:
         return
     folder = Path(read_config(config, overrides).run)
-    (folder / "logs").mkdir(parents=True, exist_ok=True)  # Slurm makes no folder for the log
+    (folder / "logs").mkdir(parents=True, exist_ok=True)  # Slurm does not create the log's folder
     number = submit(text)
-    print(f"\njob {number}; what it says: {folder}/logs; to stop it in good order: touch {folder}/stop")
+    print(f"\njob {number}; logs: {folder}/logs; to stop it cleanly: touch {folder}/stop")
 
 
 def usage() -> str:

@@ -19,7 +19,7 @@ class Member(NamedTuple):
 
 
 def split_sweep(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
-    """{key: values} of the words of a sweep, and the other words."""
+    """{key: values} from the words of a sweep, and the other words."""
     axes: dict[str, list[str]] = {}
     rest = []
     for word in words:
@@ -34,7 +34,7 @@ def split_sweep(words: Sequence[str]) -> tuple[dict[str, list[str]], list[str]]:
 
 
 def split_values(text: str) -> list[str]:
-    """At the commas outside of brackets: [320],[320,352] is two values."""
+    """Splits at commas outside brackets: [320],[320,352] is two values."""
     values, depth = [""], 0
     for letter in text:
         depth += (letter in "[{") - (letter in "]}")
@@ -46,20 +46,18 @@ def split_values(text: str) -> list[str]:
 
 
 def members(run: str, axes: Mapping[str, Sequence[str]]) -> list[Member]:
-    """Each with a folder of its own inside that of the sweep."""
+    """The runs of a sweep, each with its own folder inside that of the sweep."""
     found = []
     for values in itertools.product(*axes.values()) if axes else ():
         overrides = [f"{key}={value}" for key, value in zip(axes, values, strict=True)]
         found.append(Member(f"{run}/{re.sub(r'[^A-Za-z0-9_.=+-]+', '-', '_'.join(overrides))}", overrides))
     if len(found) > MOST or len({member.run for member in found}) < len(found):
-        raise ValueError(
-            f"expected up to {MOST} runs in a sweep, no two the same, found {len(found)}; name fewer values"
-        )
+        raise ValueError(f"expected up to {MOST} runs in a sweep, all different, found {len(found)}; name fewer values")
     return found
 
 
 def chosen(sweep: Sequence[Member]) -> str:
-    """Lines of a batch script: the task of the array finds its run and the keys of it."""
+    """Lines of a batch script by which a task of the array finds its run and its keys."""
     cases = [
         f"    {number}) run={shlex.quote(member.run)} member=({shlex.join(member.overrides)}) ;;"
         for number, member in enumerate(sweep)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# What slurm/Apptainer.def and Dockerfile do inside the image, in the project's folder: everything that will be needed at
-# run time, at the versions of constraints.txt. A container does without a network from then on.
+# Run by slurm/Apptainer.def and Dockerfile inside the image, in the project's folder: installs everything needed at run
+# time, at the versions of constraints.txt, so that a container needs no network.
 set -eu
 
 apt-get update

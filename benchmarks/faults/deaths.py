@@ -11,7 +11,7 @@ HELPERS = {
     "the resource tracker": "$(below $run resource_tracker | head -n 1)",
 }
 KILLED = "error: a loader process was killed"
-GONE = "another process has gone"
+GONE = "another process is gone"
 
 ROWS = [
     Row("the training process is killed, its loader process goes", TRAINING + "end_by KILL", 137, "gone after"),

@@ -87,7 +87,7 @@ def test_the_device_is_waited_for_in_short_looks() -> None:
 
 def test_a_device_that_waits_for_a_process_that_hangs_is_an_error_of_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch.agreement, "PATIENCE_S", 0.1)
-    with pytest.raises(dist.DistError, match="waits for another process for 0 s") as found:
+    with pytest.raises(dist.DistError, match="waited for another process for 0 s") as found:
         wait_for(Event(float("inf")))  # type: ignore[arg-type]
     assert is_of_another_process(found.value)
 

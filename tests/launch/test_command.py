@@ -56,14 +56,14 @@ def ended(*words: str, stdout: object = subprocess.PIPE, **environ: str) -> tupl
         ("FileNotFoundError(2, 'No such file or directory', 'x')", "[Errno 2] No such file or directory: 'x'"),
         (
             "OSError(24, 'Too many open files')",
-            "[Errno 24] Too many open files: raise the limit with ulimit -n, or take fewer processes "
+            "[Errno 24] Too many open files: raise the limit with ulimit -n, or use fewer processes "
             "(data.workers, --workers)",
         ),
         ("FloatingPointError('nan')", "nan"),
         ("UnicodeDecodeError('utf-8', b'x', 0, 1, 'why')", "'utf-8' codec can't decode byte 0x78 in position 0: why"),
         ("EOFError()", "EOFError"),
         ("ValueError('cl\\x1b[2Jass\\x07')", r"cl\x1b[2Jass\x07"),
-        ("MemoryError()", "out of memory (MemoryError): take a smaller batch, fewer processes or a larger machine"),
+        ("MemoryError()", "out of memory (MemoryError): use a smaller batch, fewer processes or a larger machine"),
     ],
 )
 def test_what_people_and_machines_cause_is_one_line(error: str, told: str) -> None:

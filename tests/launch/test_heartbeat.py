@@ -1,4 +1,4 @@
-"""What a process tells of the others when they no longer answer."""
+"""What a process knows about the others when they no longer answer."""
 
 import json
 import os
@@ -32,8 +32,8 @@ def test_a_silent_process_is_named_before_those_that_wait_for_it() -> None:
     waits = Beat("n1", now, "train/loop.py:66 > launch/stop.py:83")
     store = store_of([waits, waits._replace(host="n2"), Beat("n3", now - 100, "train/loop.py:68"), None])
     assert Heartbeat(store, 0, 4).report().splitlines() == [
-        "  rank 2 on n3: silent for 100 s, then in train/loop.py:68",
-        "  rank 3 was never there",
+        "  rank 2 on n3: silent for 100 s, last in train/loop.py:68",
+        "  rank 3 never appeared",
         "  rank 0 on n1, 1 on n2: in train/loop.py:66 > launch/stop.py:83",
     ]
 
@@ -44,7 +44,7 @@ def test_many_processes_are_few_lines() -> None:
         [Beat("n", now - 100 * (rank < 100), f"data/loading/loader.py:{rank % 200 // 100}") for rank in range(256)]
     )
     lines = Heartbeat(store, 0, 256).report().splitlines()
-    assert len(lines) == 10 and lines[7] == "  and 93 more that are silent"
+    assert len(lines) == 10 and lines[7] == "  and 93 more are silent"
     assert lines[8].endswith("100 on n, 101 on n, 102 on n and 97 more: in data/loading/loader.py:1")
 
 
@@ -101,6 +101,6 @@ def test_a_process_that_hangs_is_named_with_its_host(tmp_path: Path) -> None:
             process.wait()
     host = socket.gethostname()
     assert processes[0].returncode == 1
-    assert f"rank 0 of 2 on {host}, cpu, started by torchrun, ends because another process has gone" in said
+    assert f"rank 0 of 2 on {host}, cpu, started by torchrun, ends because another process is gone" in said
     assert f"rank 1 on {host}: silent for " in said
     assert f"rank 0 on {host}: in launch/stop.py:" in said and "> launch/environment.py:" in said

@@ -41,7 +41,7 @@ def test_types_are_words(hint: Any, kind: str) -> None:
 
 def test_a_key_is_shown_as_it_is_written() -> None:
     shown_lines = list(lines(keys_of(Outer), {"inner.rate": ("other", 0.5), "parts": ("other", 1)}))
-    assert shown_lines[0] == f"{'folder=':<34}  text; must be given" and shown_lines[1] == "    where it lies"
+    assert shown_lines[0] == f"{'folder=':<34}  text; required" and shown_lines[1] == "    where it lies"
     assert shown_lines[2].endswith("  number; other: 0.5") and shown_lines[3] == "    [rate] of learning"
     assert shown_lines[6] == f"{'parts=1':<34}  whole number or auto" and shown_lines[7] == ""
 

@@ -101,7 +101,7 @@ def test_an_unknown_process_at_the_port_of_the_store_is_no_task() -> None:
 
 def test_who_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(launch.rendezvous, "NOTICE_S", 0.1)
-    message = r"expected 4 tasks of step 7\.1\.0 .*, port \d+, without a word from rank 1, 2, 3; see .* train alone"
+    message = r"expected 4 tasks of step 7\.1\.0 .*, port \d+, heard nothing from rank 1, 2, 3; see .* train alone"
     with pytest.raises(ConnectionError, match=message):
         meet(at("7.1.0"), 0, 4, timedelta(seconds=0.5))
     assert "waiting for rank 1, 2, 3 of the 4 tasks of step 7.1.0; to train alone" in capsys.readouterr().err
@@ -113,14 +113,14 @@ def test_a_rank_0_that_does_not_answer_is_named(
     monkeypatch.setattr(launch.rendezvous, "NOTICE_S", 0.1)
     with pytest.raises(ConnectionError, match=r"rank 3 on .*: expected rank 0 at localhost, port \d+, found none .*re"):
         meet(at("step"), 3, 4, timedelta(seconds=0.5))
-    assert "rank 3 waits for rank 0 of the tasks of step step at localhost" in capsys.readouterr().err
+    assert "rank 3 is waiting for rank 0 of the tasks of step step at localhost" in capsys.readouterr().err
 
 
 def test_another_program_at_the_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mute, so that only time tells."""
     monkeypatch.setattr(launch.rendezvous, "ANSWER_S", 0.5)
     with socket.create_server(("", port_of("step"))):
-        with pytest.raises(ConnectionError, match=rf"expected port {port_of('step')} to be free, .* start the step"):
+        with pytest.raises(ConnectionError, match=rf"expected port {port_of('step')}, .* to be free .* start the step"):
             meet(at("step"), 0, 2, SOON)
         with pytest.raises(ConnectionError, match="whether another program has the port"):
             meet(at("step"), 1, 2, timedelta(seconds=0.2))

@@ -30,10 +30,10 @@ def test_it_is_shown_and_submitted_from_here(
     assert options(shown)["nodes"] == "2" and not (tmp_path / "submitted").exists()
     main([config, "nodes=2"])
     said = capsys.readouterr().out
-    assert said.startswith(shown) and "job 42; what it says: runs/own/logs" in said
+    assert said.startswith(shown) and "job 42; logs: runs/own/logs" in said
     assert (tmp_path / "submitted").read_text() == shown and (tmp_path / "found").read_text() == "runs/own/logs\n"
     sbatch.write_text("#!/bin/bash\necho 'sbatch: error: invalid partition' >&2; exit 1\n")
-    with pytest.raises(ValueError, match="sbatch refuses the job: sbatch: error: invalid partition"):
+    with pytest.raises(ValueError, match="sbatch refused the job: sbatch: error: invalid partition"):
         main([config])
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ValueError, match="no sbatch on this machine"):
@@ -81,7 +81,7 @@ def test_a_check_asks_the_run_and_slurm_and_submits_nothing(
     well, said = checked("partition=none", "data.batch=12")
     assert not well and "leaves a remainder" in said
     well, said = checked("partition=none")
-    assert not well and "sbatch refuses the job: sbatch: error: invalid partition" in said
+    assert not well and "sbatch refused the job: sbatch: error: invalid partition" in said
     (tmp_path / "healthy").unlink()
     assert not checked()[0]
 

@@ -70,7 +70,7 @@ def test_before_its_time_is_up_a_run_is_asked_to_leave_and_is_requeued(tmp_path:
     script.signal_when("waiting", signal.SIGUSR1)
     code, said = script.end()
     assert (code, len(script.starts)) == (-signal.SIGKILL, 1)
-    assert script.requeued and "the time is up at 000000064 images; to be requeued" in said
+    assert script.requeued and "the time is up at 000000064 images; requeueing" in said
 
 
 def test_a_run_that_takes_the_request_for_an_old_one_is_asked_again(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_run_that_does_not_leave_is_requeued_before_its_time_is_up(tmp_path: P
     script.signal_when("waiting", signal.SIGUSR1)
     began = time.monotonic()
     _, said = script.end()
-    assert script.requeued and "does not leave" in said and 1 <= time.monotonic() - began < 10
+    assert script.requeued and "does not exit" in said and 1 <= time.monotonic() - began < 10
 
 
 def test_an_allocation_without_a_checkpoint_is_the_last(tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_cancelled_run_is_left_to_slurm(tmp_path: Path) -> None:
 def test_a_run_that_has_never_worked_is_not_started_again(tmp_path: Path) -> None:
     script = Script(tmp_path, "exit 3")
     code, said = script.end()
-    assert (code, len(script.starts), script.requeued) == (1, 1, False) and "srun ended with 3" in said
+    assert (code, len(script.starts), script.requeued) == (1, 1, False) and "srun ended with status 3" in said
 
 
 def test_a_crash_is_followed_by_a_start(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_three_starts_without_a_newer_checkpoint_are_the_last(tmp_path: Path) ->
     (tmp_path / "run/checkpoints/000000100-0123456789abcdef.pt").touch()
     code, said = script.end()
     assert (code, len(script.starts), script.requeued) == (1, 5, False)
-    assert "brought no newer checkpoint than the one at 000000200 images" in said
+    assert "saved no checkpoint newer than the one at 000000200 images" in said
 
 
 def test_marks_of_an_earlier_start_count_for_nothing(tmp_path: Path) -> None:
