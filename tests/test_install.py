@@ -70,6 +70,36 @@ def test_an_image_gets_what_it_needs_and_runs_the_one_script(definition: str) ->
     assert base == "python:3.11.13-slim-bookworm"  # a version, in both the same
 
 
+def is_sent(path: str) -> bool:
+    """Whether docker sends a file to the builder: of the lines of .dockerignore that match it, the last decides."""
+    sent = True
+    for line in (ROOT / ".dockerignore").read_text().splitlines():
+        if line and not line.startswith("#"):
+            pattern = re.escape(line.removeprefix("!")).replace(r"\*\*/", "(.*/)?").replace(r"\*", "[^/]*")
+            if re.fullmatch(f"{pattern}(/.*)?", path):
+                sent = line.startswith("!")
+    return sent
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        *(".git/config", ".venv/bin/python", "runs/demo/config.yaml", "datasets/voc/train/shard-000000.tar"),
+        *("train/__pycache__/loop.pyc", "train/run/__pycache__/board.pyc", ".mypy_cache/x", ".hypothesis/x"),
+        *("yolov2_trainer.egg-info/PKG-INFO", "shared/data/bccd.tar", "checkpoint.pt", "docs/board.png"),
+    ],
+)
+def test_docker_is_not_sent(path: str) -> None:
+    assert not is_sent(path)
+
+
+def test_docker_is_sent_all_that_an_image_gets() -> None:
+    sources = [ROOT / name for name in copied("Dockerfile")]
+    files = [file for source in sources for file in (source.rglob("*") if source.is_dir() else [source])]
+    names = [file.relative_to(ROOT).as_posix() for file in files if file.is_file() and "__pycache__" not in file.parts]
+    assert "train/main.py" in names and [name for name in names if not is_sent(name)] == []
+
+
 def test_the_steps_of_an_image_work_as_plain_shell(tmp_path: Path) -> None:
     """In a folder with nothing but what the image gets. apt-get is a stand-in; pip asks no index and installs nothing,
     so that it only succeeds where every version it is told to take is that of this environment."""
