@@ -8,24 +8,31 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from data.view.figures import BAR_IN, BLUE, DPI, PALE, PANEL_IN, bars, curves, panels, write
+from data.view.figures import BAR_IN, BLUE, DPI, PALE, PANEL_IN, bars, curves, panels, small_panels, write
 from train.evaluation.voc import CURVE_RECALLS, SCORES, VocScores
 from train.reports.calibration import EDGES, Calibration
 
-CELL_IN = 0.32  # of a confusion matrix
-MOST_WITH_NUMBERS = 30  # classes; cells of more are too small for them
+CELL_IN, SMALL_CELL_IN = 0.32, 0.2  # of a confusion matrix
+MOST_WITH_NUMBERS = 30  # classes; cells of more are small
+MOST_WITH_NAMES = 150  # classes; a matrix of more keeps its size and has no names
+LARGE_PANELS = 12  # charts; more are small
+MOST_PANELS = 100
+MOST_BARS = 200
 BEST, WORST = 3, 2  # classes in a chart that has not room, or colours, for all
 
 
 def write_curves(path: Path, title: str, classes: Sequence[str], scores: Mapping[str, VocScores]) -> None:
     """Precision over recall at IoU .5: the mean of all classes, then each that has objects; a line for each network."""
-    present = np.flatnonzero(next(iter(scores.values())).num_truths)
-    figure, (first, *others) = panels(f"Precision over recall at IoU .5: {_plain(title)}", 1 + len(present))
+    voc = next(iter(scores.values()))
+    present = np.flatnonzero(voc.num_truths)
+    shown, left_out = _best_and_worst(present, voc.ap_area, MOST_PANELS - 1)
+    title = f"Precision over recall at IoU .5: {_plain(title)}{left_out}"
+    figure, (first, *others) = (panels if len(shown) < LARGE_PANELS else small_panels)(title, 1 + len(shown))
     for axes, name, labels in [
         (first, "all classes", present),
         *(
             (axes, _plain(classes[label]), np.array([label]))
-            for axes, label in zip(others, present.tolist(), strict=True)
+            for axes, label in zip(others, shown.tolist(), strict=True)
         ),
     ]:
         lines = {
@@ -52,24 +59,27 @@ def write_f1(path: Path, title: str, classes: Sequence[str], voc: VocScores) -> 
 
 def class_ap(title: str, classes: Sequence[str], ap_C: NDArray[np.float64]) -> Figure:
     """A bar for each class that has objects, the best on top."""
-    best_first = [label for label in np.argsort(-ap_C, kind="stable").tolist() if not np.isnan(ap_C[label])]
+    shown, left_out = _best_and_worst(np.flatnonzero(~np.isnan(ap_C)), ap_C, MOST_BARS)
+    best_first = shown[np.argsort(-ap_C[shown], kind="stable")].tolist()
     figure = Figure((PANEL_IN[0] + 2, BAR_IN * len(best_first) + 1.6), DPI, layout="constrained")
     names = [_plain(classes[label]) for label in best_first]
-    bars(figure.add_subplot(), f"AP of each class, {_plain(title)}", names, ap_C[best_first], unit="AP")
+    bars(figure.add_subplot(), f"AP of each class, {_plain(title)}{left_out}", names, ap_C[best_first], unit="AP")
     return figure
 
 
 def write_confusion(path: Path, title: str, classes: Sequence[str], counts: NDArray[np.int64]) -> None:
     """counts: [C + 1, C + 1], the background last. Colours are shares of what there is of a class, numbers counts."""
     names = [*map(_plain, classes), "background"]
-    side = CELL_IN * len(names) + 2.5
+    cell = CELL_IN if len(names) <= MOST_WITH_NUMBERS else SMALL_CELL_IN
+    side = cell * min(len(names), MOST_WITH_NAMES) + 2.5
     figure = Figure((side + 0.8, side), DPI, layout="constrained")
     axes = figure.add_subplot()
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, shrink=0.7).set_label("share of the row", size=8)
-    axes.set_xticks(range(len(names)), names, rotation=90, size=8)
-    axes.set_yticks(range(len(names)), names, size=8)
+    if len(names) <= MOST_WITH_NAMES:
+        axes.set_xticks(range(len(names)), names, rotation=90, size=8)
+        axes.set_yticks(range(len(names)), names, size=8)
     axes.set(xlabel="detected as", ylabel="is", title=_plain(title))
     if len(names) <= MOST_WITH_NUMBERS:
         for row, column in np.argwhere(counts):
@@ -94,6 +104,15 @@ def _reliability(axes: Axes, name: str, calibration: Calibration) -> None:
             axes.annotate(f"{count:,}", (edge + width / 2, 0.01), ha="center", size=7, color="white")
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="score", ylabel="share that is right")
     axes.set_title(f"{name}: expected calibration error {_fraction(calibration.error)}", size=10)
+
+
+def _best_and_worst(labels: NDArray[np.int64], ap_C: NDArray[np.float64], most: int) -> tuple[NDArray[np.int64], str]:
+    """As many labels as fit, in their order: those with the highest and the lowest AP; and a word on the others."""
+    if len(labels) <= most:
+        return labels, ""
+    best_first = labels[np.argsort(-ap_C[labels], kind="stable")]
+    chosen = np.concatenate([best_first[: most - most // 2], best_first[-(most // 2) :]])
+    return np.sort(chosen), f" ({len(chosen)} of {len(labels):,} classes, the best and the worst)"
 
 
 def _plain(name: str) -> str:

@@ -1,5 +1,6 @@
 """Charts are written, whatever the names of classes and however many there are."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -64,3 +65,16 @@ def test_reliability_is_drawn_with_and_without_detections(tmp_path: Path) -> Non
     none = Calibration(np.zeros(10, np.int64), nothing, nothing)
     write_reliability(tmp_path / "r.png", "set", {"416 px": some, "96 px": none})
     assert size(tmp_path / "r.png")[0] > 600
+
+
+@pytest.mark.slow
+def test_thousands_of_classes_make_charts_that_can_be_drawn_and_looked_at(tmp_path: Path) -> None:
+    count = 1200
+    names, scores = [f"class {number}" for number in range(count)], voc(count)
+    scores = replace(scores, ap_area=np.arange(count) / count)
+    write_curves(tmp_path / "pr.png", "set", names, {"validation": scores})
+    write_confusion(tmp_path / "c.png", "set", names, np.eye(count + 1, dtype=np.int64))
+    assert max(*size(tmp_path / "pr.png"), *size(tmp_path / "c.png")) < 6000
+    axes = class_ap("set", names, scores.ap_area).axes[0]
+    shown = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(shown) == 200 and shown[0] == "class 1199" and shown[-1] == "class 0" and "1,200" in axes.get_title()
