@@ -59,6 +59,16 @@ def map_columns(path: Path, header: dict[str, Any]) -> Columns:
     return columns
 
 
+def release_pages(column: NDArray[Any]) -> None:
+    """Return the pages of a mapped column's file to the page cache, after a pass over all of it."""
+    base: Any = column
+    while isinstance(base, np.ndarray):
+        base = base.base
+    mapped = base.obj if isinstance(base, memoryview) else base
+    if isinstance(mapped, mmap.mmap):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
 def _view(file: IO[bytes], mapped: mmap.mmap, member: zipfile.ZipInfo) -> NDArray[Any]:
     file.seek(member.header_offset)
     signature, name_length, extra_length = LOCAL_HEADER.unpack(file.read(LOCAL_HEADER.size))

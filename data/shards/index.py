@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import sha256
-from data.shards.columns import map_columns
+from data.shards.columns import map_columns, release_pages
 from data.shards.header import MADE_ELSEWHERE, MAX_BYTES, Shard, parse_header
 from data.shards.values import check_values
 from data.shards.verified import verified_once
@@ -82,6 +82,7 @@ class ShardIndex:
             objects = slice(int(bounds[0]), int(bounds[-1]))
             trained = ~(self.arrays["difficult"][objects] | self.arrays["crowd"][objects])
             counts[first : first + BLOCK] = np.diff(np.concatenate([[0], np.cumsum(trained)])[bounds - bounds[0]])
+        release_pages(starts)
         return counts
 
     @classmethod

@@ -1,5 +1,6 @@
 """index.npz is believed in nothing."""
 
+import mmap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from data.files import sha256
-from data.shards.columns import map_columns
+from data.shards.columns import map_columns, release_pages
 from data.shards.header import parse_header
 from data.shards.index import ShardIndex
 from tests.data.pictures import change_header
@@ -105,3 +106,21 @@ def test_a_member_that_says_it_lies_elsewhere_is_refused(copy: Path) -> None:
         change_header(copy, arrays_sha256=sha256(copy / "index.npz"))
         with pytest.raises(ValueError, match=r"index\.npz: expected arrays as in docs/data\.md, found: "):
             ShardIndex.load(copy)
+
+
+def test_pages_that_were_read_do_not_stay_with_the_process(tmp_path: Path) -> None:
+    size = 64 * 2**20
+    (tmp_path / "column").write_bytes(b"\1" * size)
+    with (tmp_path / "column").open("rb") as file:
+        column = np.frombuffer(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.int64).reshape(-1, 4)
+    before = resident_bytes()
+    total = column.sum()
+    assert resident_bytes() - before > 0.9 * size
+    release_pages(column)
+    assert resident_bytes() - before < 0.1 * size
+    assert column.sum() == total
+    release_pages(np.ones(3))  # one that is not mapped is left alone
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * mmap.PAGESIZE
