@@ -2,8 +2,8 @@
 
     python -m data.anchors SHARDS --count 5 --out anchors.yaml
 
-Sizes are those that training sees, in grid cells of 32 px of its input: the image is first made square, as the run
-will do it. Two boxes are compared as if they shared their centre, by IoU.
+Sizes are those that training sees, in grid cells of 32 px of its input: the image is first made square, as in the run.
+Two boxes are compared by IoU as if they shared their centre.
 """
 
 import argparse
@@ -21,9 +21,9 @@ from data.shards.index import ShardIndex
 from launch.command import run
 
 STRIDE_PX = 32  # of the network: one grid cell
-BINS_PER_OCTAVE = 32  # sizes are pooled with those at most 2.2 % larger or smaller: changes average IoU by under 0.001
+BINS_PER_OCTAVE = 32  # sizes within 2.2 % of each other are pooled: changes average IoU by under 0.001
 RESTARTS = 5
-MAX_STEPS = 500  # a mean is not the best centre in terms of IoU, so nothing promises an end; 15 clusters need some 200
+MAX_STEPS = 500  # a mean is not the best centre by IoU, so nothing guarantees an end; 15 clusters need some 200
 MOST_OF_CURVE = 15  # anchors, as in the paper's figure 2
 
 Sizes = NDArray[np.float64]  # [N, 2] w, h
@@ -46,7 +46,7 @@ def shape_iou(sizes_cells: Sizes, anchors_cells: Sizes) -> NDArray[np.float64]:
     """[N, 2], [K, 2] -> [N, K] IoU of boxes that share their centre."""
     widths, heights = np.ascontiguousarray(sizes_cells.T)
     ious = np.empty((len(anchors_cells), len(sizes_cells)))
-    for row, (width, height) in zip(ious, anchors_cells, strict=True):  # three times as fast as all of them at once
+    for row, (width, height) in zip(ious, anchors_cells, strict=True):  # three times as fast as all at once
         overlap = np.minimum(widths, width) * np.minimum(heights, height)
         np.divide(overlap, widths * heights + width * height - overlap, out=row)
     return ious.T
@@ -62,8 +62,8 @@ def cluster(sizes_cells: Sizes, count: int, seed: int = 0) -> Sizes:
     pooled, weights = _pool(sizes_cells)
     if not 0 < count <= len(pooled):
         raise ValueError(
-            f"expected at least {max(count, 1)} different sizes of boxes for {count} anchors, found {len(pooled)}; ask"
-            " for another --count, or take more images"
+            f"expected at least {max(count, 1)} different box sizes for {count} anchors, found {len(pooled)}; use"
+            " another --count, or more images"
         )
     bits = [random_bits(count, Purpose.ANCHORS, seed, start) for start in range(RESTARTS)]
     starts = [_seeds(pooled, weights, count, each) for each in bits]
@@ -73,7 +73,7 @@ def cluster(sizes_cells: Sizes, count: int, seed: int = 0) -> Sizes:
 
 
 def _pool(sizes: Sizes) -> tuple[Sizes, NDArray[np.float64]]:
-    """Sizes that are nearly the same become their mean, with a weight: 860,001 of COCO's kind some 42,000."""
+    """Merges nearly equal sizes into their mean, with a weight: 860,001 sizes like COCO's become some 42,000."""
     if not len(sizes):
         return sizes, np.empty(0)
     bins = np.floor(np.log2(sizes) * BINS_PER_OCTAVE).astype(np.int64)
@@ -86,7 +86,7 @@ def _pool(sizes: Sizes) -> tuple[Sizes, NDArray[np.float64]]:
 
 
 def _seeds(sizes: Sizes, weights: NDArray[np.float64], count: int, bits: NDArray[np.uint64]) -> Sizes:
-    """Some of the sizes, each drawn with a probability proportional to its distance from those before (k-means++)."""
+    """Starting centres, each drawn with a probability proportional to its distance from those before (k-means++)."""
     chosen: list[int] = []
     distances = np.ones(len(sizes))
     for fraction in (bits >> np.uint64(11)) / 2**53:
@@ -97,14 +97,14 @@ def _seeds(sizes: Sizes, weights: NDArray[np.float64], count: int, bits: NDArray
 
 
 def _settle(sizes: Sizes, weights: NDArray[np.float64], centres: Sizes) -> Sizes:
-    """Each centre moves to the mean of the sizes nearest to it, until none changes sides."""
+    """Moves each centre to the mean of the sizes nearest to it, until no size changes its centre."""
     before = np.full(len(sizes), -1)
     for _ in range(MAX_STEPS):
         nearest = shape_iou(sizes, centres).argmax(1)
         if np.array_equal(nearest, before):
             break
         totals = [np.bincount(nearest, weights * column, len(centres)) for column in (*sizes.T, np.ones(len(sizes)))]
-        members = totals[2] > 0  # a centre without any stays
+        members = totals[2] > 0  # a centre without members stays
         centres = np.where(members[:, None], np.stack(totals[:2], axis=1) / np.maximum(totals[2], 1)[:, None], centres)
         before = nearest
     return centres
@@ -112,15 +112,15 @@ def _settle(sizes: Sizes, weights: NDArray[np.float64], centres: Sizes) -> Sizes
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m data.anchors", description="Anchors for a set of shards")
-    parser.add_argument("shards", type=Path, help="a folder of shards: those to train on")
+    parser.add_argument("shards", type=Path, help="folder of training shards")
     parser.add_argument("--count", type=int, default=5, help="anchors")
     parser.add_argument("--side", type=int, default=416, help="px of the network's input")
     parser.add_argument(
-        "--resize", choices=get_args(Resize), default="letterbox", help="stretch goes with augment.policy=crop"
+        "--resize", choices=get_args(Resize), default="letterbox", help="stretch belongs to augment.policy=crop"
     )
-    parser.add_argument("--curve", action="store_true", help=f"average IoU of 1 to {MOST_OF_CURVE} anchors as well")
+    parser.add_argument("--curve", action="store_true", help=f"also show average IoU of 1 to {MOST_OF_CURVE} anchors")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="a YAML file for the anchors, to copy into a config")
+    parser.add_argument("--out", type=Path, help="YAML file for the anchors, to copy into a config")
     options = parser.parse_args(arguments)
     if options.side < STRIDE_PX or options.side % STRIDE_PX:
         raise ValueError(f"--side {options.side}: expected a multiple of {STRIDE_PX} px, the stride of the network")

@@ -1,4 +1,4 @@
-"""Drawn pictures all the way to shards, where they are absent: what the demo trains on."""
+"""Draws pictures and shards them if they are missing: what the demo trains on."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,23 +13,23 @@ from data.sources.voc import read_voc
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnConfig:
-    """With this section in a config, `data.train` and `data.val` are drawn and sharded before the run where absent."""
+    """With this section in a config, `data.train` and `data.val` are drawn and sharded before the run if missing."""
 
-    pictures: str  #: folder for the VOCdevkit that is drawn
+    pictures: str  #: folder for the drawn VOCdevkit
     train: int = 1000  #: [pictures] to draw for `data.train`
     val: int = 200  #: [pictures] to draw for `data.val`
-    seed: int = 0  #: [number] of the drawn pictures
+    seed: int = 0  #: [number] seed of the drawn pictures
     shard_mb: float = 4.0  #: [MB] of one shard
 
 
 def draw_shards(config: DrawnConfig, train: str, val: str) -> None:
-    """Draw and write both sets. If two runs want the same ones, one makes them and the other waits."""
+    """Draws and writes both sets. If two runs need the same ones, one makes them and the other waits."""
     root = Path(config.pictures)
     splits = [(name, Path(out)) for name, out in (("train", train), ("val", val))]
     if all((out / "index.json").exists() for _, out in splits):
         return
     root.mkdir(parents=True, exist_ok=True)
-    with only_user(root, "draws the set of a run", wait=True):
+    with only_user(root, "is drawing the set of a run", wait=True):
         for split, out in splits:
             if (out / "index.json").exists():
                 continue

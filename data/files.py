@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written under a name of one's own, synced, then renamed."""
+"""Files that are complete or absent: written under a unique name, synced, then renamed."""
 
 import fcntl
 import hashlib
@@ -11,11 +11,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-POLL_S = 0.2  # between two looks at a lock
+POLL_S = 0.2  # between two attempts to lock
 
 
 def sha256(path: Path) -> str:
-    """64 hexadecimal digits; reads the whole file."""
+    """Digest as 64 hexadecimal digits; reads the whole file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -30,21 +30,21 @@ def sync_folder(folder: Path) -> None:
 
 
 def part_name(path: Path) -> Path:
-    """A name beside `path` that no other process uses, on this machine or on another one that shares the disk."""
+    """A name beside `path` that no other process uses, on this machine or another that shares the disk."""
     return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.part")
 
 
 def own_folder(folder: Path) -> None:
-    """Makes a folder that nobody else can write to, or takes the one of this user that is there already.
+    """Makes a folder that nobody else can write to, or accepts an existing one of this user.
 
-    ValueError: another user made it first, and what it holds may not be what it seems.
+    ValueError: another user made it first, so its content cannot be trusted.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for found in (folder.lstat(), folder.stat()):  # of a link, and of what it leads to
+    for found in (folder.lstat(), folder.stat()):  # of a link, and of its target
         if found.st_uid != os.geteuid():
             raise ValueError(
                 f"{folder}: expected a folder of this user ({os.geteuid()}), found one of user {found.st_uid}; "
-                "choose another one"
+                "choose another"
             )
     mode = stat.S_IMODE(folder.stat().st_mode)
     if mode & 0o022:
@@ -53,9 +53,9 @@ def own_folder(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that takes the place of `path` once all of it is on disk.
+    """A file to write to that replaces `path` once all of it is on disk.
 
-    An exception inside leaves `path` as it was and removes what was written. The folder must exist.
+    An exception leaves `path` unchanged and removes what was written. The folder must exist.
     """
     part = part_name(path)
     try:
@@ -72,17 +72,17 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Like `Path.write_bytes`, or `write_text` in UTF-8, but `path` holds either all of it or what it held before."""
+    """Like `Path.write_bytes`, or `write_text` in UTF-8, but `path` always holds either the old or the new content."""
     with replacing(path) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
 @contextmanager
 def only_user(folder: Path, does: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
-    """Holds a lock on a folder, without a file for it; it ends with the process.
+    """Holds a lock on a folder, without a lock file; it ends with the process.
 
-    Refuses where another process holds it, or waits. shared: any number of processes that say so may hold it at the
-    same time. Where a file system has no locks, there is none.
+    If another process holds it, raises ValueError or waits. shared: any number of processes may hold it together.
+    Does nothing on a file system without locks.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -100,6 +100,6 @@ def _lock(descriptor: int, kind: int) -> bool:
         fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # as of NFS, which locks only what is open for writing
+    except OSError:  # as on NFS, which locks only files open for writing
         return True
     return True

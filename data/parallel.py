@@ -1,4 +1,4 @@
-"""The same function over many jobs in as many processes as there are cores, with a progress bar on a terminal."""
+"""Runs a function over many jobs in as many processes as there are cores, with a progress bar on a terminal."""
 
 import multiprocessing
 import os
@@ -25,9 +25,9 @@ def cores() -> int:
 def in_parallel(
     function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], workers: int, title: str
 ) -> list[Result]:
-    """The results in the order of the jobs. workers: processes; 0: one for each core this process may use.
+    """The results in the order of the jobs. workers: processes; 0: one for each available core.
 
-    SIGTERM is a KeyboardInterrupt meanwhile: either ends the jobs where they are.
+    Meanwhile SIGTERM raises KeyboardInterrupt, which ends running jobs too.
     """
     with _interruptible():
         return _in_parallel(function, jobs, min(workers or cores(), len(jobs)), title)
@@ -72,7 +72,7 @@ def _in_parallel(
                 ) from None
             except BaseException as error:
                 pool.shutdown(wait=False, cancel_futures=True)  # the first error ends it, not the last job
-                if not isinstance(error, Exception):  # Ctrl-C: nor what is being done
+                if not isinstance(error, Exception):  # Ctrl-C: running jobs end too
                     for process in set(multiprocessing.active_children()) - before:
                         process.kill()
                 raise
@@ -80,11 +80,11 @@ def _in_parallel(
 
 
 def end_with_parent() -> None:
-    """Called in a process of multiprocessing: it ends when the program does, however that ends.
+    """Makes this multiprocessing child end when the program does, however the program ends.
 
-    Where the program is killed, nobody tells its processes to stop, and they would meet those of the next run.
+    If the program is killed, nobody tells its children to stop, and they would overlap with those of the next run.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal reaches all; the program decides
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to all processes; the program decides
     parent = parent_process()
     assert parent is not None
 

@@ -1,7 +1,7 @@
-"""Random numbers by counter: each is a pure function of what it is for, and nobody holds a state.
+"""Counter-based random numbers: each is a pure function of its purpose, and nobody holds a state.
 
 Philox has a key of two words and a counter of four: key (seed, epoch), counter (0, 0, purpose, sample). The first two
-words of the counter run on while numbers are drawn. Who draws, when, and what else is drawn, makes no difference.
+words of the counter advance as numbers are drawn. Who draws, when, and what else is drawn, makes no difference.
 """
 
 from enum import IntEnum
@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 
 class Purpose(IntEnum):
-    """Every use of random numbers, each with draws of its own: one more shifts none of the others.
+    """Every use of random numbers, each with its own draws: a new one shifts none of the others.
 
-    Numbers are for good: another one is another run from the same seed. The third column is what stands in the place
-    of (seed, epoch, sample).
+    Numbers are permanent: changing one changes what a seed means. The third column is what takes the place of
+    (seed, epoch, sample).
     """
 
-    SHARD_ORDER = 0  #         seed, epoch           of an epoch: which shards come first
-    SAMPLE_ORDER = 1  #        seed, epoch           inside a window of shards
+    SHARD_ORDER = 0  #         seed, epoch           order of the shards in an epoch
+    SAMPLE_ORDER = 1  #        seed, epoch           order inside a window of shards
     SIDE = 2  #                seed, block of images input size, redrawn every few batches
     PLACEMENT = 3  #           seed, epoch, sample   jitter, scale, place and mirroring of an image
     COLOUR = 4  #              seed, epoch, sample   hue, saturation, exposure
@@ -30,15 +30,15 @@ class Purpose(IntEnum):
     MIXUP = 9  #               seed, epoch, sample   whether, with whom
     MIXUP_PLACEMENT = 10  #    seed, epoch, sample   of the image that is blended over the canvas
 
-    # Before the first epoch, and as old as number 0: the bytes of shards and pictures hang on it.
+    # Before the first epoch, and as old as number 0: the bytes of shards and pictures depend on it.
     WRITING = 0  #             0                     shuffle of a set when it is written; images of --count
     PICTURE = 0  #             seed, picture         shapes of the demo
 
 
 def random_bits(count: int, purpose: Purpose, seed: int, epoch: int = 0, *, first: int = 0) -> NDArray[np.uint64]:
-    """`count` random 64-bit words from word `first` on; raw words of Philox never change between versions of numpy.
+    """`count` random 64-bit words from word `first` on; Philox's raw words are the same in all versions of numpy.
 
-    Words come in blocks of four, one for each value of the counter: those before `first` cost nothing.
+    Words come in blocks of four, one block for each value of the counter: those before `first` cost nothing.
     """
     block, inside = divmod(first, 4)
     philox = np.random.Philox(key=[seed, epoch], counter=[block, 0, purpose, 0])
@@ -46,14 +46,14 @@ def random_bits(count: int, purpose: Purpose, seed: int, epoch: int = 0, *, firs
 
 
 def generator(purpose: Purpose, seed: int, epoch: int = 0, sample: int = 0) -> np.random.Generator:
-    """Generator for distributions: what it draws is the same for one version of numpy."""
+    """A generator for distributions: its draws are the same within one version of numpy."""
     return np.random.Generator(_philox(purpose, seed, epoch, sample))
 
 
 class Generators:
-    """`generators(purpose, epoch, sample)` is `generator(...)` of one seed at a quarter of its cost.
+    """`generators(purpose, epoch, sample)` is `generator(...)` for one seed at a quarter of its cost.
 
-    There is one generator, moved to each place in turn: it is good until the next call.
+    There is one generator, moved to each place in turn: it is valid until the next call.
     """
 
     def __init__(self, seed: int) -> None:

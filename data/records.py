@@ -1,4 +1,4 @@
-"""Annotated images as every annotation format hands them over, and what looks wrong about them."""
+"""Annotated images as every annotation format delivers them, and what looks wrong about them."""
 
 import os
 from collections.abc import Sequence
@@ -10,32 +10,32 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUM_LISTED = 10  # a message about many things shows this many of them
-NUM_EXAMPLES = 3  # of each kind of finding
+NUM_EXAMPLES = 3  # for each kind of finding
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
-    """One annotated image, as an annotation format hands it to the sharder."""
+    """One annotated image, as an annotation format passes it to the sharder."""
 
     key: str  #: name of the sample inside the shards; no dots (webdataset cuts names at the first one)
     image_id: str  #: the source's own, for result files: VOC "2007_000001", COCO "397133"
     image: Path
-    width: int  #: px, as the annotation says; the sharder checks it against the image
+    width: int  #: px, from the annotation; the sharder checks it against the image
     height: int
     boxes_xyxy_px: NDArray[np.float64]  #: [N, 4] continuous edges, 0-based: inside 0..width, 0..height
-    areas_px: NDArray[np.float64]  #: [N] COCO: of the segmentation, which decides small, medium or large; else w * h
+    areas_px: NDArray[np.float64]  #: [N] COCO: of the segmentation, which decides small, medium or large; or w * h
     labels: NDArray[np.int16]  #: [N] index into the set's class names
     difficult: NDArray[np.bool_]  #: [N] kept for evaluation (neither right nor wrong there), never trained on
-    crowd: NDArray[np.bool_]  #: [N] likewise
+    crowd: NDArray[np.bool_]  #: [N] kept and never trained on, as difficult
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RecordTable(Sequence[Record]):
-    """Many records as columns, of which each is made when it is asked for. N images, M objects."""
+    """Many records as columns; each record is made on demand. N images, M objects."""
 
     keys: NDArray[np.bytes_]  #: [N]
     image_ids: NDArray[np.bytes_]  #: [N] UTF-8
-    images: NDArray[np.bytes_]  #: [N] paths, as the file system has them
+    images: NDArray[np.bytes_]  #: [N] paths, in the file system's bytes
     sizes_px: NDArray[np.int32]  #: [N, 2] width, height
     object_starts: NDArray[np.int64]  #: [N + 1]
     boxes_xyxy_px: NDArray[np.float64]  #: [M, 4]
@@ -73,7 +73,7 @@ class RecordTable(Sequence[Record]):
 
 
 class SomeRecords(Sequence[Record]):
-    """Those of some rows; another process gets a list of them, made when it is sent."""
+    """The records of some rows; sent to another process, it becomes a list."""
 
     def __init__(self, records: Sequence[Record], rows: Sequence[int] | NDArray[np.int64]) -> None:
         self._records, self._rows = records, rows
@@ -96,12 +96,12 @@ class SomeRecords(Sequence[Record]):
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What may have been meant otherwise: a plural noun with the reason -> their number, and the first of them."""
+    """What was perhaps not intended: a plural noun with the reason -> their number, and the first few."""
 
     found: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
 
     def add(self, what: str, examples: Sequence[object], count: int | None = None) -> None:
-        """count: where not all of them are among the examples."""
+        """count: if there are more than the examples."""
         count = len(examples) if count is None else count
         if count:
             before, shown = self.found.get(what, (0, []))
@@ -120,19 +120,19 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """What an annotation format reads: the records of some splits and what their labels mean."""
+    """What an annotation format reads: the records of some splits and the meaning of their labels."""
 
-    source: str  #: for people: "voc VOC2007 trainval + VOC2012 trainval"
+    source: str  #: for display: "voc VOC2007 trainval + VOC2012 trainval"
     classes: tuple[str, ...]
     category_ids: tuple[int, ...]  #: the source's own ids, for result files; VOC has none: 1..C
     records: Sequence[Record]
     dropped: dict[str, int]  #: reason -> number of annotations left out
     findings: Findings = field(default_factory=Findings)
-    #: table -> {number: the source's own id} of those that are not numbers there
+    #: table -> {number: the source's own id} for ids that are not numbers there
     source_ids: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def listed(things: Sequence[object]) -> str:
-    """The first of them, each on a line of its own."""
+    """The first few things, each on its own line."""
     more = ["..."] if len(things) > NUM_LISTED else []
     return "".join(f"\n  {thing}" for thing in [*things[:NUM_LISTED], *more])

@@ -9,7 +9,7 @@ ROWS = [
         "two that write one set of shards",
         "hold out; $PY -m data.shards voc $T/drawn --split 2007:train out; ended; release",
         1,
-        "error: out: another process writes shards there",
+        "error: out: another process is writing shards there",
     ),
     Row(
         "two runs that draw one set",

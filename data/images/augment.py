@@ -1,12 +1,12 @@
-"""The random policies: how training places an image and changes its colours, as pure functions of (size, rng).
+"""Random augmentation: how training places an image and changes its colours, as pure functions of (size, rng).
 
 Two placements, both darknet's (src/data.c, load_data_detection):
 - `place` (darknet since August 2018): the aspect ratio is jittered, the whole image is scaled by `scale` (1 = as
-  large as fits) and put at a random place of a grey canvas; what hangs over is cut;
+  large as fits) and put at a random place on a grey canvas; what sticks out is cut off;
 - `crop` (darknet of November 2016, the paper's numbers): each side moves in or out by up to `jitter`, the crop is
   stretched to the square, outside pixels repeat the border.
 
-An augmentation is a step of `canvas_placement` or `canvas_colour`, with draws of a purpose of its own.
+An augmentation is a step of `canvas_placement` or `canvas_colour`, with its own purpose for random draws.
 """
 
 from collections.abc import Callable
@@ -19,36 +19,36 @@ from data.images.colour import Colour
 from data.images.geometry import Placement, lay
 from data.randomness import Purpose
 
-Draw = Callable[[Purpose], np.random.Generator]  # the draws of one sample; a generator is good until the next call
+Draw = Callable[[Purpose], np.random.Generator]  # the draws of one sample; a generator is valid until the next call
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    policy: Literal["place", "crop"] = "place"  #: how an image is laid into the square; crop: darknet of 2016
+    policy: Literal["place", "crop"] = "place"  #: how an image is placed in the square; crop: darknet of 2016
     jitter: float = 0.3  #: [share] of a side; darknet jitter=.3 (yolov2-voc.cfg), .2 in the 2016 cfgs
     scale_min: float = 1.0  #: [factor] of `place` only; darknet of 2017 drew U(.25, 2), since August 2018 it is 1
     scale_max: float = 1.0  #: [factor] of `place` only
     flip: float = 0.5  #: [probability] of mirroring left to right
-    flip_vertical: float = 0.0  #: [probability] of mirroring top to bottom, for what has no up: cells, aerial pictures
-    hue: float = 0.1  #: [share] of the colour circle: the largest shift
-    saturation: float = 1.5  #: [factor] at most; its inverse is as likely
-    exposure: float = 1.5  #: [factor] at most; its inverse is as likely
-    min_size: float = 0.001  #: [share] of the canvas: boxes that are thinner after clipping are dropped (darknet)
-    min_visible: float = 0.0  #: [share] of its area that must be left of a box, or it is dropped
+    flip_vertical: float = 0.0  #: [probability] of mirroring top to bottom, for images with no up: cells, aerial views
+    hue: float = 0.1  #: [share] of the colour circle: largest shift
+    saturation: float = 1.5  #: [factor] at most; its inverse is equally likely
+    exposure: float = 1.5  #: [factor] at most; its inverse is equally likely
+    min_size: float = 0.001  #: [share] of the canvas: boxes thinner than this after clipping are dropped (darknet)
+    min_visible: float = 0.0  #: [share] of its area that a box must keep, or it is dropped
     mosaic: float = 0.0  #: [probability] that an image shares its canvas with three others (data.images.mosaic)
     mosaic_scale_min: float = 0.4  #: [share] of the canvas: longer side of an image in a mosaic
     mosaic_scale_max: float = 1.0  #: [share] of the canvas
     mixup: float = 0.0  #: [probability] that another image is blended over the canvas, half and half
-    mix_until: float = 0.85  #: [share] of the run after which there is neither mosaic nor mixup
+    mix_until: float = 0.85  #: [share] of the run after which mosaic and mixup end
 
     @property
     def mixed(self) -> bool:
-        """Whether images share canvases at all."""
+        """Whether images ever share a canvas."""
         return self.mosaic > 0 or self.mixup > 0
 
     def __post_init__(self) -> None:
         if not 0 <= self.jitter < 0.5:
-            raise ValueError(f"data.augment.jitter={self.jitter}: expected 0 <= jitter < 0.5, of the side")
+            raise ValueError(f"data.augment.jitter={self.jitter}: expected a share of the side, 0 <= jitter < 0.5")
         if not 0 < self.scale_min <= self.scale_max:
             raise ValueError(
                 f"data.augment.scale_min={self.scale_min}, scale_max={self.scale_max}: expected 0 < min <= max"
@@ -70,7 +70,7 @@ class AugmentConfig:
 def canvas_placement(
     width: int, height: int, side: int, config: AugmentConfig, draw: Draw, purpose: Purpose = Purpose.PLACEMENT
 ) -> Placement:
-    """Placement of an image on a canvas of its own."""
+    """Placement of an image on its own canvas."""
     return random_placement(width, height, side, config, draw(purpose))
 
 

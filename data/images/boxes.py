@@ -1,7 +1,7 @@
 """Box frames and the arithmetic between them, in numpy.
 
 Two frames, named in every variable: `xyxy` = left, top, right, bottom edges; `cxcywh` = centre and size. Edges are
-continuous: a box that covers the whole of a W pixel wide image runs from 0 to W, so that its width is x2 - x1 = W.
+continuous: a box that covers all of an image W pixels wide runs from 0 to W, so that its width is x2 - x1 = W.
 Units are in the name too: `_px` pixels of the image, nothing = fraction of the image (0..1).
 """
 
@@ -24,14 +24,14 @@ def xyxy_from_cxcywh(boxes_cxcywh: Floats) -> Floats:
 
 
 def clip(boxes_xyxy: Floats, width: float, height: float) -> Floats:
-    """The part of each box inside (0, 0, width, height); empty (x2 <= x1) for a box that lies outside."""
+    """The part of each box inside (0, 0, width, height); empty (x2 <= x1) for a box outside."""
     limits = np.array([width, height, width, height], dtype=boxes_xyxy.dtype)
     clipped: Floats = np.minimum(np.maximum(boxes_xyxy, 0), limits)
     return clipped
 
 
 def iou(a_xyxy: NDArray[np.float64], b_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[..., 4], [..., 4] -> [...] intersection over union, 0 where both boxes are empty. All of a with all of b:
+    """[..., 4], [..., 4] -> [...] intersection over union, 0 if both boxes are empty. All of a with all of b:
     `iou(a[:, None], b)`."""
     sides = np.minimum(a_xyxy[..., 2:], b_xyxy[..., 2:]) - np.maximum(a_xyxy[..., :2], b_xyxy[..., :2])
     overlap = np.clip(sides, 0, None).prod(-1)

@@ -17,10 +17,10 @@ class Colour(NamedTuple):
 
 
 def distort_colour(canvas: Image, colour: Colour) -> None:
-    """Change colours in place, a third of a grey level from the exact arithmetic of `data.images.on_device`.
+    """Changes colours in place, within a third of a grey level of the exact arithmetic of `data.images.on_device`.
 
-    Only the hue needs HSV. In HSV the value V of a pixel is its largest channel, and a channel is V - S (V - c) for a
-    saturation that is S times as large: what is left is a weighted sum of the picture and its V.
+    Only the hue needs HSV. In HSV the value V of a pixel is its largest channel, and a channel becomes V - S (V - c)
+    for a saturation S times as large: the rest is a weighted sum of the picture and its V.
     """
     if colour == Colour():
         return
@@ -28,7 +28,7 @@ def distort_colour(canvas: Image, colour: Colour) -> None:
     hsv = cv2.cvtColor(canvas, cv2.COLOR_RGB2HSV_FULL)
     value = cv2.extractChannel(hsv, 2)
     shift = np.zeros((canvas.shape[1], 3), np.uint8)
-    shift[:, 0] = round(hue * 256) % 256  # the colour circle has 256 steps: unsigned bytes go round it
+    shift[:, 0] = round(hue * 256) % 256  # the colour circle has 256 steps: unsigned bytes wrap around it
     rows = hsv.reshape(len(hsv), -1)
     np.add(rows, shift.reshape(-1), out=rows)
     cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB_FULL, dst=canvas)

@@ -18,7 +18,7 @@ GREY = 128  # darknet fills with .5
 
 
 class Room(NamedTuple):
-    """A part of a canvas, px."""
+    """A rectangle of a canvas, px."""
 
     x1: int
     y1: int
@@ -75,7 +75,7 @@ def darknet_letterbox(width: int, height: int, side: int) -> Placement:
 
 
 def whole_image(width: int, height: int, side: int, resize: Resize) -> Placement:
-    """How a square input is made of an image that is not augmented. darknet's own ways are for the weights it trained:
+    """How an image becomes a square input without augmentation. darknet's own ways are for weights that it trained:
     bilinear with aligned corners, and boxes that end in the centre of their last pixel."""
     if resize == "letterbox":
         return letterbox(width, height, side)
@@ -84,7 +84,7 @@ def whole_image(width: int, height: int, side: int, resize: Resize) -> Placement
 
 
 def place_image(image: Image, placement: Placement, canvas: Image) -> None:
-    """Writes a canvas [H, W, 3], or a room of one. One resize, straight into it: 3 times as fast as warpAffine."""
+    """Writes a canvas [H, W, 3] or a room of it, by one resize into place: 3 times as fast as warpAffine."""
     sx1, sy1, sx2, sy2 = placement.source
     tx1, ty1, tx2, ty2 = placement.target
     for edge in (canvas[:ty1], canvas[ty2:], canvas[ty1:ty2, :tx1], canvas[ty1:ty2, tx2:]):
@@ -104,7 +104,7 @@ def place_image(image: Image, placement: Placement, canvas: Image) -> None:
 
 
 def _resize_aligned(image: Image, width: int, height: int) -> Image:
-    """src/image.c, resize_image, and then to the nearest grey level."""
+    """src/image.c, resize_image, rounded to the nearest grey level."""
     left, right, part_x = _aligned_axis(image.shape[1], width)
     upper, lower, part_y = _aligned_axis(image.shape[0], height)
     wide = image[:, left] * (1 - part_x)[:, None] + image[:, right] * part_x[:, None]
@@ -122,7 +122,7 @@ def _aligned_axis(length: int, new_length: int) -> tuple[NDArray[np.int64], NDAr
 def place_boxes(
     boxes_xyxy_px: NDArray[np.float32], placement: Placement, side: int, room: Room | None = None
 ) -> NDArray[np.float32]:
-    """[N, 4] px of the image -> [N, 4] fractions of the canvas, not clipped. room: where the image is laid into one."""
+    """[N, 4] px of the image -> [N, 4] fractions of the canvas, not clipped. room: the image's, if it lies in one."""
     x1, y1, x2, y2 = room or (0, 0, side, side)
     (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
     zoom_x, zoom_y = (tx2 - tx1) / (sx2 - sx1) / side, (ty2 - ty1) / (sy2 - sy1) / side
@@ -149,14 +149,14 @@ def unplace_boxes(boxes_xyxy: Floats, placement: Placement, side: int) -> NDArra
 
 
 def _corner(placement: Placement, side: int) -> tuple[float, float]:
-    """Left and top of the image to its boxes. darknet's are centred (correct_region_boxes), its pixels (embed_image)
-    half a pixel off where there is an odd number too many."""
+    """Left and top of the image for its boxes. darknet centres them (correct_region_boxes), but its pixels
+    (embed_image) are half a pixel off if the margin is odd."""
     x1, y1, x2, y2 = placement.target
     return ((side - x2 + x1) / 2, (side - y2 + y1) / 2) if placement.aligned else (x1, y1)
 
 
 def _last_pixel(placement: Placement) -> NDArray[np.int64]:
-    """What darknet's boxes lack on the right and below: they are xmax - xmin wide for inclusive pixels xmin to xmax."""
+    """What darknet's boxes lack at the right and bottom: xmax - xmin is their width for inclusive xmin to xmax."""
     return np.array((0, 0, 1, 1)) * placement.aligned
 
 
@@ -166,9 +166,9 @@ def clip_boxes(
     min_visible: float = 0,
     inside: tuple[float, float, float, float] = (0, 0, 1, 1),
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Clips to a part of the canvas; also which boxes are still large enough.
+    """Boxes clipped to a part of the canvas, and which of them are still large enough.
 
-    min_size: least width and height that is left. min_visible: least share of the area that is left.
+    min_size: least remaining width and height. min_visible: least remaining share of the area.
     """
     left, top, right, bottom = inside
     low, high = np.array((left, top) * 2, np.float32), np.array((right, bottom) * 2, np.float32)

@@ -1,7 +1,7 @@
-"""Several images on one canvas: where each goes, and its boxes with it.
+"""Several images on one canvas: where each one and its boxes go.
 
-Mosaic (YOLOv4, arXiv 2004.10934, section 3.3): four images meet at a random point of the canvas, each in a room of its
-own, so that objects come smaller, in other surroundings and cut by straight edges.
+Mosaic (YOLOv4, arXiv 2004.10934, section 3.3): four images meet at a random point of the canvas, each in its own room,
+so that objects appear smaller, in other surroundings and cut by straight edges.
 """
 
 import math
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from data.images.augment import AugmentConfig
 from data.images.geometry import Placement, Room, clip_boxes, lay, place_boxes
 
-CENTRE = (0.3, 0.7)  # of the canvas, both ways: where the four meet
+CENTRE = (0.3, 0.7)  # range of the meeting point, as a share of the canvas in each direction
 
 
 class Piece(NamedTuple):
@@ -22,11 +22,11 @@ class Piece(NamedTuple):
     sample: int
     placement: Placement  # its canvas is the room
     room: Room
-    blended: bool = False  # over what is there already
+    blended: bool = False  # over the pieces before it
 
 
 def random_rooms(side: int, rng: np.random.Generator) -> list[Room]:
-    """Four that cover the canvas."""
+    """Four rooms that cover the canvas."""
     x, y = (round(side * draw) for draw in rng.uniform(*CENTRE, 2).tolist())
     return [Room(0, 0, x, y), Room(x, 0, side, y), Room(0, y, x, side), Room(x, y, side, side)]
 
@@ -34,7 +34,7 @@ def random_rooms(side: int, rng: np.random.Generator) -> list[Room]:
 def random_tile(
     width: int, height: int, room: Room, side: int, config: AugmentConfig, rng: np.random.Generator
 ) -> Placement:
-    """Jittered, and scaled uniformly in the logarithm; a smaller image lies inside its room, a larger one is cut."""
+    """Placement with jitter and log-uniform scale; a smaller image lies inside its room, a larger one is cut."""
     mirror, wider, higher, size, across, down = rng.random(6).tolist()
     jitter, smallest = config.jitter, config.mosaic_scale_min
     aspect = width * (1 + jitter * (2 * wider - 1)) / (height * (1 + jitter * (2 * higher - 1)))

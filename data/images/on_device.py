@@ -1,6 +1,6 @@
-"""What a device may do for the loader, on whole batches: lay packed images into the canvas, change colours.
+"""What a device can do for the loader, on whole batches: lay packed images into canvases, change colours.
 
-The same arithmetic as `data.images.geometry` and `data.images.colour` have for one image on the CPU: integers say which
+The same arithmetic as in `data.images.geometry` and `data.images.colour` for one image on the CPU: integers say which
 pixels go where, and three numbers what happens to the colours.
 
     B images, S side of the canvas in px, P bytes of all decoded images of the batch, one after the other
@@ -15,7 +15,7 @@ LAYOUT = 14
 
 
 def layout_row(offset: int, width: int, placement: Placement) -> tuple[int, ...]:
-    """width: of the decoded image."""
+    """A row of `layout`. width: of the decoded image."""
     source, target, *flags = placement
     return (offset, width, *source, *target, *flags)
 

@@ -1,4 +1,4 @@
-"""One image file on its way into a shard: checked, and where its annotation or the user wants it, turned or shrunk."""
+"""One image file on its way into a shard: checked and, if its annotation or the user requires it, turned or shrunk."""
 
 from typing import Literal, NamedTuple
 
@@ -9,35 +9,35 @@ import simplejpeg
 from data.images.decode import Image, decode
 from data.images.facts import Facts, facts
 
-JPEG_QUALITY = 95  # of pixels that had to be written again
+JPEG_QUALITY = 95  # for pixels that had to be encoded again
 FEW_BITS = 12
 
-AS_STORED = "images that EXIF turns, annotated as they are stored (left so)"
-AS_SHOWN = "images that EXIF turns, annotated as they are shown (pixels turned)"
-SILENT = "images that EXIF turns and whose size cannot say how they were annotated"
+AS_STORED = "images that EXIF turns, annotated as stored (left as they are)"
+AS_SHOWN = "images that EXIF turns, annotated as displayed (pixels turned)"
+SILENT = "images that EXIF turns, whose size does not tell how they were annotated"
 TURNED = f"{SILENT} (pixels turned; --exif keep leaves them)"
 KEPT = f"{SILENT} (left as stored; --exif turn turns them)"
 FILLING = "JPEGs with extraneous bytes (every pixel is there)"
-DEEP = "images of 16 bits (the upper 8 are taken)"
-DARK = f"images of 16 bits that use {FEW_BITS} or fewer (the upper 8 are taken, they are dark: scale them first)"
+DEEP = "images of 16 bits (the upper 8 are used)"
+DARK = f"images of 16 bits that use {FEW_BITS} or fewer (the upper 8 are used and are dark: scale them first)"
 
 
 class Prepared(NamedTuple):
     """What goes into the shard."""
 
     data: bytes
-    extension: str | None  # of the new file; None: these are the bytes of the old one
+    extension: str | None  # of the new file; None: the old file unchanged
     width: int
     height: int
-    marks: list[str]  # what should be counted and said
+    marks: list[str]  # what to count and report
 
 
 def prepare(
     data: bytes, width: int, height: int, *, exif: Literal["turn", "keep"] = "turn", max_side: int | None = None
 ) -> Prepared:
-    """width, height: as the annotation says. ValueError with the reason for an image that cannot be used.
+    """Prepares an image. width, height: from the annotation. ValueError with the reason if it cannot be used.
 
-    exif: what to do with an image of whose orientation the size says nothing: half a turn, mirrored or square.
+    exif: what to do if the size does not tell the orientation: half a turn, mirrored or square.
     max_side: px; a larger image is shrunk.
     """
     remarks: list[str] = []
@@ -76,7 +76,7 @@ def _turned(image: Image, found: Facts, size: tuple[int, int], exif: str, marks:
 
 
 def turn(image: Image, orientation: int) -> Image:
-    """[H, W, 3] as a viewer shows it that obeys EXIF's orientation."""
+    """[H, W, 3] as a viewer that obeys EXIF orientation shows it."""
     if orientation >= 5:
         image = image.transpose(1, 0, 2)
     upside_down, mirrored = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)

@@ -1,4 +1,4 @@
-"""Batches are asked for ahead of their step, so that a process knows before a step whether the next one can follow."""
+"""Requests batches ahead of their step, so that a process knows before a step whether the next one can follow."""
 
 import multiprocessing
 import time
@@ -12,21 +12,21 @@ from typing import TypeVar
 from data.loading.reader import Filled, Numbered
 from data.remote.arrivals import Arrivals
 
-DEPTH = 2  # batches: the first of them is here before the step of the batch before it begins
+DEPTH = 2  # batches: the first of them is here before the preceding batch's step begins
 LOOK_S = 1.0
-PATIENCE_S = 600.0  # without a batch, while the shards are there
+PATIENCE_S = 600.0  # without a batch though the shards are there
 
 Answer = Filled | ValueError
 Item = TypeVar("Item")
 
 
 class Ahead:
-    """The answers of a DataLoader, with the plans they belong to. `ask` for as many more as were taken."""
+    """The answers of a DataLoader with their plans. Call `ask` once for each one taken."""
 
     def __init__(
         self, found: Iterator[Answer], plans: Iterator[Numbered], arrivals: Arrivals, *, workers: bool
     ) -> None:
-        """workers: whether processes make the batches; else each is made when it is taken."""
+        """workers: whether processes make the batches; otherwise each is made when taken."""
         self._found, self._plans, self._arrivals, self._workers = found, plans, arrivals, workers
         self._coming: deque[tuple[Numbered, Future[Answer]]] = deque()
         self._asked: SimpleQueue[Future[Answer] | None] = SimpleQueue()
@@ -36,7 +36,7 @@ class Ahead:
             self.ask()
 
     def ask(self) -> None:
-        """Ask for one more batch, where there are more. Lets workers write into a slot."""
+        """Requests one more batch, if any is left. Lets workers write into a slot."""
         numbered = next(self._plans, None)
         if numbered is not None:
             coming: Future[Answer] = Future()
@@ -45,16 +45,16 @@ class Ahead:
                 self._asked.put(coming)
 
     def ready(self) -> bool:
-        """Whether `take` needs no waiting: the batch is there, or there is none any more."""
+        """Whether `take` returns at once: the batch is there, or none is left."""
         if not self._coming:
             return True
         numbered, coming = self._coming[0]
         return (coming.done() or not self._workers) and all(map(self._arrivals.has, numbered.plan.reads.tolist()))
 
     def take(self, stopping: Callable[[], bool] | None) -> tuple[Numbered, Answer] | None:
-        """The next one; None: the end, or `stopping`, which is asked again and again while nothing comes.
+        """The next one; None at the end or if `stopping`, which is polled while nothing arrives.
 
-        ChildProcessError: a worker was killed, or all of them stand still.
+        ChildProcessError: a worker was killed, or all workers hang.
         """
         if not self._coming:
             return None
@@ -70,7 +70,7 @@ class Ahead:
         self._asked.put(None)
 
     def _fetch(self) -> None:
-        """In a thread that may stay behind, waiting for workers that stand still."""
+        """Runs in a thread that may be left behind, waiting for workers that hang."""
         while (coming := self._asked.get()) is not None:
             try:
                 coming.set_result(next(self._found))
@@ -86,8 +86,8 @@ def _result(coming: Future[Answer], stopping: Callable[[], bool] | None) -> Answ
         if time.monotonic() - began > PATIENCE_S:
             numbers = ", ".join(str(child.pid) for child in multiprocessing.active_children())
             raise ChildProcessError(
-                f"no batch for {PATIENCE_S:.0f} s: see what the loader processes {numbers} and the disk of the shards "
-                "do, and start the run again"
+                f"no batch for {PATIENCE_S:.0f} s: check what the loader processes {numbers} and the disk of the "
+                "shards are doing, and start the run again"
             )
     try:
         return coming.result()
@@ -95,13 +95,13 @@ def _result(coming: Future[Answer], stopping: Callable[[], bool] | None) -> Answ
         if "DataLoader worker" not in str(error):
             raise
         raise ChildProcessError(
-            f"a loader process was killed, by a person or because memory ran out ({str(error).splitlines()[0]}); start "
+            f"a loader process was killed, by a user or out of memory ({str(error).splitlines()[0]}); start "
             "the run again, with fewer data.workers if it happens again"
         ) from None
 
 
 def in_turn(*iterators: Iterator[Item]) -> list[Iterator[Item]]:
-    """Iterators with a common source, such as those of `tee`, made fit for several threads."""
+    """Makes iterators with a common source, such as those of `tee`, safe for several threads."""
     lock = Lock()
 
     def locked(iterator: Iterator[Item]) -> Iterator[Item]:

@@ -1,4 +1,4 @@
-"""Batches as training and evaluation get them: images and truths as tensors of constant shape."""
+"""Batches as training and evaluation receive them: images and truths as tensors of constant shape."""
 
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ from data.shards.index import ShardIndex
 class Batch(NamedTuple):
     """Images and truths of equal shape. T, the number of truth slots, is a constant of the run.
 
-    A free slot has class -1 and zeros elsewhere: shapes never depend on how many objects there are. All but `samples`
-    are on the device. `colours` and `layout` say what is left for the device to do (`data.images.on_device`).
+    A free slot has class -1 and zeros elsewhere, so shapes never depend on the number of objects. All but `samples`
+    are on the device. `colours` and `layout` say what the device has yet to do (`data.images.on_device`).
     """
 
     images: torch.Tensor  # [B, S, S, 3] uint8 RGB, S the side of this batch in px; with a layout [P] decoded pixels
@@ -28,15 +28,15 @@ class Batch(NamedTuple):
 
 
 def needed_slots(index: ShardIndex, augment: AugmentConfig) -> int:
-    """Slots for all objects of any canvas: those of the images with the most, as many as share one; in steps of 8."""
+    """Slots for all objects of any canvas: those of the most crowded images, as many as share one; a multiple of 8."""
     counts = np.sort(index.trained_per_image())[::-1]
     images = (4 if augment.mosaic else 1) + (1 if augment.mixup else 0)
-    most = int(np.resize(counts, max(images, len(counts)))[:images].sum())  # of a tiny set one may meet itself
+    most = int(np.resize(counts, max(images, len(counts)))[:images].sum())  # in a tiny set an image may meet itself
     return max(8, -(-most // 8) * 8)
 
 
 def truth_slots(boxes_xyxy: Floats, labels: NDArray[np.integer], num_slots: int) -> NDArray[np.float32]:
-    """[N, 4] fractions, [N] -> [num_slots, 5]. Of more than `num_slots` objects the first are kept, as in darknet."""
+    """[N, 4] fractions, [N] -> [num_slots, 5]. Objects beyond `num_slots` are dropped, as in darknet."""
     slots = np.zeros((num_slots, 5), dtype=np.float32)
     slots[:, 4] = -1
     count = min(len(labels), num_slots)

@@ -1,4 +1,4 @@
-"""What is on a canvas: which images, where, in which colours, and the boxes. All that is random about it, no pixels."""
+"""What a canvas shows: which images, where, in which colours, and the boxes. All of its randomness, no pixels."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -18,21 +18,21 @@ NONE: Mapping[int, int] = {}
 
 
 class Canvas(NamedTuple):
-    pieces: list[Piece]  # together they cover it; one that is blended comes last
+    pieces: list[Piece]  # together they cover it; a blended one comes last
     colour: Colour
     boxes_xyxy: NDArray[np.float32]  # [N, 4] fractions of the canvas
     labels: NDArray[np.integer]  # [N]
 
 
 class Composer:
-    """`compose(plan, row)`: a function of (seed, epoch, sample) and of who is in the sample's group of the stream."""
+    """`compose(plan, row)`: a function of (seed, epoch, sample) and of the sample's group in the stream."""
 
     def __init__(self, index: ShardIndex, augment: AugmentConfig, *, seed: int, resize: Resize) -> None:
         self.index, self.augment, self.resize = index, augment, resize
         self._draws = Generators(seed)
 
     def __call__(self, plan: BatchPlan, row: int, shown: Mapping[int, int] = NONE) -> Canvas:
-        """shown: samples in place of which another image is shown, because they cannot be read."""
+        """shown: {unreadable sample: the one shown in its place}."""
         sample, epoch, side = int(plan.samples[row]), int(plan.epochs[row]), plan.side
         if not plan.augmented:
             placement = whole_image(*self.index.size_px(shown.get(sample, sample)), side, self.resize)
@@ -45,7 +45,7 @@ class Composer:
             boxes, labels = np.concatenate([boxes, more_boxes]), np.concatenate([labels, more_labels])
         draw = self._draw(epoch, sample)
         colour = canvas_colour(self.augment, draw)
-        # as darknet: which of two objects wins a slot changes by epoch
+        # as in darknet: which of two objects wins a slot changes by epoch
         order = draw(Purpose.OBJECT_ORDER).permutation(len(labels))
         return Canvas(pieces, colour, boxes[order], labels[order])
 
@@ -73,7 +73,7 @@ class Composer:
         return pieces
 
     def _single(self, image: int, side: int, draw: Draw, purpose: Purpose, shown: Mapping[int, int]) -> Piece:
-        """One image on all of a canvas."""
+        """One image on the whole canvas."""
         width, height = self.index.size_px(shown.get(image, image))
         placement = canvas_placement(width, height, side, self.augment, draw, purpose)
         return Piece(image, placement, Room(0, 0, side, side))

@@ -11,21 +11,21 @@ UNSETTLED_SLOTS = 50
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    train: str  #: folder of shards; elsewhere: http(s)://HOST/SET, s3://BUCKET/SET or pipe:COMMAND {}
-    val: str  #: folder of shards that are scored, or an address, as of `train`
-    staging: str | None = None  #: folder on a disk of each machine, where shards from elsewhere are brought to
-    classes: list[str] | None = None  #: what the shards must hold; null: whatever they hold
+    train: str  #: folder of shards, or an address: http(s)://HOST/SET, s3://BUCKET/SET or pipe:COMMAND {}
+    val: str  #: folder or address, as for `train`, of the shards to score
+    staging: str | None = None  #: folder on a disk of each machine that remote shards are copied to
+    classes: list[str] | None = None  #: classes that the shards must have; null: any
     batch: int = 64  #: [images] of one step, over all processes
     sides: list[int] = field(default_factory=lambda: list(range(320, 609, 32)))  #: [px] of inputs, multiples of 32
     batches_per_side: int = 10  #: [batches] between two draws of a side from `sides`; darknet: 10
-    truth_slots: int | str = 50  #: [objects] of an image that are trained on (darknet: 30); auto: as the set has
-    window: int = 8  #: [shards] that are mixed with each other
-    workers: int = 4  #: [processes] that load for each rank; 0: the training process itself
+    truth_slots: int | str = 50  #: [objects] of an image that are trained on (darknet: 30); auto: the most in the set
+    window: int = 8  #: [shards] that are shuffled together
+    workers: int = 4  #: [processes] that load data for each rank; 0: the training process itself
     geometry: Literal["workers", "device"] = "workers"  #: where images are cropped and resized (docs/data.md)
-    colour: Literal["auto", "workers", "device"] = "auto"  #: where colours change; auto: on CUDA the device
-    decoded_cache: str | None = None  #: folder in memory, such as /dev/shm/voc, where decoded images are kept
-    max_faults: int = 20  #: [images] that cannot be read and that a rank replaces before it gives up
-    resize: Resize = "letterbox"  #: how evaluation makes images square; darknet-...: as darknet does
+    colour: Literal["auto", "workers", "device"] = "auto"  #: where colours change; auto: on the device if it is CUDA
+    decoded_cache: str | None = None  #: folder in memory, such as /dev/shm/voc, for decoded images
+    max_faults: int = 20  #: [images] that a rank may replace as unreadable before it gives up
+    resize: Resize = "letterbox"  #: how evaluation makes images square; darknet-...: as in darknet
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
@@ -47,5 +47,5 @@ class DataConfig:
 
     @property
     def num_slots(self) -> int:
-        """Truth slots; those of darknet's kind of set while `auto` is not settled."""
+        """Truth slots; the default while `auto` is not settled."""
         return UNSETTLED_SLOTS if isinstance(self.truth_slots, str) else self.truth_slots

@@ -1,6 +1,6 @@
-"""Decoded pixels in a file that all processes of a machine map: a set that fits in memory is decoded once.
+"""Decoded pixels in a file that all processes of a machine map: a set that fits in memory is decoded only once.
 
-The file lies where the user says (best in /dev/shm) and is only as large as what has been stored. It is valid until
+The user chooses the folder (best in /dev/shm); the file takes only the space of what has been stored. It is valid until
 the machine restarts: its name holds the digest of the set and the identity of this boot.
 """
 
@@ -20,8 +20,8 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 class DecodedCache:
     """Images by sample number. Two processes that store the same sample write the same bytes.
 
-    Images are written by calls and read through the mapping: where the memory is full, a call fails and the cache takes
-    no more images, while a store through the mapping would kill the process.
+    Images are written by system calls and read through the mapping: if memory is full, a call fails and the cache takes
+    no more images, whereas a store through the mapping would kill the process.
     """
 
     def __init__(self, index: ShardIndex, folder: Path) -> None:
@@ -29,7 +29,7 @@ class DecodedCache:
         sizes = index.arrays["widths"].astype(np.int64) * index.arrays["heights"] * 3
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
         boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else "boot"
-        own_folder(folder)  # of another user: the pixels might not be those of the set
+        own_folder(folder)  # another user's pixels might not be those of the set
         stem = folder / f"decoded-{index.digest[:16]}-{boot[:8]}"
         self._file = _opened(stem.with_suffix(".pixels"), int(self._starts[-1]))
         stored = _opened(stem.with_suffix(".stored"), index.num_samples)
@@ -39,7 +39,7 @@ class DecodedCache:
         self._is_full = False
 
     def get(self, sample: int) -> NDArray[np.uint8] | None:
-        """[H, W, 3], not to be written to."""
+        """[H, W, 3], read-only."""
         return self._place(sample) if self._stored[sample] else None
 
     def put(self, sample: int, image: NDArray[np.uint8]) -> None:
@@ -56,7 +56,7 @@ class DecodedCache:
                 f"data.decoded_cache takes no more images ({error}); the others are decoded each time", file=sys.stderr
             )
             return
-        self._stored[sample] = 1  # last: from now on others read it
+        self._stored[sample] = 1  # last: from now on others may read it
 
     def _place(self, sample: int) -> NDArray[np.uint8]:
         width, height = self.index.size_px(sample)
@@ -64,7 +64,7 @@ class DecodedCache:
 
 
 def _opened(path: Path, size: int) -> int:
-    """A descriptor; the file is not emptied if it is there. A link is not followed."""
+    """A descriptor of the file, which keeps its content. Links are not followed."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     os.ftruncate(descriptor, size)
     return descriptor

@@ -2,8 +2,8 @@
 
     order.plan -> BatchPlan -> BatchReader, in a worker -> slot of shared memory -> Batch, on the device
 
-Workers hold no state and nothing but a slot number comes back from them, in the order of the plans. Training reads one
-endless stream over all epochs, so workers start once per run.
+Workers hold no state and return nothing but a slot number, in the order of the plans. Training reads one endless stream
+over all epochs, so workers start once per run.
 """
 
 import sys
@@ -28,7 +28,7 @@ from data.loading.workers import answers_of, begin_worker, start_fork_server
 from data.remote.arrivals import Arrivals
 from data.shards.index import ShardIndex
 
-PREFETCH = 2  # batches in the making for each worker
+PREFETCH = 2  # batches being made by each worker
 
 
 class Loader:
@@ -54,16 +54,16 @@ class Loader:
         self.order = Order(index.shard_sizes, seed, config.window)
         self.packed = config.geometry == "device"
         on_device = config.colour == "device" or (config.colour == "auto" and device.type != "cpu")
-        self.colours_left = on_device or self.packed  # for the device: colours change after the geometry
+        self.colours_left = on_device or self.packed  # to the device: colours change after the geometry
         self.faults = 0
         self._ahead: Ahead | None = None
 
     def ready(self) -> bool:
-        """Whether the next one of the batches last begun comes without waiting, and without asking `stopping`."""
+        """Whether the next of the batches last begun comes without waiting, and without polling `stopping`."""
         return self._ahead is not None and self._ahead.ready()
 
     def plans(self, start: int, stop: int) -> Iterator[BatchPlan]:
-        """What `batches` reads, for this rank."""
+        """The plans that `batches` follows on this rank."""
         config = self.config
         return plan(
             self.order,
@@ -78,7 +78,7 @@ class Loader:
         )
 
     def batches(self, start: int, stop: int, stopping: Callable[[], bool] | None = None) -> Iterator[Batch]:
-        """Training batches from `start` images seen to `stop`, the end of the run; they end early if `stopping`."""
+        """Training batches from `start` images seen to `stop`, the end of the run; ends early if `stopping`."""
         config = self.config
         local = config.batch // self.world_size
         pixels = most_pixels(self.index, local) if self.packed else local * max(config.sides) ** 2
@@ -96,7 +96,7 @@ class Loader:
             yield batch
 
     def blank_batches(self) -> Iterator[Batch]:
-        """One of every side, the largest first, as `batches` would give it: to warm up with."""
+        """One batch for every side, the largest first, in the form of `batches`: for the warm-up."""
         local, device = self.config.batch // self.world_size, self.device
         truths = torch.zeros(local, self.config.num_slots, 5, device=device)
         truths[..., 4] = -1
@@ -109,7 +109,7 @@ class Loader:
             yield Batch(images, truths, torch.zeros(local, dtype=torch.int64), [], side, colours, layout)
 
     def evaluation_batches(self, side: int, batch: int, stopping: Callable[[], bool] | None = None) -> Iterator[Batch]:
-        """This rank's share of the set, each image once, unaugmented; the last batch is as large as what is left."""
+        """This rank's share of the set, each image once, unaugmented; the last batch may be smaller."""
         share = np.arange(self.rank, self.index.num_samples, self.world_size, dtype=np.int64)
         parts = [share[first : first + batch] for first in range(0, len(share), batch)]
         plans = (BatchPlan(part, np.zeros_like(part), side, augmented=False) for part in parts)
@@ -117,7 +117,7 @@ class Loader:
         return self._load(plans, reader, stopping)
 
     def _slots(self, batch: int, pixel_bytes: int) -> Slots:
-        # in the making, made and not taken, and one that is on its way to the device
+        # being made, made but not taken, and one on its way to the device
         return Slots(self.config.workers * PREFETCH + DEPTH + 1, batch, self.config.num_slots, pixel_bytes)
 
     def _reader(self, slots: Slots, *, packed: bool, colour: bool) -> BatchReader:
@@ -148,7 +148,7 @@ class Loader:
             num_workers=workers,
             prefetch_factor=PREFETCH if workers else None,
             worker_init_fn=begin_worker,
-            multiprocessing_context="forkserver" if workers else None,  # fork is unsafe beside CUDA and threads
+            multiprocessing_context="forkserver" if workers else None,  # fork is unsafe with CUDA and threads
         )
         return self._deliver(
             Ahead(answers_of(loader), to_come, Arrivals(self.index), workers=workers > 0), reader, stopping
@@ -173,7 +173,7 @@ class Loader:
 
 
 class _Answers(Dataset[Answer]):
-    """The reader in a worker. An error is an answer too: raised there, it would come back as a traceback."""
+    """The reader in a worker. Errors are returned as answers: raised there, they would come back as tracebacks."""
 
     def __init__(self, reader: BatchReader) -> None:
         self._reader = reader
@@ -186,7 +186,7 @@ class _Answers(Dataset[Answer]):
 
 
 class _Once:
-    """DataLoader wants a sampler it can iterate; this one can be iterated once."""
+    """The sampler that DataLoader requires; it can be iterated once."""
 
     def __init__(self, numbered: Iterator[Numbered]) -> None:
         self._numbered = numbered

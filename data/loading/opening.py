@@ -1,4 +1,4 @@
-"""Sets of shards from where the config says they are: an index at once, and what brings their shards."""
+"""Opens the sets of shards that a config names: their index at once, their shards through staging."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def open_shards(address: str, classes: list[str] | None, staging: str | None) ->
 
 
 def staged(train: Loader, val: Loader, start: int) -> Staging:
-    """Brings shards from elsewhere, in the order in which training from this position needs them."""
+    """Fetches remote shards in the order in which training from this position needs them."""
     now, after = train.order.shards_from(start)
     return Staging(
         [

@@ -3,13 +3,13 @@
 A run reads one endless stream of samples: the order of epoch 0, then of epoch 1, and so on. Global batch k is positions
 k*B .. (k+1)*B of that stream, rank r takes the r-th equal slice of it. So
 
-- every sample comes exactly once in an epoch; the tail rule is that the last batch of an epoch is filled up with the
-  first samples of the next one: nothing is dropped, nothing is repeated, and all ranks always get equal batches;
+- every sample comes exactly once in an epoch; the last batch of an epoch is filled with the first samples of the next
+  one, so nothing is dropped, nothing is repeated, and all ranks always get equal batches;
 - the stream depends on (seed, shard sizes, window) alone: not on ranks, workers or batch size;
 - the position of a run is one number, the images seen, and any position is reached at the same cost.
 
-Order of an epoch: shards are shuffled, then samples are shuffled inside windows of `window` consecutive shards of that
-order. Reading stays local to a few open shards, and the set itself was shuffled once when it was sharded.
+The order of an epoch: shards are shuffled, then samples are shuffled inside windows of `window` consecutive shards.
+Reading stays within a few open shards, and the set itself was shuffled once when it was sharded.
 """
 
 from collections.abc import Iterator
@@ -23,21 +23,21 @@ from data.randomness import Purpose, random_bits
 Ids = NDArray[np.int64]
 
 GROUP = 8  # consecutive samples of the stream that may share canvases
-KEPT_WINDOWS = 4  # sorted ones: a batch, and who may share canvases with it, lie in one or two
+KEPT_WINDOWS = 4  # sorted: a batch and the samples that may share its canvases lie in one or two
 
 
 class BatchPlan(NamedTuple):
     """One local batch, before anything is read."""
 
     samples: Ids  # [B] sample numbers in the shard index
-    epochs: Ids  # [B] to whose order each sample belongs: what is random about it depends on it
+    epochs: Ids  # [B] in whose order each sample comes, on which its random draws depend
     side: int  # px
     augmented: bool = True  # False for evaluation: the whole image in its own colours
-    partners: Ids | None = None  # [B, GROUP - 1] samples that each may share its canvas with; None: with none
+    partners: Ids | None = None  # [B, GROUP - 1] samples that may share its canvas; None: none
 
     @property
     def reads(self) -> Ids:
-        """All samples that may be read for it."""
+        """All samples that may be read for this batch."""
         return self.samples if self.partners is None else np.concatenate([self.samples, self.partners.reshape(-1)])
 
 
@@ -57,16 +57,16 @@ def batch_side(images_seen: int, seed: int, sides: tuple[int, ...], images_per_s
 
 
 class _Epoch(NamedTuple):
-    """The shards of an epoch in their order. S shards."""
+    """The S shards of an epoch, in order."""
 
     shards: Ids  # [S]
-    starts: Ids  # [S + 1] place in the epoch where the samples of each begin
+    starts: Ids  # [S + 1] where in the epoch the samples of each begin
 
 
 class Order:
-    """The endless stream, by position. A window is sorted when it is reached, by its own random words alone.
+    """The endless stream, by position. A window is sorted when it is reached, from its own random words alone.
 
-    Holds two epochs' orders of shards and a few windows: memory that depends on the number of shards, not of samples.
+    Holds the shard orders of two epochs and a few windows: its memory grows with the number of shards, not of samples.
     """
 
     def __init__(self, shard_sizes: Ids, seed: int, window: int) -> None:
@@ -130,10 +130,10 @@ class Order:
 
 
 def partners(order: Order, first: int, count: int) -> Ids:
-    """[count, GROUP - 1] for each position from `first` on: the others of its group of the stream.
+    """[count, GROUP - 1] the other samples of the group, for each position from `first` on.
 
-    Groups are absolute, so that partners depend on no batch size, rank or start. Most batches are whole groups: then
-    all partners are in the batch as well, every image is read and decoded once, and its shards are at hand.
+    Groups are absolute, so partners do not depend on batch size, rank or start. Most batches are whole groups: then all
+    partners are in the batch too, every image is read and decoded once, and its shards are open.
     """
     positions = np.arange(first, first + count, dtype=np.int64)
     begins = positions // GROUP * GROUP
@@ -155,9 +155,9 @@ def plan(
     images_per_side: int,
     mix_until: int = 0,
 ) -> Iterator[BatchPlan]:
-    """The batches of one rank from position `start` until `stop` images are seen (the last may run over it).
+    """The batches of one rank from position `start` until `stop` images are seen (the last one may overshoot).
 
-    mix_until: position from which on images share no canvas.
+    mix_until: position from which images no longer share a canvas.
     """
     assert batch % world_size == 0
     local = batch // world_size

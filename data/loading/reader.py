@@ -2,7 +2,7 @@
 
     BatchPlan -> Composer (what goes where) -> ShardReader.image -> decode -> place, flip, colour -> Slot
 
-What is on a batch is a function of plan, seed and shards: who makes it, and when, makes no difference.
+A batch is a function of plan, seed and shards: who makes it, and when, makes no difference.
 """
 
 from collections.abc import Mapping
@@ -31,23 +31,23 @@ from data.shards.read import ShardReader
 
 
 class Numbered(NamedTuple):
-    """A plan, and the slot its batch goes to."""
+    """A plan, and the slot for its batch."""
 
     slot: int
     plan: BatchPlan
 
 
 class Filled(NamedTuple):
-    """What became of it."""
+    """What was written into a slot."""
 
     num_bytes: int  # of slot.pixels
-    faults: list[str]  # a sentence for each image that was replaced
+    faults: list[str]  # one sentence for each replaced image
 
 
 class BatchReader(Dataset[Filled]):
     """`reader[Numbered(slot, plan)]` fills the slot.
 
-    Map-style over plans, so that DataLoader keeps their order.
+    A map-style dataset over plans, so that DataLoader keeps their order.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class BatchReader(Dataset[Filled]):
         colour: bool = True,
         cache: str | None = None,
     ) -> None:
-        """packed: leave geometry to the device, and hand over decoded images. colour: change colours here."""
+        """packed: leave geometry to the device and return decoded images. colour: change colours here."""
         self.index, self.slots, self.compose = index, slots, Composer(index, augment, seed=seed, resize=resize)
         self.packed, self.colour, self.cache_folder = packed, colour, cache
         self.shards, self.arrivals = ShardReader(index), Arrivals(index)
@@ -74,7 +74,7 @@ class BatchReader(Dataset[Filled]):
         return self._pack(slot, plan) if self.packed else self._place(slot, plan)
 
     def _pack(self, slot: Slot, plan: BatchPlan) -> Filled:
-        """Decoded images one after the other, and where the device is to lay them."""
+        """Writes decoded images one after the other, and where the device is to lay them."""
         faults, filled = list[str](), 0
         for row, sample in enumerate(plan.samples.tolist()):
             image, source = self._image(sample, slot.pixels[filled:], plan.augmented, faults)
@@ -84,7 +84,7 @@ class BatchReader(Dataset[Filled]):
         return Filled(filled, faults)
 
     def _place(self, slot: Slot, plan: BatchPlan) -> Filled:
-        """Canvases. Each image is decoded once, and then goes wherever the batch shows it."""
+        """Writes canvases. Each image is decoded once and laid wherever the batch shows it."""
         rows, side = len(plan.samples), plan.side
         canvases = slot.pixels[: rows * side * side * 3].reshape(rows, side, side, 3)
         faults, shown = list[str](), dict[int, int]()
@@ -103,12 +103,12 @@ class BatchReader(Dataset[Filled]):
                     if piece.sample == sample:
                         self._lay(image, piece, canvases[row], row, overlays)
                         missing[row] -= 1
-                if not missing[row]:  # while its pixels are still in the cache of the processor
+                if not missing[row]:  # while its pixels are still in the processor's cache
                     self._finish(canvases[row], overlays.pop(row, None), slot.colours[row], plan.augmented)
         return Filled(canvases.size, faults)
 
     def _draw(self, slot: Slot, plan: BatchPlan, row: int, shown: Mapping[int, int]) -> list[Piece]:
-        """Writes truths and colours. shown: samples in place of which another image is shown."""
+        """Writes truths and colours. shown: {unreadable sample: the one shown in its place}."""
         pieces, slot.colours[row], boxes, labels = self.compose(plan, row, shown)
         slot.truths[row] = truth_slots(boxes, labels, len(slot.truths[row]))
         return pieces
@@ -126,7 +126,7 @@ class BatchReader(Dataset[Filled]):
             distort_colour(canvas, Colour(*colour.tolist()))
 
     def _image(self, sample: int, room: Image, augmented: bool, faults: list[str]) -> tuple[Image, int]:
-        """The decoded image and its number: an unreadable one is replaced by the next in the shards."""
+        """The decoded image and its number; an unreadable image is replaced by the next one in the shards."""
         for step in range(self.index.num_samples):
             source = (sample + step) % self.index.num_samples
             self.arrivals.wait_for(source)
@@ -139,7 +139,7 @@ class BatchReader(Dataset[Filled]):
         raise ValueError(f"no image in {self.index.folder} can be decoded; run `python -m data.shards verify`")
 
     def _decoded(self, source: int, room: Image) -> Image:
-        """In `room` where images are handed over packed; else where it lasts until the next one."""
+        """Decodes into `room` if images are packed; otherwise into scratch memory that lasts until the next one."""
         width, height = self.index.size_px(source)
         size = width * height * 3
         cache = self._open_cache()
@@ -147,7 +147,7 @@ class BatchReader(Dataset[Filled]):
         if cached is not None and not self.packed:
             return cached
         place = (room if self.packed else self._scratch_of(size))[:size]
-        if place.size < size:  # only among the largest images of the set, one of them in place of an unreadable one
+        if place.size < size:  # only if one of the set's largest images replaces an unreadable one
             raise ValueError(f"no room in the batch for another image of {width}x{height} px")
         place = place.reshape(height, width, 3)
         if cached is not None:

@@ -1,7 +1,7 @@
-"""Batches in memory that processes share: workers write, the training process reads, nothing is sent but a number.
+"""Batches in memory that processes share: workers write, the training process reads, only a number is sent.
 
-Handing a batch over through a queue costs a fresh shared segment each time, and its page faults more than half of what
-decoding costs. Slots are made once and stay. Memory nobody has written to takes no room, unless a device has it locked.
+Passing a batch through a queue costs a fresh shared segment each time, whose page faults cost more than half as much as
+decoding. Slots are made once and stay. Memory never written to takes no space, unless it is locked for a device.
 """
 
 import mmap
@@ -20,14 +20,14 @@ from data.shards.index import ShardIndex
 class Slot(NamedTuple):
     """Room for one batch of up to B images; arrays over shared memory."""
 
-    pixels: NDArray[np.uint8]  # bytes: of canvases, or of decoded images one after the other
+    pixels: NDArray[np.uint8]  # bytes of canvases, or of decoded images one after the other
     truths: NDArray[np.float32]  # [B, T, 5]
     colours: NDArray[np.float32]  # [B, 3]
     layout: NDArray[np.int64]  # [B, LAYOUT]
 
 
 class Slots:
-    """`slots[number]` is a `Slot`. Sent to another process at its start, it is the same memory there."""
+    """`slots[number]` is a `Slot`. Passed to another process at its start, it is the same memory there."""
 
     def __init__(self, count: int, batch: int, truth_slots: int, pixel_bytes: int) -> None:
         self.count = count
@@ -46,7 +46,7 @@ class Slots:
 
     @property
     def memory(self) -> NDArray[np.uint8]:
-        """All of it, to be registered with a device."""
+        """The memory of all slots, to register with a device."""
         return np.frombuffer(self._memory, np.uint8)
 
     def __getitem__(self, number: int) -> Slot:
@@ -72,12 +72,12 @@ class Slots:
 
 
 def most_pixels(index: ShardIndex, batch: int) -> int:
-    """Pixels of a batch of the largest images there are, each as often as epochs meet in a batch."""
+    """Pixels in a batch of the largest images, each as often as epochs meet in a batch."""
     pixels = np.sort(index.arrays["widths"].astype(np.int64) * index.arrays["heights"])[-batch:]
     return int(np.sort(np.tile(pixels, batch // index.num_samples + 2))[-batch:].sum())
 
 
 def _unnamed_file() -> int:
-    """Where memory has no descriptors (macOS)."""
+    """A replacement for memory descriptors, which macOS lacks."""
     with tempfile.TemporaryFile() as file:
         return os.dup(file.fileno())

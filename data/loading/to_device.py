@@ -1,4 +1,4 @@
-"""A batch's way from its slot to the device: a copy on the CPU, on CUDA one from page-locked memory beside the step."""
+"""Moves a batch from its slot to the device: on the CPU a copy, on CUDA one from page-locked memory beside the step."""
 
 from collections import deque
 from typing import Any
@@ -14,7 +14,7 @@ from data.loading.slots import Slots
 
 
 class Transfer:
-    """Call it with what a worker filled; the slot may be written to again once its copy is over."""
+    """Call it with what a worker filled; the slot may be written to again once its copy is done."""
 
     def __init__(self, device: torch.device, slots: Slots, *, packed: bool, coloured: bool) -> None:
         """packed: slots hold decoded images, not canvases. coloured: the workers have changed the colours."""
@@ -25,7 +25,7 @@ class Transfer:
             status = _runtime().cudaHostRegister(memory.ctypes.data, memory.size, 0)
             if int(status) != 0:
                 raise ValueError(
-                    f"expected {memory.size / 1e9:.2f} GB of page-locked memory for batches, the driver answers "
+                    f"expected {memory.size / 1e9:.2f} GB of page-locked memory for batches, the driver returned "
                     f"{status}; lower data.batch or data.workers, or leave geometry to the workers"
                 )
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
@@ -47,7 +47,7 @@ class Transfer:
         )
 
     def wait_for_all_but_the_last(self) -> None:
-        """Wait until the copies before the newest are over: asking for a batch lets workers write into their slots."""
+        """Waits for all copies but the newest: requesting a batch lets workers write into their slots."""
         while len(self._under_way) > 1:
             self._under_way.popleft().synchronize()
 
@@ -64,9 +64,9 @@ class Transfer:
         with torch.cuda.stream(self._stream):
             copies = [tensor.to(self.device, non_blocking=True) for tensor in tensors]
         self._under_way.append(self._stream.record_event())
-        step.wait_stream(self._stream)  # what reads the copies comes after them
+        step.wait_stream(self._stream)  # the reader of the copies runs after them
         for copy in copies:
-            copy.record_stream(step)  # the next copies may have this memory when the step has read it, not before
+            copy.record_stream(step)  # later copies may reuse this memory only after the step has read it
         return copies
 
 

@@ -1,4 +1,4 @@
-"""Processes of the loader: forked from a server of their own, deaf to a scheduler's warnings, gone with the run."""
+"""Loader processes: forked from their own server, ignoring a scheduler's warnings, ended with the run."""
 
 import atexit
 import multiprocessing
@@ -13,15 +13,15 @@ from data.parallel import end_with_parent
 
 Item = TypeVar("Item")
 
-#: a scheduler sends them to every process of a job
+#: sent by a scheduler to every process of a job
 WARNINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def start_fork_server() -> None:
-    """What workers are forked from: it imports their modules once, and no warning of a scheduler ends it.
+    """Starts the server that workers are forked from: it imports their modules once and survives warnings.
 
-    A warning that goes to every process of a job would otherwise leave the next workers without their server. Blocked
-    signals stay blocked in the child; here they wait a moment, and are not lost.
+    A warning sent to every process of a job would otherwise leave later workers without their server. Blocked signals
+    stay blocked in the child; here they are only delayed, not lost.
     """
     multiprocessing.get_context("forkserver").set_forkserver_preload(["data.loading.reader"])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
@@ -35,27 +35,27 @@ def start_fork_server() -> None:
 
 
 def begin_worker(_: int) -> None:
-    """Deaf to warnings: saving is the training process's business, which still needs batches. Gone when that is."""
+    """Ignores warnings, since the training process saves and still needs batches. Ends when that process does."""
     for number in WARNINGS:
         signal.signal(number, signal.SIG_IGN)
     end_with_parent()
 
 
 def answers_of(loader: Iterable[Item]) -> Iterator[Item]:
-    """Iterator of a DataLoader, which starts its processes: a fork server that hangs keeps its caller waiting."""
+    """The iterator of a DataLoader, which starts its processes; blocks if the fork server hangs."""
     found = iter(loader)
     _end_workers_at_exit()
     yield from found
 
 
 def _end_workers_at_exit() -> None:
-    """Arrange their end, once they exist: Python would send a SIGTERM, which they ignore, and wait for ever."""
+    """Arranges the end of existing workers: Python would send a SIGTERM, which they ignore, and wait forever."""
     atexit.unregister(_end_workers)
     atexit.register(_end_workers)  # last registered, first called: before Python waits for the workers
 
 
 def _end_workers() -> None:
-    """And their server: one that stands still would never tell that they have gone."""
+    """Ends workers and their server: a server that hangs would never report that they are gone."""
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()

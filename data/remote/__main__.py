@@ -1,4 +1,4 @@
-"""python -m data.remote ADDRESS STAGING: brings a whole set of shards, without training."""
+"""python -m data.remote ADDRESS STAGING: downloads a whole set of shards, without training."""
 
 import sys
 from collections.abc import Sequence

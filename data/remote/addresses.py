@@ -1,6 +1,6 @@
-"""Addresses of sets that lie elsewhere: what they may be, and how they are shown.
+"""Addresses of remote sets: which are allowed, and how they are shown.
 
-http(s)://HOST/SET    s3://BUCKET/SET    pipe:COMMAND {}    (for {} comes the name of the file)
+http(s)://HOST/SET    s3://BUCKET/SET    pipe:COMMAND {}    ({} becomes the name of the file)
 """
 
 import re
@@ -19,7 +19,7 @@ def is_command(address: str) -> bool:
 
 
 def redacted(text: str) -> str:
-    """A text without the passwords and tokens of the addresses in it; a text without addresses as it is."""
+    """A text without the passwords and tokens of the addresses in it."""
     return SECRETS.sub("", text) if "://" in text else text
 
 
@@ -32,7 +32,7 @@ def check_address(address: str) -> None:
         )
     if is_command(address):
         if "{}" not in address:
-            raise ValueError(f"{address}: expected {{}} in the command, where the name of the file goes")
+            raise ValueError(f"{address}: expected {{}} in the command, for the name of the file")
     elif not parts.netloc or "@" in parts.netloc:
         raise ValueError(
             f"{scheme}:// address: expected the name of a {'bucket' if scheme == 's3' else 'host'} after the slashes, "
@@ -41,7 +41,7 @@ def check_address(address: str) -> None:
 
 
 def location(address: str, name: str) -> str:
-    """Where the file is. A query (a signature, a token) stays behind it."""
+    """The address of a file. A query (a signature, a token) stays at its end."""
     if is_command(address):
         return address.replace("{}", name)
     parts = urlsplit(address)

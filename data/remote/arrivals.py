@@ -1,4 +1,4 @@
-"""Waiting for shards that another thread or process brings into a folder."""
+"""Waits for shards that another thread or process downloads into a folder."""
 
 import time
 from collections.abc import Callable
@@ -9,13 +9,13 @@ from data.remote.lock import FolderLock
 from data.shards.index import ShardIndex
 
 POLL_S = 0.2
-GRACE_S = 10  # without a process that brings shards
+GRACE_S = 10  # without a process that downloads shards
 PATIENCE_S = 600  # without a byte; data.remote.fetch gives up earlier
-FAILURE = "staging-failed.txt"  # why the rest will not come
+FAILURE = "staging-failed.txt"  # says why the rest will not come
 
 
 def wait_for(path: Path, stopping: Callable[[], bool] | None = None) -> bool:
-    """Wait until the shard is there, or `stopping` (False then). ValueError: it will not come."""
+    """Waits until the shard is there; False if `stopping`. ValueError: it will not come."""
     folder, lock = path.parent, FolderLock(path.parent)
     alone_s, changed, before = 0.0, time.monotonic(), _sizes(folder)
     while not path.exists():
@@ -28,25 +28,25 @@ def wait_for(path: Path, stopping: Callable[[], bool] | None = None) -> bool:
         if (sizes := _sizes(folder)) != before:
             changed, before = time.monotonic(), sizes
         if alone_s > GRACE_S or time.monotonic() - changed > PATIENCE_S:
-            found = f"no process that brings it for {GRACE_S} s" if alone_s else f"no byte coming for {PATIENCE_S} s"
-            raise ValueError(f"expected {path}, found {found}; start the run again, it continues with what has come")
+            found = f"no process that downloads it for {GRACE_S} s" if alone_s else f"no byte coming for {PATIENCE_S} s"
+            raise ValueError(f"expected {path}, found {found}; start the run again, it continues the download")
         time.sleep(POLL_S)
     return True
 
 
 class Arrivals:
-    """The shards of a set, of which some may still be on their way."""
+    """The shards of a set, some of which may still be on their way."""
 
     def __init__(self, index: ShardIndex) -> None:
         self._index = index
         self._there: set[int] = set()
 
     def wait_for(self, sample: int, stopping: Callable[[], bool] | None = None) -> bool:
-        """Wait until its shard is there (looked for once), or `stopping`."""
+        """Waits until the sample's shard is there; False if `stopping`."""
         return self.has(sample) or wait_for(self._path(self._shard(sample)), stopping)
 
     def has(self, sample: int) -> bool:
-        """Whether its shard is there."""
+        """Whether the sample's shard is there; looks on disk until it is."""
         shard = self._shard(sample)
         if shard not in self._there and self._path(shard).exists():
             self._there.add(shard)

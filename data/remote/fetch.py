@@ -1,9 +1,9 @@
-"""One file from elsewhere into a local folder. Under its final name it is whole and right.
+"""Downloads one file into a local folder. Under its final name it is complete and correct.
 
-Bytes are appended to NAME.part, which the next attempt continues, in this process or a later one. What has come is
-synced, its SHA-256 taken from the disk, and only then is it renamed. A connection that breaks is taken up again after
-growing pauses; wrong bytes are thrown away and asked for once more. A server that is silent, or so slow that it might
-as well be, is given up after 8 minutes.
+Bytes are appended to NAME.part, which the next attempt continues, in this process or a later one. The file is synced,
+its SHA-256 computed from the disk, and only then is it renamed. A broken connection is resumed after growing pauses;
+wrong bytes are discarded and requested once more. A server that is silent, or slow enough to count as silent, is given
+up after 8 minutes.
 """
 
 import os
@@ -20,9 +20,9 @@ from data.remote import transports
 from data.remote.addresses import location, redacted
 from data.remote.transports import CHUNK, Body, Interrupted, Refused, Wrong, open_body
 
-PAUSES_S = (1, 3, 9, 27, 81)  # before the attempts after the first; again from the start once a chunk has come
-MOST_BYTES = 1 << 40  # of a file whose size nobody knows
-LEAST_BYTES = 1 << 16  # in TIMEOUT_S: less is a server that is as good as silent
+PAUSES_S = (1, 3, 9, 27, 81)  # before each further attempt; starts over once a chunk has come
+MOST_BYTES = 1 << 40  # of a file of unknown size
+LEAST_BYTES = 1 << 16  # in TIMEOUT_S: a slower server counts as silent
 
 
 def fetch(
@@ -35,7 +35,7 @@ def fetch(
     most_bytes: int = MOST_BYTES,
     stop: Event | None = None,
 ) -> bool:
-    """Brings the file; False: `stop` was set before it was there. ValueError: it cannot be had."""
+    """Downloads the file; False if `stop` was set first. ValueError: it is not available."""
     stop = stop or Event()
     url = location(address, name)
     where, part = redacted(url), path.with_name(path.name + ".part")
@@ -51,7 +51,7 @@ def fetch(
             pauses = list(PAUSES_S) if _size(part) - before >= CHUNK else pauses
             if not pauses:
                 raise _given_up(where, error, part) from None
-            print(f"{where}: {error}; again in {pauses[0]} s", file=sys.stderr)
+            print(f"{where}: {error}; trying again in {pauses[0]} s", file=sys.stderr)
             if stop.wait(pauses.pop(0)):
                 return False
         except Wrong as error:
@@ -69,7 +69,7 @@ def fetch(
 def _given_up(where: str, error: Interrupted, part: Path) -> ValueError:
     return ValueError(
         f"{where}: {error}, after {1 + len(PAUSES_S)} attempts; {_size(part):,} bytes have come and are kept: start "
-        "the run again when it can be reached"
+        "the run again when the server can be reached"
     )
 
 
@@ -81,16 +81,16 @@ def _another_file(where: str, error: Wrong) -> ValueError:
 
 
 def _append(url: str, part: Path, size: int | None, most_bytes: int, stop: Event) -> bool:
-    """Brings what is missing of the file."""
+    """Downloads the missing part of the file; False if `stop` was set."""
     with part.open("ab") as file:
         there = file.tell()
         if size is not None and there >= size:
-            return True  # the digest says of what worth
+            return True  # the digest says whether it is right
         with closing(open_body(url, there)) as body:
             if body.start == 0:
                 file.truncate(0)
             elif body.start != there:
-                raise Wrong(f"expected the bytes from {there:,} on, found those from {body.start:,} on")
+                raise Wrong(f"expected bytes from {there:,} on, found bytes from {body.start:,} on")
             expected = size if size is not None else body.size
             if body.size is not None and body.size != expected:
                 raise Wrong(f"expected {expected:,} bytes, the server has {body.size:,}")
@@ -106,14 +106,14 @@ def _append(url: str, part: Path, size: int | None, most_bytes: int, stop: Event
 
 
 def _copy(body: Body, file: BinaryIO, most: int, stop: Event) -> int | None:
-    """The bytes that the file has then; None: `stop` was set meanwhile."""
+    """The file's new size in bytes; None if `stop` was set meanwhile."""
     written = body.start
     began, since = time.monotonic(), written
     while data := body.read():
         if stop.is_set():
             return None
         file.write(data)
-        file.flush()  # who waits for the file sees that it grows
+        file.flush()  # so that those who wait see the file grow
         written += len(data)
         if written > most:
             raise Wrong(f"expected {most:,} bytes, found more")

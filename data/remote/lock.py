@@ -1,4 +1,4 @@
-"""A lock on a folder, for the processes of one machine."""
+"""A lock on a folder, among the processes of one machine."""
 
 import fcntl
 import time
@@ -9,7 +9,7 @@ LOCK = "staging.lock"
 
 
 class FolderLock:
-    """The right to write into a folder, of one process at a time. The kernel takes it from a process that dies."""
+    """The right to write into a folder, for one process at a time. The kernel releases it when the process dies."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -34,7 +34,7 @@ class FolderLock:
 
     def _locked(self, kind: int) -> IO[Any] | None:
         file = (self.folder / LOCK).open("a")
-        for pause_s in (0.01, 0):  # another process may only be looking whether it is held
+        for pause_s in (0.01, 0):  # another process may only be testing whether it is held
             try:
                 fcntl.flock(file, kind | fcntl.LOCK_NB)
                 return file

@@ -1,7 +1,7 @@
-"""Sets of shards that lie elsewhere, as local ones: an index at once, the shards through staging.
+"""Remote sets of shards, used like local ones: an index at once, the shards through staging.
 
-Each set has a folder of its own inside the staging folder, named by the digest of its index.json: what is in it can
-only be of this set, and once all has come it is a folder of shards like any other.
+Each set has its own folder inside the staging folder, named by the digest of its index.json: its content can only
+belong to this set, and once all has come it is a folder of shards like any other.
 """
 
 import hashlib
@@ -21,16 +21,16 @@ from data.shards.header import parse_header
 from data.shards.index import ShardIndex
 from data.shards.verified import verified_once
 
-MOST_OF_INDEX = 64 << 20  # bytes of index.json: a line a shard
-MOST_OF_ARRAYS, MOST_OF_SAMPLE = 64 << 20, 1 << 14  # bytes of index.npz, and for each sample: about 300 objects
+MOST_OF_INDEX = 64 << 20  # bytes of index.json: a line for each shard
+MOST_OF_ARRAYS, MOST_OF_SAMPLE = 64 << 20, 1 << 14  # bytes of index.npz, plus bytes for each sample: about 300 objects
 
 
 def open_remote(address: str, staging: str | None) -> ShardIndex:
-    """The index of the set, in its folder. Its shards come while a `Staging` is entered."""
+    """Opens the index of the set in its folder. A `Staging` downloads its shards."""
     check_address(address)
     if staging is None:
         raise ValueError(
-            f"{redacted(address)}: expected data.staging beside it, a folder on a disk of this machine for its shards"
+            f"{redacted(address)}: expected data.staging with it, a folder on a disk of this machine for its shards"
         )
     with tempfile.TemporaryDirectory() as fresh:
         fetch(address, "index.json", Path(fresh) / "index.json", most_bytes=MOST_OF_INDEX)
@@ -51,7 +51,7 @@ def open_remote(address: str, staging: str | None) -> ShardIndex:
 
 
 def _bring_index(address: str, folder: Path, text: bytes, header: dict[str, Any]) -> None:
-    """Fetch the index in one process of the machine; the others wait for it."""
+    """Fetches the index in one process of the machine; the others wait for it."""
     lock, digest = FolderLock(folder), header["arrays_sha256"]
     most_bytes = MOST_OF_ARRAYS + sum(shard["samples"] for shard in header["shards"]) * MOST_OF_SAMPLE
     while not _has_index(folder, text, digest):
@@ -71,10 +71,10 @@ def _folder(address: str, staging: str, digest: str) -> Path:
     try:
         own_folder(folder)
     except OSError as error:
-        raise ValueError(f"data.staging={staging}: expected a folder that can be written to ({error})") from None
+        raise ValueError(f"data.staging={staging}: expected a writable folder ({error})") from None
     for other in folder.parent.glob(f"{name}-{'[0-9a-f]' * 16}"):
         if other != folder:
-            held = f"{redacted(address)} holds another set than before; that one can be removed: {other}"
+            held = f"{redacted(address)} holds another set than before; the old one can be removed: {other}"
             print(held, file=sys.stderr)
     return folder
 

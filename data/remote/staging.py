@@ -1,8 +1,8 @@
-"""Shards on their way into a local folder.
+"""Downloads shards into a local folder.
 
-One process of a node at a time holds the lock of a folder and writes into it; the kernel takes the lock from a process
-that dies, so that another one continues. Processes talk through the folder alone: a shard is there under its name or
-not yet (data/remote/arrivals.py waits for one), and why the rest will not come is said in a file.
+One process of a node at a time holds the lock of a folder and writes into it; the kernel releases the lock when that
+process dies, so that another one continues. Processes communicate through the folder alone: a shard is there under its
+name or not yet (data/remote/arrivals.py waits for it), and a file says why the rest will not come.
 """
 
 import shutil
@@ -23,8 +23,8 @@ from data.remote.lock import FolderLock
 from data.shards.header import Shard
 from data.shards.index import ShardIndex
 
-TELL_S = 10.0  # between two lines about how far it is
-CONNECTIONS = 4  # a window of shards is needed at once, so it costs nothing that the first shares the line with others
+TELL_S = 10.0  # between two lines about progress
+CONNECTIONS = 4  # a window of shards is needed at once, so it costs nothing if the first shares the line with others
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class Download(NamedTuple):
 
 
 class Staging:
-    """While entered, a thread brings what is wanted, or stands by while another process of this machine does."""
+    """A thread, while the context is open, that downloads shards or stands by while another process does."""
 
     def __init__(self, wanted: Iterable[Wanted]) -> None:
-        """Local sets are passed over."""
+        """wanted: local sets are ignored."""
         downloads = [
             Download(each.address, each.index.folder, each.index.shards[number])
             for each in wanted
@@ -75,10 +75,10 @@ class Staging:
     def __enter__(self) -> "Staging":
         mine = [folder for folder, lock in self._locks.items() if lock.acquire()]
         for folder in mine:
-            (folder / FAILURE).unlink(missing_ok=True)  # of an earlier run
+            (folder / FAILURE).unlink(missing_ok=True)  # from an earlier run
         for download in self._downloads:
             if download.folder in mine and download.path.exists() and not download.done():
-                download.path.unlink()  # cut or grown since it was brought
+                download.path.unlink()  # truncated or grown since its download
         try:
             self._require_room(mine)
         except ValueError:
@@ -88,7 +88,7 @@ class Staging:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()  # who waits for bytes sees it with the next ones; only then is the lock released
+        self._stop.set()  # a thread that waits for bytes sees it with the next ones; only then is the lock released
 
     def _run(self, mine: list[Path]) -> None:
         self._bring(mine)
@@ -96,13 +96,13 @@ class Staging:
         while others and not self._stop.wait(POLL_S):
             for folder in [folder for folder in others if self._locks[folder].acquire()]:
                 others.remove(folder)
-                if (folder / FAILURE).exists():  # whoever held the lock has failed: the same message for all
+                if (folder / FAILURE).exists():  # the holder of the lock failed: the same message for all
                     self._release([folder])
                 else:
                     self._bring([folder])
 
     def _bring(self, folders: list[Path]) -> None:
-        """All that is wanted in folders whose locks are ours."""
+        """Downloads all that is wanted into folders whose locks we hold."""
         try:
             self._require_room(folders)
             downloads = deque(
@@ -149,8 +149,8 @@ class Staging:
             except ValueError as error:
                 self._fail(str(error))
             except OSError as error:
-                download.part.unlink(missing_ok=True)  # on a full disk, room for the message
-                self._fail(f"{download.path} could not be written ({error}); make room or correct the rights")
+                download.part.unlink(missing_ok=True)  # on a full disk, to make room for the message
+                self._fail(f"{download.path} could not be written ({error}); free some space or fix the permissions")
 
     def _fail(self, reason: str) -> None:
         self._failure = self._failure or reason
@@ -161,8 +161,8 @@ class Staging:
         missing = sum(download.missing_bytes() for download in self._downloads if download.folder in folders)
         if folders and (free := shutil.disk_usage(folders[0]).free) < missing:
             raise ValueError(
-                f"{folders[0].parent}: expected room for the {missing / 1e9:.2f} GB that are still to come, found "
-                f"{free / 1e9:.2f} GB; make room or choose another data.staging"
+                f"{folders[0].parent}: expected room for the {missing / 1e9:.2f} GB still to come, found "
+                f"{free / 1e9:.2f} GB; free some space or choose another data.staging"
             )
 
     def _release(self, folders: list[Path]) -> None:

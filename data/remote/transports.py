@@ -1,4 +1,4 @@
-"""The bytes of one file from elsewhere: by http(s), by s3 or from a command. None of them is trusted."""
+"""The bytes of one remote file: by http(s), by s3 or from a command. None of them is trusted."""
 
 import http.client
 import os
@@ -20,7 +20,7 @@ from data.remote.addresses import COMMAND, is_command, redacted
 TIMEOUT_S = 60  # without a byte
 CHUNK = 1 << 20
 LENGTH = re.compile(r"[0-9]{1,15}")  # of a file, in bytes
-#: runs $1 and ends it, with all that it started, when whoever holds the other end of its input has gone
+#: runs $1 and kills it, with all that it started, when the process at the other end of its input is gone
 WATCHED = (
     "exec 9<&0; (read -r _ <&9; kill -KILL 0) >/dev/null 2>&1 & "
     'sh -c "$1" 9<&- </dev/null; status=$?; kill $! 2>/dev/null; exit $status'
@@ -28,33 +28,33 @@ WATCHED = (
 
 
 class Interrupted(Exception):
-    """Worth another attempt, which continues where this one ended."""
+    """A failure worth another attempt, which continues where this one ended."""
 
 
 class Wrong(Exception):
-    """Other bytes than expected."""
+    """Unexpected bytes."""
 
 
 class Refused(Exception):
-    """Another attempt would get the same answer."""
+    """A refusal that another attempt would get again."""
 
 
 class Body(NamedTuple):
-    start: int  #: where in the file the bytes begin: 0 from a server that does not skip
-    size: int | None  #: of the whole file, where the server says so
+    start: int  #: where in the file the bytes begin: 0 from a server that cannot skip
+    size: int | None  #: of the whole file, if the server says so
     read: Callable[[], bytes]  #: the next bytes, b"" at the end
     close: Callable[[], None]
 
 
 def open_body(url: str, start: int) -> Body:
-    """The bytes from `start` on, or all, as the other side likes."""
+    """The bytes from `start` on, or all of them if the other side prefers."""
     if is_command(url):
         return _command(url.removeprefix(COMMAND))
     return _s3(url, start) if url.startswith("s3:") else _http(url, start)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Followed to http and https alone, never from https to http. Another host is told."""
+    """Follows redirects to http and https alone, never from https to http. Reports another host."""
 
     def redirect_request(
         self,
@@ -85,13 +85,13 @@ def _http(url: str, start: int) -> Body:
         raise Refused(str(error)) from None
     except (OSError, http.client.HTTPException) as error:
         raise Interrupted(str(error) or type(error).__name__) from None
-    except ValueError as error:  # urllib's own, for an address in a redirect that it cannot read
+    except ValueError as error:  # urllib's own, for an address in a redirect that it cannot parse
         raise Refused(str(error)) from None
 
     def read() -> bytes:
         try:
             return bytes(response.read1(CHUNK))
-        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: of the length of a chunk
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a wrong chunk length
             raise Interrupted(str(error) or type(error).__name__) from None
 
     try:
@@ -113,7 +113,7 @@ def _s3(url: str, start: int) -> Body:
     except botocore.ClientError as error:
         raise _answer(error.response["ResponseMetadata"]["HTTPStatusCode"], str(error)) from None
     except lasting as error:
-        raise Refused(f"{error} (they are found as the AWS tools find them)") from None
+        raise Refused(f"{error} (credentials are found as the AWS tools find them)") from None
     except botocore.BotoCoreError as error:
         raise Interrupted(str(error)) from None
     stream = found["Body"]
@@ -138,21 +138,21 @@ def _s3_client() -> Any:
 
 
 def _answer(status: int, reason: str) -> Exception:
-    text = f"the server answers {status} {reason[:500]}"
+    text = f"the server answered {status} {reason[:500]}"
     if status == 416:
         return Wrong(f"{text}: the file there is shorter than expected")
     return Interrupted(text) if status in (408, 425, 429) or status >= 500 else Refused(text)
 
 
 def _extent(headers: Mapping[str, str], asked: int) -> tuple[int, int | None]:
-    """Where the bytes of an answer begin, and the size of the whole file."""
+    """Where the bytes of a response begin, and the size of the whole file."""
     headers = {name.lower(): value for name, value in headers.items()}
     if (encoding := headers.get("content-encoding", "identity").strip().lower()) not in ("identity", ""):
         raise Wrong(f"expected the bytes of the file, found them encoded as {encoding[:50]!r}")
     if "content-range" in headers:
         found = re.fullmatch(r"bytes ([0-9]{1,15})-[0-9]{1,15}/([0-9]{1,15}|\*)", headers["content-range"].strip())
         if not found:
-            raise Wrong(f"expected the range of bytes from {asked:,} on, found {headers['content-range'][:50]!r}")
+            raise Wrong(f"expected the bytes from {asked:,} on, found {headers['content-range'][:50]!r}")
         return int(found[1]), None if found[2] == "*" else int(found[2])
     length = headers.get("content-length")
     if length is not None and not LENGTH.fullmatch(length.strip()):

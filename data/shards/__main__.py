@@ -1,12 +1,12 @@
-"""Make shards of annotated images, and look at them.
+"""Make shards of annotated images, and inspect them.
 
 python -m data.shards voc ROOT --split 2007:trainval,2012:trainval OUT
 python -m data.shards coco ROOT --split train2017 OUT
 python -m data.shards yolo ROOT --split train OUT
-python -m data.shards index FOLDER       the index of tars that another program made
+python -m data.shards index FOLDER       make the index of tars that another program wrote
 python -m data.shards verify OUT         read everything back
-python -m data.shards stats OUT          counts, sizes, how anchors fit; --png draws charts of it
-python -m data.shards show OUT SHEET.png images with their truths; --augment N: and what training makes of them
+python -m data.shards stats OUT          counts, sizes, how anchors fit; --png draws charts
+python -m data.shards show OUT SHEET.png images with their truths; --augment N: also as training sees them
 """
 
 import argparse
@@ -64,34 +64,34 @@ def _parser() -> argparse.ArgumentParser:
     index = commands.add_parser("index", help="plain webdataset tars of jpg + json -> their index")
     index.add_argument("--classes", help="comma separated, in the order of the network's outputs; default: all")
     check = commands.add_parser("verify", help="read everything back")
-    count = commands.add_parser("stats", help="what is in the shards, and what a network would see of it")
-    show = commands.add_parser("show", help="a picture of some images with their truths on them")
+    count = commands.add_parser("stats", help="what the shards hold, and what a network would see of it")
+    show = commands.add_parser("show", help="a picture of some images with their truths")
     for reading in (index, check, count, show):
         reading.add_argument("out", type=Path, metavar="FOLDER")
     for command in (index, check):
         command.add_argument("--workers", type=int, default=0, help="processes; default: one for each core")
     for looking in (count, show):
         looking.add_argument("--side", type=int, default=416, help="px of the network's input")
-    count.add_argument("--resize", choices=get_args(Resize), default="letterbox", help="how images get square")
+    count.add_argument("--resize", choices=get_args(Resize), default="letterbox", help="how images become square")
     count.add_argument("--anchors", help="a config, or 1.32,1.73,3.19,4.01,...: w,h in cells of 32 px")
     count.add_argument("--png", type=Path, help="file for the charts")
     show.add_argument("sheet", type=Path, help="file for the picture: .png or .jpg")
     show.add_argument("--count", type=int, default=24, help="images")
     show.add_argument(
-        "--augment", type=int, nargs="?", const=1, default=0, metavar="N", help="and what the first N epochs see"
+        "--augment", type=int, nargs="?", const=1, default=0, metavar="N", help="also show what the first N epochs see"
     )
     show.add_argument("--config", type=Path, help="a run's config: its resize and augmentation instead of the defaults")
-    show.add_argument("--seed", type=int, default=0, help="which images, and how augmentation falls out")
+    show.add_argument("--seed", type=int, default=0, help="seed that chooses images and augmentation")
     return parser
 
 
 def _add_choices(writing: argparse.ArgumentParser) -> None:
-    """The same for every annotation format."""
+    """Adds the options common to every annotation format."""
     add = writing.add_argument
     add("out", type=Path)
     add("--classes", help="only these, in the order of the network's outputs: a,b or '\"a,b\",c'; default: all")
-    add("--keep-others", action="store_true", help="keep images that show none of --classes but others")
-    add("--count", type=int, help="only so many images: as if at random, always the same ones")
+    add("--keep-others", action="store_true", help="keep images that show only other classes")
+    add("--count", type=int, help="only this many images: as if at random, always the same ones")
     add("--hold-out", type=float, metavar="F", help="leave out this fraction, by a hash of the image's name")
     add("--held-out", type=float, metavar="F", help="only what --hold-out leaves out")
     add("--drop-degenerate", action="store_true", help="leave out boxes without area instead of refusing")
@@ -101,12 +101,12 @@ def _add_choices(writing: argparse.ArgumentParser) -> None:
         "--exif",
         choices=("turn", "keep"),
         default="turn",
-        help="images whose size says nothing of how they were labelled",
+        help="images whose size does not tell how they were labelled",
     )
-    add("--strict", action="store_true", help="refuse what is only remarked on otherwise")
+    add("--strict", action="store_true", help="refuse what is otherwise only reported")
     add("--shard-mb", type=float, default=SHARD_MB, help=f"size of a shard, {SHARD_MB}")
     add("--workers", type=int, default=0, help="processes; default: one for each core")
-    add("--part", metavar="I/N", help="only part I of N, as 3/16, beside others that write the rest at the same time")
+    add("--part", metavar="I/N", help="only part I of N, such as 3/16, while others write the rest")
 
 
 def _written(options: argparse.Namespace) -> str:
@@ -132,7 +132,7 @@ def _written(options: argparse.Namespace) -> str:
         findings=findings,
     )
     if index is None:
-        return f"{options.out}: part {options.part} is there; the part that ends last makes the index"
+        return f"{options.out}: part {options.part} is written; the part that ends last makes the index"
     look_at_set(findings, index, DataConfig(train="", val="").num_slots)
     try:
         _refuse(options, findings)

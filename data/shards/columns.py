@@ -1,7 +1,7 @@
 """index.npz: a set of shards as flat arrays. docs/data.md has every column.
 
-Members of the archive are stored as they are, so that arrays are views of the mapped file: processes of a machine
-share its pages, and none holds a copy.
+Members of the archive are not compressed, so that arrays are views of the mapped file: processes of a machine share its
+pages, and none holds a copy.
 """
 
 import mmap
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from data.shards.sidecar import MAX_IMAGE_ID
 
-COLUMNS = {  # each with its shape and its type: N samples, M objects
+COLUMNS = {  # shape and type of each: N samples, M objects
     "keys": ("N", "S"),
     "image_ids": ("N", "S"),
     "shards": ("N", "i4"),
@@ -31,16 +31,16 @@ COLUMNS = {  # each with its shape and its type: N samples, M objects
     "difficult": ("M", "b1"),
     "crowd": ("M", "b1"),
 }
-SHRUNK = {"source_widths": ("N", "i4"), "source_heights": ("N", "i4")}  # only where images were shrunk
+SHRUNK = {"source_widths": ("N", "i4"), "source_heights": ("N", "i4")}  # only if images were shrunk
 MAX_TEXT = 4 * MAX_IMAGE_ID  # bytes of a key or an id
-MAX_HEADER = 1024  # bytes in a member before its elements
-LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a member in a ZIP: signature, lengths of its name and of extra fields
+MAX_HEADER = 1024  # bytes before the elements of a member
+LOCAL_HEADER = struct.Struct("<4s22xHH")  # of a ZIP member: signature, lengths of its name and extra fields
 
 Columns = dict[str, NDArray[Any]]
 
 
 def map_columns(path: Path, header: dict[str, Any]) -> Columns:
-    """Read-only views of the file, of the shapes and types that they must have. Their values are not looked at."""
+    """Read-only views of the file, with shapes and types checked, but not values."""
     sizes, count = [shard["samples"] for shard in header["shards"]], header["objects"]
     shapes = {"N": (sum(sizes),), "N+1": (sum(sizes) + 1,), "M": (count,), "M,4": (count, 4)}
     try:
@@ -49,7 +49,7 @@ def map_columns(path: Path, header: dict[str, Any]) -> Columns:
             _refuse_bombs(archive, there, shapes)
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             columns = {name: _view(file, mapped, archive.getinfo(f"{name}.npy")) for name in there}
-    except Exception as error:  # of a damaged archive zipfile and numpy raise a dozen kinds
+    except Exception as error:  # for a damaged archive zipfile and numpy raise a dozen kinds
         raise ValueError(
             f"{path}: expected arrays as in docs/data.md, found: {error!s:.200}; make the shards again"
         ) from None
@@ -80,7 +80,7 @@ def _view(file: IO[bytes], mapped: mmap.mmap, member: zipfile.ZipInfo) -> NDArra
     shape, by_columns, kind = read_header[np.lib.format.read_magic(file)](file, max_header_size=MAX_HEADER)
     count = int(np.prod(shape, dtype=object))
     if kind.hasobject or file.tell() + count * kind.itemsize != begin + member.file_size:
-        raise ValueError(f"{member.filename} is no array of {member.file_size:,} bytes")
+        raise ValueError(f"{member.filename} is not an array of {member.file_size:,} bytes")
     flat = np.frombuffer(mapped, kind, count, file.tell()) if count * kind.itemsize else np.empty(count, kind)
     return flat.reshape(shape, order="F" if by_columns else "C")
 
@@ -88,7 +88,7 @@ def _view(file: IO[bytes], mapped: mmap.mmap, member: zipfile.ZipInfo) -> NDArra
 def _refuse_bombs(
     archive: zipfile.ZipFile, there: dict[str, tuple[str, str]], shapes: dict[str, tuple[int, ...]]
 ) -> None:
-    """Check before a byte is read: a few bytes may claim to be gigabytes."""
+    """Checks sizes before reading: a few bytes may claim to be gigabytes."""
     for name, (shape, kind) in there.items():
         member = archive.getinfo(f"{name}.npy")
         most = int(np.prod(shapes[shape])) * (MAX_TEXT if kind == "S" else int(kind[1:])) + MAX_HEADER

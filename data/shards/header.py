@@ -1,4 +1,4 @@
-"""index.json: what a set of shards is. docs/data.md has every key. Nothing in it is believed before it was checked."""
+"""index.json: what a set of shards is. docs/data.md has every key. Nothing in it is trusted unchecked."""
 
 import hashlib
 import json
@@ -11,8 +11,8 @@ FORMAT = "yolov2-shards"
 VERSION = 2
 MAX_BYTES = 2**28
 FIELDS = {"source": str, "classes": list, "category_ids": list, "images": int, "objects": int, "dropped": dict}
-FIELDS |= {"arrays_sha256": str, "shards": list}  # of index.json, each with its type
-MADE_ELSEWHERE = "tars that another program made: python -m data.shards index FOLDER"
+FIELDS |= {"arrays_sha256": str, "shards": list}  # type of each field of index.json
+MADE_ELSEWHERE = "tars that another program wrote: python -m data.shards index FOLDER"
 
 
 class Shard(NamedTuple):
@@ -31,7 +31,7 @@ def seal(header: dict[str, Any]) -> bytes:
 
 
 def parse_header(text: bytes, path: Path) -> dict[str, Any]:
-    """The header again, if these are the very bytes that `seal` made."""
+    """The header, if these are exactly the bytes that `seal` made."""
     if len(text) > MAX_BYTES:
         raise ValueError(f"{path} is not an index of shards: it has {len(text):,} bytes")
     again = f"make the shards again ({MADE_ELSEWHERE})"
@@ -43,7 +43,7 @@ def parse_header(text: bytes, path: Path) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, RecursionError):
         raise ValueError(f"{path} is not an index of shards; {again}") from None
     if found != f"{FORMAT} version {VERSION}":
-        raise ValueError(f"{path} is of {found[:80]}, this program reads {FORMAT} version {VERSION}; {again}")
+        raise ValueError(f"{path} is {found[:80]}, this program reads {FORMAT} version {VERSION}; {again}")
     if sealed != text:
         raise ValueError(f"{path} is not what was written (its own digest differs); copy it again, or {again}")
     assert isinstance(header, dict)
@@ -57,13 +57,13 @@ def parse_header(text: bytes, path: Path) -> dict[str, Any]:
         kinds = {name: type(value) for name, value in shard.items()} if isinstance(shard, dict) else None
         if kinds != Shard.__annotations__ or min(shard["samples"] - 1, shard["bytes"]) < 0:
             raise ValueError(f"{path}: expected shards as in docs/data.md, found {reprlib.repr(shard)}; {again}")
-        if not re.fullmatch(r"[^/\0]+\.tar", shard["name"]):  # staging writes files of these names
+        if not re.fullmatch(r"[^/\0]+\.tar", shard["name"]):  # staging writes files with these names
             raise ValueError(f"{path}: expected names of tars beside it, found {shard['name']!r}; {again}")
     return header
 
 
 def _check_classes(header: dict[str, Any], path: Path) -> None:
-    """Names that are words, and a number for each."""
+    """Checks that class names are words, with a number for each."""
     for name in header["classes"]:
         if type(name) is not str or not name.strip() or not name.isprintable():
             raise ValueError(f"{path}: expected classes to be printable names, found {reprlib.repr(name)}")

@@ -1,6 +1,6 @@
 """A finished set of shards: what it holds, as flat arrays, and where. docs/data.md has the format in full.
 
-Nothing in the files is believed before it was checked, once on each machine.
+Nothing in the files is trusted before it is checked, once on each machine.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ BLOCK = 1 << 16  # samples that are counted together
 class ShardIndex:
     """A finished set of shards. N samples (in shard order), M objects.
 
-    Another process gets the name of its folder and maps the same files.
+    Sent to another process, it maps the same files there.
     """
 
     folder: Path
@@ -38,7 +38,7 @@ class ShardIndex:
     category_ids: tuple[int, ...]
     dropped: dict[str, int]  #: reason -> number of annotations or images that were left out
     shards: tuple[Shard, ...]
-    arrays: dict[str, NDArray[Any]]  #: the columns of index.npz, see docs/data.md; mapped, not to be written to
+    arrays: dict[str, NDArray[Any]]  #: the columns of index.npz, see docs/data.md; mapped read-only
     digest: str  #: of index.json: names the exact bytes of the whole set
 
     @cached_property
@@ -64,13 +64,13 @@ class ShardIndex:
         return int(self.arrays["widths"][sample]), int(self.arrays["heights"][sample])
 
     def source_size_px(self, sample: int) -> tuple[int, int]:
-        """Width, height before the set was written with a limit: that of result files."""
+        """Width, height before the image was shrunk for the set: those of result files."""
         if "source_widths" not in self.arrays:
             return self.size_px(sample)
         return int(self.arrays["source_widths"][sample]), int(self.arrays["source_heights"][sample])
 
     def objects(self, sample: int) -> slice:
-        """Where the objects of a sample stand in `boxes_xyxy_px`, `areas_px`, `labels`, `difficult`, `crowd`."""
+        """The objects of a sample in `boxes_xyxy_px`, `areas_px`, `labels`, `difficult`, `crowd`."""
         starts = self.arrays["object_starts"]
         return slice(int(starts[sample]), int(starts[sample + 1]))
 
@@ -87,9 +87,9 @@ class ShardIndex:
 
     @classmethod
     def load(cls, folder: Path, *, shards_there: bool = True) -> "ShardIndex":
-        """Opens the index; looks whether every shard is there at its full length (its bytes: verify.py).
+        """Opens the index; checks that every shard is there in full length (its bytes: verify.py).
 
-        shards_there: False while shards are still on their way into the folder.
+        shards_there: False while shards are still being downloaded into the folder.
         """
         text = _text(folder)
         digest = hashlib.sha256(text).hexdigest()
@@ -137,7 +137,7 @@ def _bytes(path: Path) -> int | None:
 
 
 def _verify(path: Path, header: dict[str, Any], digest: str) -> None:
-    """Bytes and values of index.npz."""
+    """Checks the bytes and values of index.npz."""
 
     def verify_bytes() -> None:
         if not path.is_file() or sha256(path) != header["arrays_sha256"]:
@@ -167,8 +167,8 @@ def _opened(folder: Path, header: dict[str, Any], digest: str) -> ShardIndex:
 
 @lru_cache(maxsize=4)
 def _opened_again(folder: Path, digest: str) -> ShardIndex:
-    """Open in another process, which knows that the index was verified."""
+    """Opens an index that another process has verified."""
     text = _text(folder)
     if hashlib.sha256(text).hexdigest() != digest:
-        raise ValueError(f"{folder / 'index.json'} has been replaced while it was in use; start again with the new set")
+        raise ValueError(f"{folder / 'index.json'} was replaced while in use; start again with the new set")
     return _opened(folder, json.loads(text), digest)

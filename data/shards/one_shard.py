@@ -19,21 +19,21 @@ MAX_IMAGE_BYTES = 2**30  # of a file
 
 
 class Pixels(NamedTuple):
-    """What becomes of an image on its way into a shard; see `prepare`."""
+    """How images are changed on their way into a shard; see `prepare`."""
 
     exif: Literal["turn", "keep"] = "turn"
     max_side: int | None = None
 
 
 def is_written(path: Path) -> bool:
-    """Whether an earlier run of the same plan wrote it: files are renamed into place when whole, the findings last."""
+    """Whether an earlier run of the same plan wrote it: complete files are renamed into place, the findings last."""
     return all(path.with_suffix(suffix).exists() for suffix in (".tar", ".columns", ".findings"))
 
 
 def write_shard(
     path: Path, records: Sequence[Record], classes: tuple[str, ...], pixels: Pixels
 ) -> tuple[Findings, list[str]]:
-    """Writes one tar, or takes up the one that is there. Returns one sentence for each image left out."""
+    """Writes one tar, unless it is there. Returns its findings, and one sentence for each image left out."""
     notes = path.with_suffix(".findings")
     if is_written(path):
         found, faults = json.loads(notes.read_bytes())
@@ -58,7 +58,7 @@ def write_shard(
 
 
 def _prepared(record: Record, pixels: Pixels) -> Prepared | str:
-    """Prepared image, or the reason why it cannot be used."""
+    """The prepared image, or the reason why it cannot be used."""
     try:
         with record.image.open("rb") as file:
             if os.fstat(file.fileno()).st_size > MAX_IMAGE_BYTES:

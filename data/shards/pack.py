@@ -1,4 +1,4 @@
-"""index.npz, written part by part in memory that does not grow with the set. The bytes are `numpy.savez`'s."""
+"""Writes index.npz part by part, in memory that does not grow with the set. The bytes are `numpy.savez`'s."""
 
 import shutil
 import zipfile
@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from data.files import part_name, replacing
 
-COPIED = 1 << 20  # bytes at once
+COPIED = 1 << 20  # bytes at a time
 
 
 class Packing:
-    """Columns that grow, each in a file of its own beside `path`, until `pack` puts them together. While entered."""
+    """A context with columns that grow, each in its own file beside `path`, until `pack` joins them."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -33,7 +33,7 @@ class Packing:
             column.path.unlink(missing_ok=True)
 
     def add(self, columns: Mapping[str, NDArray[Any]]) -> None:
-        """More rows of some columns; the first ones decide their types."""
+        """Appends rows to some columns; the first rows decide their types."""
         for name, rows in columns.items():
             if name not in self._columns:
                 path = part_name(self._path.with_suffix(f".{name}"))
@@ -43,7 +43,7 @@ class Packing:
             column.rows += len(rows)
 
     def column(self, name: str) -> NDArray[Any]:
-        """All rows so far of a column of one dimension."""
+        """All rows so far of a one-dimensional column."""
         self._columns[name].file.seek(0)
         return np.fromfile(self._columns[name].file, self._columns[name].empty.dtype)
 
@@ -63,5 +63,5 @@ class Packing:
 class _Column:
     path: Path
     file: BinaryIO
-    empty: NDArray[Any]  # of the type and shape of its rows
+    empty: NDArray[Any]  # with the type and shape of its rows
     rows: int = 0

@@ -1,4 +1,4 @@
-"""Image bytes by sample number, straight out of the tars."""
+"""Image bytes by sample number, straight from the tars."""
 
 import errno
 import os
@@ -7,11 +7,11 @@ from typing import Any
 
 from data.shards.index import ShardIndex
 
-MAX_OPEN = 128  # shards: a process may have 1,024 open files on most systems, 256 on macOS, and a set has thousands
+MAX_OPEN = 128  # shards: most systems allow a process 1,024 open files, macOS 256, and a set has thousands
 
 
 class ShardReader:
-    """Image bytes by sample number. Keeps shards open that it has read; a copy in another process opens its own."""
+    """Image bytes by sample number. Keeps shards open once read; a copy in another process opens its own."""
 
     def __init__(self, index: ShardIndex) -> None:
         self.index = index
@@ -22,7 +22,7 @@ class ShardReader:
         shard, expected = int(arrays["shards"][sample]), int(arrays["image_bytes"][sample])
         try:
             data = os.pread(self._file(shard), expected, int(arrays["image_offsets"][sample]))
-        except OSError as error:  # a bad block, or a disk that is gone: an unreadable image like any other
+        except OSError as error:  # a bad block, or a lost disk: an unreadable image like any other
             raise ValueError(f"{self.index.shards[shard].name} cannot be read: {error.strerror or error}") from None
         if len(data) != expected:
             raise ValueError(f"{self.index.shards[shard].name} ends after {len(data)} of {expected} bytes of the image")
@@ -42,7 +42,7 @@ class ShardReader:
             except OSError as error:
                 if error.errno != errno.EMFILE or not self._files:
                     raise
-            self._close_first()  # this process may have fewer open
+            self._close_first()  # this process is allowed fewer
 
     def _close_first(self) -> None:
         os.close(self._files.pop(next(iter(self._files))))  # windows of shards come and go

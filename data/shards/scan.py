@@ -1,4 +1,4 @@
-"""Tars -> their index: what is in each tar, read from its bytes, and index.npz and index.json of all of them."""
+"""Tars -> their index: the content of each tar, read from its bytes, then index.npz and index.json of all."""
 
 import json
 import os
@@ -25,25 +25,25 @@ MAX_JSON = 2**28  # bytes of a KEY.json
 
 
 class Scan(NamedTuple):
-    """One shard, read from its bytes."""
+    """The content of one shard, read from its bytes."""
 
     shard: Shard
     columns: dict[str, NDArray[Any]]  # of index.npz, without `shards` and `labels`; `object_counts` for `object_starts`
     names: list[str]  # of classes, each once
-    name_of_object: NDArray[np.int32]  # which of them
+    name_of_object: NDArray[np.int32]  # index into `names`
 
 
 def index_shards(folder: Path, classes: Sequence[str] | None = None, workers: int = 0) -> ShardIndex:
     """Makes the index of tars that another program wrote (layout: docs/data.md). Images are not decoded: `verify`."""
     if (folder / "index.json").exists():
-        raise ValueError(f"{folder} already has an index; remove its index.json to have it made again")
+        raise ValueError(f"{folder} already has an index; remove its index.json to make it again")
     if (folder / "unfinished.json").exists():
         raise ValueError(
             f"{folder} holds an interrupted run of `python -m data.shards`; repeat its command to finish it"
         )
     names = sorted(path.name for path in folder.glob("*.tar"))
     if wrong := [name for name in names if not (folder / name).is_file()]:
-        raise ValueError(f"{folder / wrong[0]}: expected a tar, found a folder or no plain file; rename or remove it")
+        raise ValueError(f"{folder / wrong[0]}: expected a tar, found a folder or special file; rename or remove it")
     if not names:
         raise ValueError(f"{folder}: expected tars of KEY.jpg and KEY.json, found no *.tar")
     given = tuple(classes or ())
@@ -57,9 +57,9 @@ def index_shards(folder: Path, classes: Sequence[str] | None = None, workers: in
 
 
 def write_index(out: Path, scans: Sequence[Path], source: Annotations) -> None:
-    """index.npz and index.json of scanned tars. Without classes in `source`: the sorted names found.
+    """Writes index.npz and index.json of scanned tars. Without classes in `source`: the sorted names found.
 
-    One scan at a time is in memory, and of each image its key and id.
+    Memory holds one scan at a time, and the key and id of each image.
     """
     classes = source.classes or tuple(sorted({name for scan in scans for name in read_scan(scan).names}))
     check_classes(classes)
@@ -121,7 +121,7 @@ def check_classes(classes: Sequence[str]) -> None:
     wrong = [name for name in classes if not name.isprintable() or not name.strip()]
     wrong += [name for name, count in Counter(classes).items() if count > 1]
     if wrong:
-        raise ValueError(f"expected a name of its own for each class, found {wrong[0]!r}; correct --classes")
+        raise ValueError(f"expected a distinct name for each class, found {wrong[0]!r}; correct --classes")
 
 
 def scan_shard(path: Path) -> Scan:
@@ -156,7 +156,7 @@ def scan_shard(path: Path) -> Scan:
 
 
 def write_scan(tar: Path, path: Path) -> None:
-    """What is in a tar, for `write_index`."""
+    """Writes the content of a tar, for `write_index`."""
     scan = scan_shard(tar)
     about = np.frombuffer(json.dumps([scan.shard._asdict(), scan.names]).encode(), np.uint8)
     with replacing(path) as file:

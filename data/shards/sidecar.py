@@ -1,4 +1,4 @@
-"""KEY.json: what is on one image, as it stands in a tar. docs/data.md has the layout. Nothing in it is believed."""
+"""KEY.json: the annotation of one image in a tar. docs/data.md has the layout. Nothing in it is trusted."""
 
 import json
 from typing import Annotated, NamedTuple
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from data.records import Record
 
 MAX_SIDE_PX = 65_535  # JPEG's own limit
-MAX_IMAGE_ID = 500  # letters
+MAX_IMAGE_ID = 500  # characters
 SOURCE_SIZE = ("source_width", "source_height")
 
 SidePx = Annotated[int, msgspec.Meta(ge=1, le=MAX_SIDE_PX)]
@@ -29,7 +29,7 @@ class Sidecar(NamedTuple):
     names: list[str]  # [N] of classes
     difficult: NDArray[np.bool_]  # [N]
     crowd: NDArray[np.bool_]  # [N]
-    source_size: tuple[int, int] | None = None  # px, where the image was shrunk when it was written
+    source_size: tuple[int, int] | None = None  # px, if the image was shrunk for the set
 
     def text(self) -> bytes:
         shrunk = {} if self.source_size is None else dict(zip(SOURCE_SIZE, self.source_size, strict=True))
@@ -49,7 +49,7 @@ class Sidecar(NamedTuple):
 
 
 class _Layout(msgspec.Struct, gc=False):
-    """The JSON as it must be."""
+    """The required JSON."""
 
     width: SidePx
     height: SidePx
@@ -67,7 +67,7 @@ _DECODER = msgspec.json.Decoder(_Layout)
 
 
 def sidecar_of(record: Record, classes: tuple[str, ...], size: tuple[int, int] | None = None) -> Sidecar:
-    """size: px of the image in the shard, where that is another one than the record's."""
+    """Converts a record. size: px of the image in the shard, if not the record's."""
     if size not in (None, (record.width, record.height)):
         return _scaled(sidecar_of(record, classes), *size)
     return Sidecar(
@@ -95,7 +95,7 @@ def _scaled(sidecar: Sidecar, width: int, height: int) -> Sidecar:
 
 
 def parse_sidecar(text: bytes, key: str, where: str) -> Sidecar:
-    """`where` is for messages. Only width, height, boxes_xyxy_px and labels must be there."""
+    """Parses KEY.json; only width, height, boxes_xyxy_px and labels are required. where: its name in messages."""
 
     def fail(problem: object) -> ValueError:
         return ValueError(f"{where}: {str(problem)[:160]}; docs/data.md describes the layout")
@@ -110,7 +110,7 @@ def parse_sidecar(text: bytes, key: str, where: str) -> Sidecar:
     for column in ("boxes_xyxy_px", "areas_px", "difficult", "crowd"):
         values = getattr(layout, column)
         if values is not UNSET and len(values) != len(names):
-            raise fail(f"expected {column} of {len(names)} objects, as labels has, found {len(values)}")
+            raise fail(f"expected {column} of {len(names)} objects, as in labels, found {len(values)}")
     boxes = np.array(layout.boxes_xyxy_px, np.float64).reshape(-1, 4)
     sizes = boxes[:, 2:] - boxes[:, :2]
     inside = (boxes >= 0).all(1) & (boxes <= (width, height, width, height)).all(1)
@@ -119,10 +119,10 @@ def parse_sidecar(text: bytes, key: str, where: str) -> Sidecar:
         raise fail(f"expected boxes with an area inside {width}x{height} px, found {boxes[bad][0].tolist()}")
     given = layout.source_width or 0, layout.source_height or 0
     if any(given) != all(given):
-        raise fail(f"expected both of {' and '.join(SOURCE_SIZE)} or none of them")
+        raise fail(f"expected both of {' and '.join(SOURCE_SIZE)} or neither")
     image_id = key if layout.image_id is UNSET else str(layout.image_id)
     if not 1 <= len(image_id) <= MAX_IMAGE_ID or not image_id.isprintable():
-        raise fail(f"expected image_id as a number or up to {MAX_IMAGE_ID} printable letters, found {image_id[:80]!r}")
+        raise fail(f"expected image_id: a number or up to {MAX_IMAGE_ID} printable letters, found {image_id[:80]!r}")
     return Sidecar(
         image_id=image_id,
         width=width,

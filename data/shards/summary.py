@@ -1,4 +1,4 @@
-"""What a set holds, for people; and what of it was probably meant otherwise."""
+"""What a set holds, for the console, and what in it was probably not intended."""
 
 import csv
 import re
@@ -11,7 +11,7 @@ from data.records import NUM_EXAMPLES, Findings
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 
-MAX_COMPARED = 2**28  # bytes of images that are read to find duplicates
+MAX_COMPARED = 2**28  # bytes of images to read in search of duplicates
 
 
 def summary(index: ShardIndex, findings: Findings | None = None) -> str:
@@ -22,12 +22,12 @@ def summary(index: ShardIndex, findings: Findings | None = None) -> str:
     lines += [f"  left out: {number} {reason}" for reason, number in index.dropped.items() if number]
     lines += [f"  {name:<20} {count:>8}" for name, count in zip(index.classes, counts, strict=True)]
     if findings is not None and (found := findings.lines()):
-        lines += ["look at these (--strict makes them errors):", *(f"  {line}" for line in found)]
+        lines += ["check these (--strict makes them errors):", *(f"  {line}" for line in found)]
     return "\n".join(lines)
 
 
 def look_at_set(findings: Findings, index: ShardIndex, truth_slots: int) -> None:
-    """Look for what is wrong in the whole set, and between it and the sets beside it."""
+    """Looks for what is wrong in the whole set, and between it and the sets beside it."""
     arrays = index.arrays
     trained = ~(arrays["difficult"] | arrays["crowd"])
     owners = np.repeat(np.arange(index.num_samples), np.diff(arrays["object_starts"]))[trained]
@@ -46,7 +46,7 @@ def look_at_set(findings: Findings, index: ShardIndex, truth_slots: int) -> None
 
 
 def _are_apart(one: str, two: str) -> bool:
-    """Judge by the names: one set is for training, the other for evaluation."""
+    """Whether, by the names, one set is for training and the other for evaluation."""
     training = ["train" in name for name in (one, two)]
     return training[0] != training[1] and bool(re.search("val|test", two if training[0] else one))
 
@@ -55,14 +55,14 @@ def _look_at_duplicates(findings: Findings, index: ShardIndex, folder: Path) -> 
     try:
         other = ShardIndex.load(folder)
         same = duplicates(index, other)
-    except ValueError:  # not a whole set: none of this one's business
+    except ValueError:  # not a whole set: not this one's concern
         return
     shown = [f"{index.image_id(mine)} = {other.image_id(theirs)}" for mine, theirs in same]
-    findings.add(f"images that are, byte for byte, in {folder.name} beside it too", shown)
+    findings.add(f"images that are, byte for byte, also in {folder.name} beside it", shown)
 
 
 def duplicates(one: ShardIndex, two: ShardIndex) -> list[tuple[int, int]]:
-    """Pairs of samples whose images have the same bytes. Reads only images of the same length and size in px."""
+    """Pairs of samples whose images have the same bytes. Reads only images of equal length and size in px."""
     shape = ("image_bytes", "widths", "heights")
     alike: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for sample, key in enumerate(zip(*(two.arrays[name].tolist() for name in shape), strict=True)):
@@ -79,7 +79,7 @@ def duplicates(one: ShardIndex, two: ShardIndex) -> list[tuple[int, int]]:
 
 
 def names_of(text: str | None) -> list[str] | None:
-    """Class names out of `a,b` or, where one holds a comma, `"a,b",c`."""
+    """Class names from `a,b` or, if one holds a comma, `"a,b",c`."""
     if not text:
         return None
     return next(csv.reader([text], skipinitialspace=False))

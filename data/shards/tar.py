@@ -1,8 +1,8 @@
-"""What lies where in a tar of samples: KEY.jpg (png, webp ...) and KEY.json, side by side. Nothing in it is believed.
+"""What lies where in a tar of samples: KEY.jpg (png, webp ...) and KEY.json, side by side. Nothing in it is trusted.
 
-Reads what POSIX, GNU, BSD and Python's tar write. Differs from `tarfile`: that takes a header it cannot read for the
-end of the tar, so a damaged one would lose its last samples in silence; it reads names of any length, and (before
-Python 3.11.14) follows a negative size round in circles.
+Reads what POSIX, GNU, BSD and Python's tar write. Differs from `tarfile`, which takes an unreadable header for the end
+of the tar, so that a damaged one would silently lose its last samples; which reads names of any length, and (before
+Python 3.11.14) loops forever on a negative size.
 """
 
 import os
@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "bmp", "webp", "tif", "tiff")
-BLOCK = 512  # bytes: a header is one, data is filled up to whole ones
-PLAIN, FOLDER, PAX, PAX_OF_ALL, GNU_NAME = (b"0", b"\0"), b"5", b"x", b"g", b"L"  # kinds of headers
-PAX_FIELDS = (b"path", b"size")  # the others, times and owners, don't matter here
-MAX_FILLING = 2**20  # bytes of zeros after the end: tar programs fill up to 10 KiB, to 1 MiB for tapes
-MAX_EXTENSION = 2**16  # bytes of a header about the next one; a name takes a few hundred
+BLOCK = 512  # bytes: a header is one block, data is padded to whole blocks
+PLAIN, FOLDER, PAX, PAX_OF_ALL, GNU_NAME = (b"0", b"\0"), b"5", b"x", b"g", b"L"  # types of headers
+PAX_FIELDS = (b"path", b"size")  # the others, times and owners, do not matter here
+MAX_FILLING = 2**20  # bytes of zeros after the end: tar programs pad to 10 KiB, to 1 MiB for tapes
+MAX_EXTENSION = 2**16  # bytes of a header that extends the next one; a name takes a few hundred
 
 
 class Entry(NamedTuple):
@@ -36,17 +36,17 @@ class _File(NamedTuple):
 
 
 def entries(path: Path) -> Iterator[Entry]:
-    """The samples in their order.
+    """The samples, in order.
 
     As in webdataset, neighbours with the same key are one sample, a key ends at the first dot after the last slash, and
-    files without a key, like README or .hidden, are passed over.
+    files without a key, like README or .hidden, are skipped.
     """
     key, parts = "", dict[str, _File]()
     for file in _files(path):
         *folders, base = file.name.split("/")
         if file.name.startswith("/") or ".." in folders:
             found = repr(file.name[:200])
-            raise ValueError(f"{path}: expected names below the folder of the tar, found {found}; make it again")
+            raise ValueError(f"{path}: expected names inside the folder of the tar, found {found}; make it again")
         stem, _, extension = base.partition(".")
         if not stem or not extension:
             continue
@@ -61,7 +61,7 @@ def entries(path: Path) -> Iterator[Entry]:
 
 
 def _sample(path: Path, key: str, parts: dict[str, _File]) -> Iterator[Entry]:
-    """One; or none, of files that are neither image nor annotation."""
+    """One sample, or none if the files are neither image nor annotation."""
     if not any(extension.rpartition(".")[2] in (*IMAGE_EXTENSIONS, "json") for extension in parts):
         return
     images = [extension for extension in parts if extension in IMAGE_EXTENSIONS]
@@ -82,17 +82,17 @@ def _sample(path: Path, key: str, parts: dict[str, _File]) -> Iterator[Entry]:
 
 
 def _files(path: Path) -> Iterator[_File]:
-    """Plain files. Where a header is expected there must be one, and after the end nothing but zeros."""
+    """The plain files. Every expected header must be there, and nothing but zeros after the end."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        place, given = 0, dict[str, str]()  # given: what headers before it say about the next file
+        place, given = 0, dict[str, str]()  # given: what earlier headers say about the next file
         while (header := file.read(BLOCK)) != bytes(BLOCK):
             kind, start = header[156:157], place + BLOCK
             length = _length(header, given)
             if length is None or start + length > size:
                 raise ValueError(
-                    f"{path} is cut short or damaged: expected a whole file or the end of the tar at byte {place}; "
-                    "copy it again or make it again"
+                    f"{path} is truncated or damaged: expected a whole file or the end of the tar at byte {place}; "
+                    "copy or make it again"
                 )
             if kind in (PAX, PAX_OF_ALL, GNU_NAME):
                 given |= _extension(path, kind, file.read(length) if length <= MAX_EXTENSION else b"")
@@ -100,15 +100,15 @@ def _files(path: Path) -> Iterator[_File]:
                 name, given = given.get("path") or _name(header), {}
                 if kind not in (*PLAIN, FOLDER):
                     raise ValueError(f"{path}: expected plain files, found {name[:200]!r}, a link or a special file")
-                if kind != FOLDER and not name.endswith("/"):  # the slash: a folder, as of 1979
+                if kind != FOLDER and not name.endswith("/"):  # the slash: a folder, as in 1979
                     yield _File(name, start, length)
             place = start + -(-length // BLOCK) * BLOCK
             file.seek(place)
         if file.read(BLOCK) != bytes(BLOCK):
-            raise ValueError(f"{path} is cut short: expected two empty blocks at byte {place}; copy it again")
+            raise ValueError(f"{path} is truncated: expected two empty blocks at byte {place}; copy it again")
         rest = file.read(MAX_FILLING + 1)
-        if any(rest) or len(rest) > MAX_FILLING:  # as after a download that allocated the file and then stopped
-            raise ValueError(f"{path} has more after its end at byte {place}: damaged, or several tars; make it again")
+        if any(rest) or len(rest) > MAX_FILLING:  # such as a download that allocated the file and then stopped
+            raise ValueError(f"{path} has data after its end at byte {place}: damaged, or several tars; make it again")
 
 
 def _length(header: bytes, given: dict[str, str]) -> int | None:
@@ -125,7 +125,7 @@ def _length(header: bytes, given: dict[str, str]) -> int | None:
 
 
 def _number(field: bytes) -> int | None:
-    """Octal digits, or GNU's binary form for large ones."""
+    """A number in octal digits, or in GNU's binary form if large."""
     if field.startswith(b"\x80"):
         return int.from_bytes(field[1:])
     digits = field.partition(b"\0")[0].strip(b" ")
@@ -142,9 +142,9 @@ def _text(field: bytes) -> str:
 
 
 def _extension(path: Path, kind: bytes, data: bytes) -> dict[str, str]:
-    """Name and size of the next file, where its extension header gives them."""
+    """Name and size of the next file, if its extension header gives them."""
     if not data:
-        raise ValueError(f"{path}: expected a name of the next file in up to {MAX_EXTENSION} bytes; make the tar again")
+        raise ValueError(f"{path}: expected the next file's name in up to {MAX_EXTENSION} bytes; make the tar again")
     if kind == GNU_NAME:
         return {"path": _text(data)}
     given = {}

@@ -1,4 +1,4 @@
-"""A set that is being written: what an interrupted run leaves, and what of it the same command takes up again."""
+"""A set that is being written: what an interrupted run leaves, and what the same command reuses of it."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ PARTS = ("shard-*.part", "index.*.part", "unfinished.json.*.part")  # files that
 
 
 def plan_digest(annotations: Annotations, groups: Sequence[NDArray[np.int64]], pixels: Sequence[object]) -> str:
-    """Digest of all that decides the bytes of the shards. An image file that was touched counts as a new one."""
+    """Digest of all that decides the bytes of the shards. A touched image file counts as a new one."""
     digest = hashlib.sha256(json.dumps([VERSION, annotations.classes, *pixels]).encode())
     for group in groups:
         digest.update(b"shard")
@@ -31,7 +31,7 @@ def plan_digest(annotations: Annotations, groups: Sequence[NDArray[np.int64]], p
 
 
 def take_up(out: Path, plan: str) -> None:
-    """Keeps what an interrupted run of the same plan has finished, clears away everything else it left."""
+    """Keeps what an interrupted run of the same plan finished, and removes everything else it left."""
     same = _is_of(out, plan)
     if not same:
         _refuse_foreign(out)
@@ -41,7 +41,7 @@ def take_up(out: Path, plan: str) -> None:
 
 
 def join(out: Path, plan: str) -> None:
-    """For one of several runs at the same time: removes nothing that may be another one's."""
+    """Like `take_up`, for one of several simultaneous runs: removes nothing that may be another's."""
     if _is_of(out, plan):
         return
     _refuse_foreign(out)
@@ -54,10 +54,10 @@ def join(out: Path, plan: str) -> None:
 
 
 def _is_of(out: Path, plan: str) -> bool:
-    """Whether an unfinished run of this plan is there; a finished set is refused."""
+    """Whether an unfinished run of this plan is there. ValueError: the set is finished."""
     started = out / "unfinished.json"
     same = started.exists() and started.read_bytes() == _note(plan)
-    if (out / "index.json").exists() and not same:  # with it: interrupted between its last two steps
+    if (out / "index.json").exists() and not same:  # the same plan: interrupted between its last two steps
         raise ValueError(f"{out} already holds a finished set of shards; remove it or choose another folder")
     return same
 
@@ -66,7 +66,7 @@ def _refuse_foreign(out: Path) -> None:
     foreign = sorted(path.name for path in out.glob("*.tar"))
     if foreign and not (out / "unfinished.json").exists():
         raise ValueError(
-            f"{out}: expected an empty folder, found {foreign[0]}, which no run of this command left unfinished; "
+            f"{out}: expected an empty folder, found {foreign[0]}, which no unfinished run of this command left; "
             "choose another folder, or make the index of these tars: python -m data.shards index"
         )
 
@@ -77,7 +77,7 @@ def _note(plan: str) -> bytes:
 
 @contextmanager
 def without_parts(out: Path) -> Iterator[None]:
-    """Whatever ends the run, whole files are what is left of it."""
+    """Leaves only complete files behind, however the run ends."""
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
-"""Whether the columns of index.npz hold what they must. They may come from another program and are believed in nothing.
+"""Checks the values in the columns of index.npz, which may come from another program and are not trusted.
 
-Nothing in them leads out of a shard, of the objects or of the classes. They are read block by block: what that takes
-does not grow with the set.
+Nothing in them may point outside a shard, the objects or the classes. They are read block by block, in memory that does
+not grow with the set.
 """
 
 from pathlib import Path
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from data.shards.columns import COLUMNS, SHRUNK, Columns
 from data.shards.sidecar import MAX_IMAGE_ID, MAX_SIDE_PX
 
-BLOCK = 1 << 14  # samples that are looked at together
+BLOCK = 1 << 14  # samples that are checked together
 
-Right = dict[str, NDArray[np.bool_]]  # of each column, which rows are as they must be
+Right = dict[str, NDArray[np.bool_]]  # which rows of each column are valid
 
 
 def check_values(path: Path, columns: Columns, header: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ def check_values(path: Path, columns: Columns, header: dict[str, Any]) -> None:
         right = _of_samples(columns, ends, lengths, samples) | _of_objects(
             columns, len(header["classes"]), objects, owners
         )
-        for name in sorted(right, key=lambda name: name == "boxes_xyxy_px"):  # a box is wrong where a side is
+        for name in sorted(right, key=lambda name: name == "boxes_xyxy_px"):  # a box is wrong if a side is
             for row in np.flatnonzero(~right[name])[:1].tolist():
                 of_samples = (COLUMNS | SHRUNK)[name][0] == "N"
                 sample = samples.start + row if of_samples else int(owners[row])
@@ -66,7 +66,7 @@ def _of_objects(columns: Columns, num_classes: int, objects: slice, owners: NDAr
     """owners: [M] the sample of each object."""
     left, top, right, bottom = columns["boxes_xyxy_px"][objects].T
     areas, labels = columns["areas_px"][objects], columns["labels"][objects]
-    with np.errstate(invalid="ignore"):  # comparisons with nan, which are false
+    with np.errstate(invalid="ignore"):  # comparisons with nan are false
         inside = (
             (left >= 0) & (top >= 0) & (right <= columns["widths"][owners]) & (bottom <= columns["heights"][owners])
         )
@@ -78,7 +78,7 @@ def _of_objects(columns: Columns, num_classes: int, objects: slice, owners: NDAr
 
 
 def _letters(texts: NDArray[np.bytes_]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """[N, S] bytes, and [N] how many there are before the zeros that fill each up."""
+    """[N, S] bytes, and [N] how many of them precede the padding zeros."""
     letters = np.ascontiguousarray(texts).view(np.uint8).reshape(len(texts), -1)
     lengths = letters.shape[1] - (letters[:, ::-1] != 0).argmax(1)
     return letters, np.where(letters.any(1), lengths, 0)
@@ -91,7 +91,7 @@ def _are_keys(texts: NDArray[np.bytes_]) -> NDArray[np.bool_]:
 
 
 def _are_ids(texts: NDArray[np.bytes_]) -> NDArray[np.bool_]:
-    """Printable UTF-8."""
+    """Whether each is printable UTF-8."""
     letters, lengths = _letters(texts)
     plain = ((letters >= 0x20) & (letters <= 0x7E)).sum(1)
     right = np.asarray((plain == lengths) & (lengths >= 1) & (lengths <= MAX_IMAGE_ID))

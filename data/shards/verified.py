@@ -1,8 +1,8 @@
-"""What one process of a machine has verified, the others take as it is: a file of gigabytes is not read by each.
+"""Verifies a file once for all processes of a machine, so that not each of them reads gigabytes.
 
-A note in the machine's folder of temporary files says what was verified of a file, by its place, size and times: a file
-that is written to gets another time, which nobody can set back. A file that has just been written is verified each
-time, since the clock of a file system may be coarse.
+A note in the machine's temporary folder says what was verified of a file, identified by its inode, size and times:
+writing to a file changes its ctime, which nobody can set back. A file that was just written is verified each time,
+since the clock of a file system may be coarse.
 """
 
 import fcntl
@@ -18,13 +18,13 @@ from typing import IO, Any
 
 from data.files import own_folder
 
-SETTLED_S = 2.0  # since the last change of a file
+SETTLED_S = 2.0  # since the last change to a file
 
 
 def verified_once(path: Path, claim: str, verify: Callable[[], object]) -> None:
     """Calls `verify`, which raises if the claim about the file does not hold, unless a process has already done so.
 
-    Processes that ask at the same time wait for the first one.
+    Simultaneous calls wait for the first one.
     """
     with _note_of(path) as note:
         identity = _identity(path)
@@ -41,7 +41,7 @@ def verified_once(path: Path, claim: str, verify: Callable[[], object]) -> None:
 
 @contextmanager
 def _note_of(path: Path) -> Iterator[IO[bytes] | None]:
-    """Locked; None where there can be none, and each process verifies for itself."""
+    """The note, locked; None if it cannot be written: then each process verifies for itself."""
     try:
         folder = Path(tempfile.gettempdir()) / f"yolov2-verified-{os.geteuid()}"
         own_folder(folder)
@@ -61,12 +61,12 @@ def _identity(path: Path) -> list[int]:
 
 
 def _held(note: IO[bytes] | None, identity: list[int]) -> list[Any]:
-    """Claims that the note has of this very file."""
+    """The note's claims about this very file."""
     if note is None:
         return []
     note.seek(0)
     try:
         of, claims = json.loads(note.read())
-    except (ValueError, TypeError):  # empty, or a disk was full
+    except (ValueError, TypeError):  # empty, or cut short by a full disk
         return []
     return list(claims) if of == identity else []

@@ -1,4 +1,4 @@
-"""A set of shards read back whole: digests, every row of the index, every image decoded."""
+"""Reads a whole set of shards back: digests, every row of the index, every image decoded."""
 
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from data.shards.scan import labels_of, scan_shard
 
 
 def verify(folder: Path, workers: int = 0) -> ShardIndex:
-    """ValueError lists the faults."""
+    """Verifies a set; ValueError lists the faults."""
     index = ShardIndex.load(folder)
     jobs = [(index, number) for number in range(len(index.shards))]
     faults = sorted(fault for found in in_parallel(_verify_shard, jobs, workers, "verifying") for fault in found)

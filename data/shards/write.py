@@ -1,8 +1,8 @@
 """Records -> tars and their index. The same input gives the same bytes, whatever the number of processes or machines.
 
 A shard is written under a temporary name, synced and renamed; index.json comes last: a folder that has one is
-complete. A run that was interrupted leaves whole shards and `unfinished.json`; the same command continues it. Parts of
-a set are such runs, each of which leaves the shards of others alone; the last one to end continues all.
+complete. An interrupted run leaves whole shards and `unfinished.json`; the same command continues it. Parts of a set
+are such runs, each of which leaves the others' shards alone; the last one to end makes the index of all.
 """
 
 import dataclasses
@@ -24,11 +24,11 @@ from data.shards.one_shard import Pixels, is_written, write_shard
 from data.shards.scan import check_classes, write_index
 from data.shards.unfinished import clear, join, plan_digest, take_up, without_parts
 
-SHARD_MB = 32  # eight, a window, have to be there before the first batch; fewer mix worse (docs/data.md)
+SHARD_MB = 32  # a window of eight must be there before the first batch; fewer shards mix worse (docs/data.md)
 
 
 class Part(NamedTuple):
-    """Every `of`-th shard from `number` on, which counts from 1."""
+    """Every `of`-th shard, from `number` on, which counts from 1."""
 
     number: int
     of: int
@@ -43,7 +43,7 @@ class Part(NamedTuple):
 
 
 class _Plan(NamedTuple):
-    """What becomes of a set: the rows of each shard's records."""
+    """The plan of a set: the rows of each shard's records."""
 
     annotations: Annotations
     out: Path
@@ -52,7 +52,7 @@ class _Plan(NamedTuple):
     workers: int
 
     def write(self, numbers: Sequence[int]) -> list[tuple[Findings, list[str]]]:
-        """These shards, or those of them that are not there yet."""
+        """Writes those of these shards that are not there yet."""
         given, jobs = self.annotations, []
         for number in numbers:
             records = SomeRecords(given.records, self.groups[number])
@@ -76,12 +76,12 @@ def write_shards(
     pixels: Pixels | None = None,
     findings: Findings | None = None,
 ) -> ShardIndex:
-    """Writes the set into `out`. Every image is decoded once on the way and its size compared with the annotation.
+    """Writes the set into `out`. Every image is decoded once, and its size compared with the annotation.
 
-    findings: gets what looks wrong about the images.
+    findings: receives what looks wrong about the images.
     """
     plan = _planned(annotations, out, shard_mb, workers, pixels or Pixels())
-    with only_user(out, "writes shards"), without_parts(out):
+    with only_user(out, "is writing shards"), without_parts(out):
         return _write(plan, drop_corrupt, findings or Findings())
 
 
@@ -96,17 +96,17 @@ def write_part(
     pixels: Pixels | None = None,
     findings: Findings | None = None,
 ) -> ShardIndex | None:
-    """Like `write_shards`, of some shards; the part that ends last makes the index of all, None comes of the others."""
+    """Like `write_shards`, for some shards; the part that ends last makes the index of all, the others return None."""
     plan = _planned(annotations, out, shard_mb, workers, pixels or Pixels())
-    with only_user(out, "writes all shards", shared=True):
+    with only_user(out, "is writing all shards", shared=True):
         join(out, plan_digest(annotations, plan.groups, plan.pixels))
         written = plan.write(range(part.number - 1, len(plan.groups), part.of))
         if (faults := [fault for _, found in written for fault in found]) and not drop_corrupt:
             raise _unusable(faults, annotations)
     if not plan.is_written():
         return None
-    with only_user(out, "writes shards", wait=True), without_parts(out):
-        if (out / "index.json").exists() and not (out / "unfinished.json").exists():  # another part was as late
+    with only_user(out, "is writing shards", wait=True), without_parts(out):
+        if (out / "index.json").exists() and not (out / "unfinished.json").exists():  # another part came first
             return ShardIndex.load(out)
         return _write(plan, drop_corrupt, findings or Findings())
 
@@ -157,12 +157,12 @@ def _unusable(faults: list[str], annotations: Annotations) -> ValueError:
 
 
 def _checked_keys(records: Sequence[Record]) -> NDArray[np.bytes_]:
-    """[N] each once, and none that a tar could not have."""
+    """[N] keys, each unique and allowed in a tar."""
     keys = []
     for record in records:
         if not re.fullmatch(r"[!-~]{1,95}", record.key) or any(letter in "./\\" for letter in record.key):
             raise ValueError(
-                f"{record.image}: expected a name of up to 95 ASCII letters without dots, slashes and spaces, found "
+                f"{record.image}: expected a name of up to 95 ASCII letters without dots, slashes or spaces, found "
                 f"{record.key!r}; rename the image"
             )
         keys.append(record.key.encode())
@@ -170,12 +170,12 @@ def _checked_keys(records: Sequence[Record]) -> NDArray[np.bytes_]:
     twice = np.flatnonzero(ordered[found[1:]] == ordered[found[:-1]])
     if len(twice):
         first, second = (records[int(found[place])] for place in (twice[0], twice[0] + 1))
-        raise ValueError(f"{second.image} and {first.image} would both be sample {second.key!r}")
+        raise ValueError(f"{second.image} and {first.image} would both become sample {second.key!r}")
     return ordered
 
 
 def _group(records: Sequence[Record], keys: NDArray[np.bytes_], target_bytes: int) -> list[NDArray[np.int64]]:
-    """Rows of each shard: sorted by key, shuffled once (the same way for as many records), cut where one is full."""
+    """Rows of each shard: sorted by key, shuffled once (alike for the same number), cut where a shard is full."""
     order = np.argsort(keys, kind="stable")[np.argsort(random_bits(len(keys), Purpose.WRITING, 0), kind="stable")]
     cuts, filled = [0], 0
     for place, row in enumerate(order.tolist()):

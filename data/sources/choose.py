@@ -1,4 +1,4 @@
-"""Which images, objects and classes of a source are wanted: the same options for every annotation format."""
+"""Chooses images, objects and classes of a source: the same options for every annotation format."""
 
 import hashlib
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ class Choice:
     """Which images and objects of a source are wanted."""
 
     classes: Sequence[str] | None = None  #: in the order of the network's outputs; None: all
-    keep_others: bool = False  #: images that show only other classes
-    count: int | None = None  #: so many images, as if at random but always the same; fewer are a subset of more
+    keep_others: bool = False  #: keep images that show only other classes
+    count: int | None = None  #: only this many images, as if at random but always the same; fewer are a subset of more
     hold_out: float | None = None  #: leave out this fraction of the images, by a hash of the name
-    held_out: float | None = None  #: take just what hold_out leaves out
+    held_out: float | None = None  #: take only what hold_out leaves out
     drop_degenerate: bool = False  #: leave out boxes without area instead of refusing them
 
 
 def fraction_of(name: str) -> float:
-    """0..1, as if at random, the same for the same name: a set that grows keeps its parts."""
+    """0..1, as if at random but fixed for a name: when a set grows, its parts keep their images."""
     return int.from_bytes(hashlib.sha256(nfc(name).encode(errors="surrogateescape")).digest()[:8]) / 2**64
 
 
 def chosen_classes(choice: Choice, known: Sequence[str], where: object, *, all_listed: bool) -> list[str]:
-    """known: the classes of the source; all_listed: there are no others. `where` is for messages."""
+    """The classes to use. known: those of the source; all_listed: it has no others. where: its name in messages."""
     if odd := [name for name in known if not name.isprintable() or not name.strip()]:
         raise ValueError(f"{where}: expected printable class names, found {odd[0][:80]!r}; correct it")
     if choice.classes is None:
@@ -41,14 +41,14 @@ def chosen_classes(choice: Choice, known: Sequence[str], where: object, *, all_l
         wrong = wrong or classes
     if wrong:
         there = ", ".join(known)
-        raise ValueError(f"{where}: expected --classes out of {there[:500]}, each once; found {wrong[0]}; correct it")
+        raise ValueError(f"{where}: expected --classes from {there[:500]}, each once; found {wrong[0]}; correct it")
     return classes
 
 
 def chosen_rows(
     choice: Choice, names: Sequence[str], owners: NDArray[Any], chosen: NDArray[np.bool_], where: object
 ) -> NDArray[np.int64]:
-    """Numbers of the images to keep. owners: [M] the image of each object; chosen: [M] is it of a wanted class?"""
+    """Numbers of the images to keep. owners: [M] image of each object; chosen: [M] whether its class is wanted."""
     keep = np.ones(len(names), np.bool_)
     if choice.hold_out is not None and choice.held_out is not None:
         raise ValueError("expected --hold-out or --held-out, found both; leave out one of them")
@@ -64,7 +64,7 @@ def chosen_rows(
     if choice.count is not None:
         if not 0 < choice.count <= len(rows):
             raise ValueError(
-                f"{where}: expected --count from 1 to {len(rows)}, the images there are; found {choice.count}"
+                f"{where}: expected --count from 1 to {len(rows)}, the number of images; found {choice.count}"
             )
         drawn = np.argsort(random_bits(len(rows), Purpose.WRITING, 0), kind="stable")[: choice.count]
         rows = rows[np.sort(drawn)]

@@ -1,7 +1,7 @@
 """COCO's `instances` JSON and a folder of images -> `Annotations`: what the sharder reads.
 
 A bbox is x, y, width, height in px from the image's corner. It becomes edges, clipped to the image. Areas stay those of
-the JSON: they are of the segmentation, and evaluation sorts objects by them. Segmentations are passed over.
+the JSON: they are the segmentation's, and evaluation sorts objects by them. Segmentations are ignored.
 """
 
 import argparse
@@ -21,11 +21,11 @@ TITLE = "COCO instances JSON and images"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("root", type=Path, help="the folder that has annotations/instances_SPLIT.json and SPLIT")
+    parser.add_argument("root", type=Path, help="the folder with annotations/instances_SPLIT.json and SPLIT")
     parser.add_argument(
         "--split",
         required=True,
-        help="train2017,... ; JSON:FOLDER, both under ROOT, for files that lie elsewhere; or a folder below ROOT with "
+        help="train2017,... ; JSON:FOLDER, both under ROOT, for files in other places; or a folder below ROOT with "
         "_annotations.coco.json",
     )
 
@@ -38,8 +38,8 @@ def read_coco(root: Path, splits: Sequence[str], choice: Choice | None = None) -
     """A split is "val2017" for root/annotations/instances_val2017.json and root/val2017 (or root/images/val2017, or
     root/images), "JSON:FOLDER", both under root, or a folder of images with _annotations.coco.json.
 
-    Classes are all categories in order of id but for those that only group others. Several files become one set:
-    categories are the same where they have the same name, and image ids that come again are numbered anew.
+    Classes are all categories in order of id, except those that only group others. Several files become one set:
+    categories with the same name are the same, and repeated image ids are numbered anew.
     """
     findings = Findings()
     sources = [_files(root, split) for split in splits]
@@ -80,7 +80,7 @@ def read_coco(root: Path, splits: Sequence[str], choice: Choice | None = None) -
 
 
 def _files(root: Path, split: str) -> tuple[Path, list[Path]]:
-    """JSON, and the folders that its images may lie in."""
+    """The JSON, and the folders that may hold its images."""
     name, _, images = split.partition(":")
     if name.endswith(".json"):
         path = root / name
@@ -92,7 +92,7 @@ def _files(root: Path, split: str) -> tuple[Path, list[Path]]:
     if not path.is_file():
         there = ", ".join(str(other.relative_to(root)) for other in sorted(root.glob("**/*.json"))[:NUM_LISTED])
         raise ValueError(
-            f"{path}: expected instances in JSON, found no such file; under {root} there is {there or 'no JSON'}; name "
+            f"{path}: expected instances in JSON, found no such file; {root} holds {there or 'no JSON'}; name "
             "a split val2017, JSON:FOLDER with the images in FOLDER, or a folder with _annotations.coco.json"
         )
     return path, [folder for folder in folders if folder.is_dir()] or folders[:1]
@@ -105,7 +105,7 @@ def _pictures(
     others: dict[str, Path] | None = None
     for image, number in zip(images, numbers, strict=True):
         file = folder / image.file_name
-        if not file.is_file():  # perhaps but for the case of its ending, or for how its letters are written
+        if not file.is_file():  # perhaps with its ending in another case, or another Unicode form
             if others is None:
                 there = (other for other in folder.rglob("*") if not other.is_dir())
                 others = {_alike(other.relative_to(folder).as_posix()): other for other in there}
@@ -123,7 +123,7 @@ def _alike(name: str) -> str:
 
 
 def _merged(paths: Sequence[Path], read: Sequence[Instances], findings: Findings) -> list[Category]:
-    """The classes of all files, in order of id; the first file that has one decides its id."""
+    """The classes of all files, in order of id; the first file with a class decides its id."""
     merged: dict[str, Category] = {}
     for path, instances in zip(paths, read, strict=True):
         mine = _distinct(path, instances, findings)
@@ -134,13 +134,13 @@ def _merged(paths: Sequence[Path], read: Sequence[Instances], findings: Findings
                 number = category.id if category.id not in ids else max(ids) + 1
                 anew += [category] if number != category.id else []
                 merged[category.name] = category._replace(id=number)
-        what = "categories with another id in the first file (taken by their names)"
+        what = "categories with another id in the first file (matched by name)"
         findings.add(what, [f"{category.name} ({category.id} in {path.name})" for category in anew])
     return sorted(merged.values())
 
 
 def _distinct(path: Path, instances: Instances, findings: Findings) -> list[Category]:
-    """Categories, without those that have no object and only group others, or have the name of another one."""
+    """Categories, without those that have no objects and only group others or repeat another's name."""
     counts = np.bincount(instances.objects.label, minlength=len(instances.categories)).tolist()
     groups = {category.group for category in instances.categories if category.group != category.name}
     kept: dict[str, Category] = {}
@@ -152,19 +152,19 @@ def _distinct(path: Path, instances: Instances, findings: Findings) -> list[Cate
         elif category.name in kept:
             if count:
                 raise ValueError(
-                    f"{path}: expected each name of categories once, found {category.name} again; rename one of them"
+                    f"{path}: expected each category name once, found {category.name} again; rename one of them"
                 )
             grouping.append(f"{category.name} ({path.name})")
         else:
             kept[category.name] = category
-    findings.add("categories without objects that group others or double a name (no classes)", grouping)
+    findings.add("categories without objects that group others or repeat a name (not used as classes)", grouping)
     return sorted(kept.values())
 
 
 def _image_numbers(
     path: Path, instances: Instances, taken: set[int], findings: Findings, source_ids: dict[str, dict[str, str]]
 ) -> list[int]:
-    """Ids for the result files: those of the JSON, unless an earlier file has some of them."""
+    """Ids for result files: those of the JSON, unless an earlier file has some of them."""
     numbers = [image.id for image in instances.images]
     words = instances.words["images"]
     again = taken & set(numbers)
@@ -175,7 +175,7 @@ def _image_numbers(
             number: f"{words.get(image.id, image.id)} of {path.name}"
             for number, image in zip(numbers, instances.images, strict=True)
         }
-        what = f"image ids of {path.name} that an earlier file has (all of it is numbered anew, from {first})"
+        what = f"image ids of {path.name} that an earlier file has (all of its ids are numbered anew, from {first})"
         findings.add(what, sorted(again))
     source_ids["images"] |= {str(number): str(word) for number, word in words.items()}
     taken |= set(numbers)

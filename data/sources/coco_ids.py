@@ -1,4 +1,4 @@
-"""Ids of a COCO file, which may be 7, 7.0, "7" or words, as numbers."""
+"""The ids of a COCO file, which may be 7, 7.0, "7" or words, as numbers."""
 
 import re
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ RawId = int | float | str
 
 
 def plain_id(id_: RawId) -> int | str:
-    """The number that an id means; a word, where it means none."""
+    """The number that an id means, or a word if it means none."""
     if type(id_) is int and 0 <= id_ < 2**63:
         return id_
     if type(id_) is float and id_.is_integer() and 0 <= id_ < 2**53:
@@ -25,7 +25,7 @@ def plain_id(id_: RawId) -> int | str:
 
 
 def number_ids(path: Path, table: str, ids: Sequence[RawId]) -> dict[int | str, int]:
-    """The number of each id: its own, or of a word the next one that is free."""
+    """The number of each id: its own, or for a word the next free one."""
     plain = [plain_id(id_) for id_ in ids]
     numbers: dict[int | str, int] = {}
     free = max((id_ for id_ in plain if isinstance(id_, int)), default=0) + 1
@@ -43,16 +43,16 @@ def rows_by_id(numbers: dict[int | str, int], ordered: Sequence[int]) -> dict[in
 
 
 class ReferringObjects:
-    """Objects that name their images and categories by ids, which may become known after them."""
+    """Objects that refer to images and categories by ids, which may become known later."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._parts, self.count = path, [Objects.of_rows(())], 0
-        self._images = [np.empty(0, np.int64)]  # ids; of words -1, -2, ... in the order of `words`
+        self._images = [np.empty(0, np.int64)]  # ids; for words -1, -2, ... in the order of `words`
         self._words: dict[str, int] = {}
-        self._categories: dict[int | str, int] = {}  # id -> what stands in `label` for it
+        self._categories: dict[int | str, int] = {}  # id -> its number in `label`
 
     def add(self, block: NDArray[Any], image_ids: Sequence[RawId], category_ids: Sequence[RawId]) -> None:
-        """block: of ROW, without pictures and labels."""
+        """Adds objects. block: of ROW, without pictures and labels."""
         self._images.append(np.array([self._code(id_) for id_ in image_ids], np.int64))
         categories = self._categories
         block["label"] = [categories.setdefault(plain_id(id_), len(categories)) for id_ in category_ids]
@@ -64,7 +64,7 @@ class ReferringObjects:
         return plain if isinstance(plain, int) else self._words.setdefault(plain, -1 - len(self._words))
 
     def objects(self, image_rows: dict[int | str, int], category_rows: dict[int | str, int]) -> Objects:
-        """All of them; this can be asked once."""
+        """All objects; can be called once."""
         objects, codes = Objects.concatenate(self._parts), np.concatenate(self._images)
         self._images.clear()
         known = np.array(
@@ -93,6 +93,6 @@ class ReferringObjects:
         if image_there:
             found = list(self._categories)[objects.label[row]]
         return ValueError(
-            f"{self._path}: annotation {objects.number[row]}: expected {column} out of {table}, found {found!r}; "
-            "correct it, or take the annotation out"
+            f"{self._path}: annotation {objects.number[row]}: expected {column} from {table}, found {found!r}; "
+            "correct it, or remove the annotation"
         )

@@ -1,7 +1,7 @@
-"""One JSON file of COCO's `instances`, checked: every id once, every reference to something that is there.
+"""One JSON file of COCO's `instances`, checked: every id is unique, every reference resolves.
 
-Takes what pycocotools takes: ids that are 1.0, "7" or words, true for 1, no areas; and a byte order mark. Ids of
-annotations are for messages only. The file is read by the stream; an annotation becomes 57 bytes of columns.
+Accepts what pycocotools accepts: ids such as 1.0, "7" or words, true for 1, no areas; and a byte order mark. Ids of
+annotations are for messages only. The file is read as a stream; an annotation becomes 57 bytes of columns.
 """
 
 import re
@@ -74,7 +74,7 @@ class Instances(NamedTuple):
     images: list[Image]  # [N] in order of id
     categories: list[Category]  # [C] in order of id
     objects: Objects  # [M] rows of images, labels that are rows of categories
-    words: dict[str, dict[int, str]]  # table -> number that an id got which is none -> the id
+    words: dict[str, dict[int, str]]  # table -> number given to an id that is not one -> the id
 
 
 def read_instances(path: Path) -> Instances:
@@ -141,7 +141,7 @@ def _size(path: Path, image: _Image) -> tuple[int, int]:
 
 
 def _checked(path: Path, image: _Image) -> str:
-    """file_name with slashes, below the folder of the images."""
+    """The file_name with slashes, below the folder of images."""
     text = image.file_name if "/" in image.file_name else image.file_name.replace("\\", "/")
     name = PurePosixPath(text)
     if name.is_absolute() or ".." in name.parts or name.suffix.lower() not in IMAGE_SUFFIXES or "\0" in text:
@@ -153,7 +153,7 @@ def _checked(path: Path, image: _Image) -> str:
 
 
 def _rows(path: Path, elements: Elements, kind: type[Row], first: int) -> list[Row]:
-    """first: number of the first of them in its table."""
+    """Decodes rows of a table. first: number of the first one in its table."""
     text = b"[" + elements.text + b"]"
     try:
         return msgspec.json.decode(text, type=list[kind])  # type: ignore[valid-type]
@@ -166,13 +166,13 @@ def _rows(path: Path, elements: Elements, kind: type[Row], first: int) -> list[R
             id_ = re.search(rb'"id"\s*:\s*("[^"]*"|[^\s,}]*)', bytes(raw))
             name = f"id {id_[1].decode(errors='replace')[:80]}" if id_ else f"number {number}, without id"
             raise ValueError(
-                f"{path}: {elements.table}, {name}: {_problem(raw, error)}; correct it, or take it out"
+                f"{path}: {elements.table}, {name}: {_problem(raw, error)}; correct it, or remove it"
             ) from None
     raise AssertionError("rows that decode one by one decode together")
 
 
 def _decode(path: Path, text: bytes, kind: type[Any], place: int = 0) -> Any:
-    """place: where in the file the text stands."""
+    """Decodes a text. place: its offset in the file."""
     try:
         return msgspec.json.decode(text, type=kind)
     except (ValueError, RecursionError) as error:
@@ -181,8 +181,8 @@ def _decode(path: Path, text: bytes, kind: type[Any], place: int = 0) -> Any:
         near = text[max(0, at - 100) : at + 20].decode(errors="replace") if found else ""
         if found and (number := re.match(rb"(?:-I|I|N)(?:nfinity|aN)", text[max(0, at - 1) : at + 12].lstrip(b" "))):
             raise ValueError(
-                f"{path}: expected numbers, found {number[0].decode()} in {near!r}, which JSON does not have; write a "
-                "number, or take the key out"
+                f"{path}: expected numbers, found {number[0].decode()} in {near!r}, which is not JSON; write a "
+                "number, or remove the key"
             ) from None
         reason = str(error).replace(f"(byte {at})", f"(byte {place + at})") + (f" after {near!r}" if near else "")
         raise ValueError(
@@ -192,7 +192,7 @@ def _decode(path: Path, text: bytes, kind: type[Any], place: int = 0) -> Any:
 
 
 def _problem(raw: msgspec.Raw, error: ValueError) -> str:
-    """msgspec's sentence, and what it is about."""
+    """msgspec's sentence, with the value it is about."""
     said, _, place = str(error).partition(" - at `$.")
     key = re.escape(re.sub(r"\W.*", "", place)).encode()
     found = re.search(rb'"%s"\s*:\s*(\[[^\]]*\]|"[^"]*"|[^\s,}]*)' % key, bytes(raw)) if key else None

@@ -1,4 +1,4 @@
-"""From all that a source says to the records that are wanted of it: the same rules for every annotation format."""
+"""From all that a source says to the chosen records: the same rules for every annotation format."""
 
 import hashlib
 import os
@@ -22,26 +22,26 @@ from data.sources.suspicious import look_at_boxes, look_at_names
 class Picture(NamedTuple):
     """One image of a source."""
 
-    name: str  # path below the folder of images without the ending: decides the key, and what is held out
+    name: str  # path below the folder of images, without ending: decides the key, and what is held out
     image_id: str
     path: str
     width: int
     height: int
-    file: Path  # its annotations, for messages
+    file: Path  # with its annotations, for messages
 
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
     """All that the splits of a source say, before anything is chosen. C classes, N pictures, M objects."""
 
-    source: str  #: for people
+    source: str  #: for display
     root: Path
     classes: Sequence[str]  #: [C]
     category_ids: Sequence[int]  #: [C]
-    all_classes: bool  #: the source lists its classes; False: they are those of the objects
+    all_classes: bool  #: the source lists its classes; False: they come from its objects
     pictures: Sequence[Picture]  #: [N]
     objects: Objects  #: [M]
-    noun: str  #: what an object is in its file: "object 3", "line 3"
+    noun: str  #: what an object is called in its file: "object 3", "line 3"
     findings: Findings = field(default_factory=Findings)
     source_ids: dict[str, dict[str, str]] = field(default_factory=dict)
 
@@ -52,7 +52,7 @@ class Found:
 
 
 def collect(found: Found, choice: Choice) -> Annotations:
-    """What `found` says of objects is used up."""
+    """The chosen records. Consumes the objects of `found`."""
     classes = chosen_classes(choice, found.classes, found.root, all_listed=found.all_classes)
     label_of = {name: label for label, name in enumerate(classes)}
     label_of_found = np.array([label_of.get(name, -1) for name in found.classes] or [-1], np.int32)
@@ -90,13 +90,13 @@ def collect(found: Found, choice: Choice) -> Annotations:
 
 
 def _clipped(found: Found, part: slice) -> NDArray[np.float64]:
-    """[..., 4] edges of some objects, inside their image."""
+    """[..., 4] edges of some objects, clipped to their image."""
     limits = np.tile(found.sizes_px[found.objects.picture[part]], 2)
     return np.asarray(np.clip(found.objects.xyxy_px(part), 0, limits))
 
 
 def _drop_degenerate(found: Found, choice: Choice) -> int:
-    """How many have no area inside their image; refused, unless the choice is to leave them out."""
+    """Drops objects without area inside their image, and counts them. ValueError: the choice does not allow it."""
     objects = found.objects
     wrong = (objects.marks & FLAT) > 0
     for part in slices(len(objects)):
@@ -139,15 +139,15 @@ def _place(found: Found, row: int, *, short: bool = False) -> str:
 
 
 def _records(found: Found, rows: NDArray[np.int64], label_of_found: NDArray[np.int32]) -> RecordTable:
-    """Objects come in the order of their pictures."""
+    """The records of some pictures; their objects follow their order."""
     objects, pictures = found.objects, [found.pictures[row] for row in rows.tolist()]
     if missing := [picture.path for picture in pictures if not os.path.isfile(picture.path)]:  # noqa: PTH113  of text
         raise ValueError(
-            f"{found.root}: expected {len(pictures)} images, {len(missing)} are not there; unpack them, or say where "
+            f"{found.root}: expected {len(pictures)} images, {len(missing)} are missing; unpack them, or say where "
             f"they are: python -m data.shards {found.source.split()[0]} --help{listed(missing)}"
         )
     starts = np.searchsorted(objects.picture, np.append(rows, len(found.pictures)).astype(np.int32))
-    objects.number = objects.number[:0]  # all messages have been made
+    objects.number = objects.number[:0]  # no message needs them any more
     boxes_xyxy_px = np.empty((len(objects), 4))
     for part in slices(len(objects)):
         boxes_xyxy_px[part] = _clipped(found, part)
@@ -169,7 +169,7 @@ def _records(found: Found, rows: NDArray[np.int64], label_of_found: NDArray[np.i
 
 
 def safe_key(name: str) -> str:
-    """A name for inside a tar: up to 95 printable letters of ASCII but for dot, slash and back slash."""
+    """A name for use in a tar: up to 95 printable ASCII characters except dot, slash and backslash."""
     key = re.sub(r"[./]", "_", name)
     return key if re.fullmatch(r"[!-\[\]-~]{1,95}", key) else _with_hash(name)
 
@@ -180,7 +180,7 @@ def _with_hash(name: str) -> str:
 
 
 def _keys(root: Path, pictures: Sequence[Picture]) -> list[str]:
-    """Where two names would become the same key, the later one gets a hash."""
+    """The keys of pictures. If two names would become the same key, the later one gets a hash."""
     keys: dict[str, Picture] = {}
     for picture in pictures:
         key = safe_key(picture.name)
@@ -188,8 +188,8 @@ def _keys(root: Path, pictures: Sequence[Picture]) -> list[str]:
             key = _with_hash(f"{picture.name}-{picture.image_id}")
         if key in keys:
             raise ValueError(
-                f"{root}: expected each image once, found {picture.path} again; leave out one of the splits, or take "
-                "it off one of the lists"
+                f"{root}: expected each image once, found {picture.path} again; leave out one of the splits, or remove "
+                "it from one of the lists"
             )
         keys[key] = picture
     return list(keys)

@@ -14,11 +14,11 @@ Floats = NDArray[np.floating[Any]]
 
 SUPERSAMPLING = 4
 MIN_SIDE_PX = 4  # of a box
-MIN_INSIDE = 0.7  # of an object's area: one with less of it inside the picture is not drawn
-MIN_VISIBLE = 0.8  # of that part: an object that would leave less of another one is not drawn
-P_DIFFICULT = 0.03  # chance of an object too small to be asked for
+MIN_INSIDE = 0.7  # of an object's area: an object with less inside the picture is not drawn
+MIN_VISIBLE = 0.8  # of that part: an object that would leave less of another is not drawn
+P_DIFFICULT = 0.03  # chance of an object marked difficult, being very small
 TILT = 0.3  # largest rotation of an object, radians
-CONTRAST = 130.0  # between a fill and what lies under it, distance in 0..255 BGR
+CONTRAST = 130.0  # between a fill and what lies under it, as a distance in 0..255 BGR
 
 
 def _around(*radii: float) -> Floats:
@@ -40,11 +40,11 @@ CLASSES = tuple(OUTLINES)
 
 
 class Shape(NamedTuple):
-    """One object as it is drawn where nothing covers it."""
+    """One object as drawn if nothing covers it."""
 
     name: str
-    box: tuple[int, int, int, int]  # xmin ymin xmax ymax, 1-based inclusive, of the pixels it fills by half or more
-    alpha: Floats  # [ymax - ymin + 1, xmax - xmin + 1] 0..1, what of it lies in the box; outside, nothing is drawn
+    box: tuple[int, int, int, int]  # xmin ymin xmax ymax, 1-based inclusive, of the pixels at least half filled
+    alpha: Floats  # [ymax - ymin + 1, xmax - xmin + 1] 0..1, coverage in the box; nothing is drawn outside
     inside: float  # fraction of its area inside the picture
     difficult: bool
 
@@ -57,7 +57,7 @@ class Shape(NamedTuple):
 def place(name: str, matrix: Floats, centre_px: Floats, size: tuple[int, int], difficult: bool) -> Shape | None:
     """The outline through a 2x2 matrix (unit circle -> px), moved to the centre, in a picture of (width, height).
 
-    None where its box would be smaller than MIN_SIDE_PX.
+    None if its box would be smaller than MIN_SIDE_PX.
     """
     contours_px = [outline @ matrix.T + centre_px for outline in OUTLINES[name]]
     left, top = (int(edge) for edge in np.floor(contours_px[0].min(0)) - 1)
@@ -80,12 +80,12 @@ def place(name: str, matrix: Floats, centre_px: Floats, size: tuple[int, int], d
 
 
 def paint(canvas: Floats, shape: Shape, rng: np.random.Generator) -> None:
-    """Lay the shape over the [H, W, 3] canvas, in a colour unlike what it covers; plain, striped or dotted."""
+    """Paints the shape on the [H, W, 3] canvas, in a colour unlike what it covers; plain, striped or dotted."""
     under = canvas[shape.window]
     weight = shape.alpha[..., None]
     candidates = rng.uniform(0, 255, (64, 3)).astype(np.float32)
     distance = np.linalg.norm(candidates - (under * weight).sum((0, 1)) / weight.sum(), axis=1)
-    fill = candidates[np.argmax(np.minimum(distance, CONTRAST))]  # the first one far enough, else the farthest
+    fill = candidates[np.argmax(np.minimum(distance, CONTRAST))]  # the first one far enough, or else the farthest
     height, width = shape.alpha.shape
     angle, scale, texture = rng.uniform(0, math.pi), math.tau / rng.uniform(7, 16), rng.integers(3)
     waves = [np.sin(_along(width, height, angle + turn) * scale) for turn in (0, math.pi / 2)]
@@ -95,7 +95,7 @@ def paint(canvas: Floats, shape: Shape, rng: np.random.Generator) -> None:
 
 
 def _along(width: int, height: int, angle: float) -> Floats:
-    """[H, W] px in the direction of the angle."""
+    """[H, W] distance in px along the direction of the angle."""
     x, y = np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32)
     return (y * math.sin(angle))[:, None] + x * math.cos(angle)
 
@@ -112,10 +112,10 @@ def background(width: int, height: int, rng: np.random.Generator) -> Floats:
 
 
 def draw(rng: np.random.Generator, classes: Sequence[str] = CLASSES) -> tuple[NDArray[np.uint8], list[Shape]]:
-    """A picture [H, W, 3] BGR and its objects, later ones over earlier ones."""
+    """Draws a picture [H, W, 3] BGR; its objects are in order, later ones over earlier ones."""
     width, height = (int(side) for side in rng.integers(192, 353, 2))
     canvas = background(width, height, rng)
-    owner = np.zeros((height, width), np.int64)  # of each pixel: 0, or 1 + number of the topmost object
+    owner = np.zeros((height, width), np.int64)  # for each pixel: 0, or 1 + number of the topmost object
     shapes: list[Shape] = []
     area, visible = np.zeros(0), np.zeros(0)  # [len(shapes)] px
     wanted = rng.integers(1, 5)

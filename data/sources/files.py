@@ -1,4 +1,4 @@
-"""Files as people name them: endings in any case, any letters, any folder depth; and texts of a bounded size."""
+"""Files as users name them: endings in any case, any characters, any folder depth; and texts of bounded size."""
 
 import os
 import stat
@@ -9,24 +9,24 @@ from pathlib import Path, PurePosixPath
 from data.shards.tar import IMAGE_EXTENSIONS
 
 IMAGE_SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
-MAX_TEXT = 2**28  # bytes of an annotation file of one image, or of a list
+MAX_TEXT = 2**28  # bytes of one image's annotation file, or of a list
 
 
 def nfc(text: str) -> str:
-    """One of the ways in which Unicode writes the same letters: file systems and tools differ."""
+    """The NFC form of a text: file systems and tools differ in how Unicode writes the same letters."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def without_suffix(name: str) -> str:
-    """a/b.c.JPG -> a/b.c: without the ending of an image, if it has one."""
+    """a/b.c.JPG -> a/b.c: removes the ending of an image, if there is one."""
     suffix = PurePosixPath(name).suffix
     return name.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else name
 
 
 def by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, list[str]]:
-    """Path below the folder, in NFC and without the ending -> the files of that name, in the order of `suffixes`.
+    """Path below the folder, in NFC and without ending -> the files of that name, in the order of `suffixes`.
 
-    As text: a Path for each of 100,000 files would take a second.
+    As text: making a Path for each of 100,000 files would take a second.
     """
     found: dict[str, list[str]] = {}
     for parent, folders, names in os.walk(folder):
@@ -44,7 +44,7 @@ def by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, list[str]]:
 
 
 def require_file(path: Path, most: int = MAX_TEXT) -> Path:
-    """A plain file that is not larger than expected."""
+    """The path, if it is a plain file of at most this size."""
     try:
         status = path.stat()
     except OSError:
@@ -57,7 +57,7 @@ def require_file(path: Path, most: int = MAX_TEXT) -> Path:
 
 
 def read_text(path: Path) -> str:
-    """UTF-8, with or without a byte order mark."""
+    """Text in UTF-8, with or without a byte order mark."""
     try:
         text = require_file(path).read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -68,6 +68,6 @@ def read_text(path: Path) -> str:
 
 
 def read_lines(path: Path) -> list[tuple[int, str]]:
-    """The lines that hold something, without blanks around it, with their numbers from 1."""
+    """The lines that are not empty, stripped, with their numbers from 1."""
     lines = ((number, line.strip()) for number, line in enumerate(read_text(path).splitlines(), start=1))
     return [(number, line) for number, line in lines if line]

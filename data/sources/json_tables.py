@@ -1,9 +1,9 @@
-"""Large JSON, read by the stream: some tables of an object, as text of whole elements, a few megabytes at a time.
+"""Large JSON, read as a stream: some tables of an object, as text of whole elements, a few megabytes at a time.
 
     {"info": ..., "images": [{...}, {...}], "annotations": [{...}, ...]}
 
-Which bracket closes what is counted for a whole block of bytes at once, in numpy. What stands outside of the tables is
-kept: it must be JSON of its own when the tables are empty.
+Brackets are matched for a whole block of bytes at once, in numpy. The text outside the tables is kept: with empty
+tables it must be valid JSON by itself.
 """
 
 import re
@@ -15,19 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 1 << 22  # bytes
-MAX_ELEMENT = 1 << 28  # bytes of one element, or of all that stands outside of tables
+MAX_ELEMENT = 1 << 28  # bytes of one element, or of all text outside the tables
 QUOTE, ESCAPE = ord('"'), ord("\\")
-STEP = np.zeros(256, np.int8)  # what a byte outside of strings does to the depth
+STEP = np.zeros(256, np.int8)  # what a byte outside strings adds to the depth
 STEP[[ord("{"), ord("[")]], STEP[[ord("}"), ord("]")]] = 1, -1
 KEY = re.compile(rb'(?<!\\)"([^"\\]*)"\s*:\s*\Z')
 
 
 class Elements(NamedTuple):
-    """Some neighbours of one table, with commas between them."""
+    """Some consecutive elements of one table, with commas between them."""
 
     table: str
     text: bytes
-    place: int  # where the text begins in the file
+    place: int  # offset of the text in the file
 
 
 class Tables:
@@ -53,7 +53,7 @@ class Tables:
         self.rest += self._text if not self._table or self._first else self._text.lstrip().removeprefix(b",")
 
     def _scan(self, block: bytes) -> Iterator[Elements]:
-        """The text so far ends with this block, all before it has been counted."""
+        """Scans the block that ends the text so far; all before it has been scanned."""
         places, steps = self._brackets(block)
         depths = self._depth + np.cumsum(steps, dtype=np.int64)
         self._depth = int(depths[-1]) if len(depths) else self._depth
@@ -75,7 +75,7 @@ class Tables:
             yield from self._elements(int(ends[-1]) + 1)
 
     def _brackets(self, block: bytes) -> tuple[NDArray[np.int64], NDArray[np.int8]]:
-        """Those outside of strings: where they are in the block, and what they do to the depth."""
+        """Brackets outside strings: their offsets in the block, and what they add to the depth."""
         letters = np.frombuffer(block, np.uint8)
         quotes = np.flatnonzero(letters == QUOTE)
         if b"\\" in block:
@@ -96,12 +96,12 @@ class Tables:
             self._table, self._first = self._names.get(key[1], ""), True
 
     def _elements(self, stop: int) -> Iterator[Elements]:
-        """Up to this place of the file."""
+        """The elements up to this offset in the file."""
         place, text = self._place, self._take(stop)
         begin = len(text) - len(text.lstrip())
         if begin == len(text):
             return
-        if not self._first:  # after a comma; where that is missing, or nothing follows it, the text decodes to nothing
+        if not self._first:  # after a comma; if it is missing, or nothing follows it, the text does not decode
             begin += text[begin : begin + 1] == b","
             if not begin or not text[begin:].strip() or text[begin - 1 : begin] != b",":
                 text, begin = b"," + text, 0

@@ -15,19 +15,19 @@ ROW = np.dtype(
     [
         ("picture", "i4"),  # its row
         ("xyxy_px", "f8", 4),  # continuous edges from 0, not clipped
-        ("area_px", "f8"),  # nan: that of the box
+        ("area_px", "f8"),  # nan: the box's
         ("label", "i4"),
         ("difficult", "?"),
         ("crowd", "?"),
         ("flat", "?"),  # has no area, whatever its edges say
-        ("number", "i8"),  # by which its file knows it, for messages
+        ("number", "i8"),  # in its file, for messages
     ]
 )
 
 
 @dataclass(slots=True, eq=False)
 class Objects:
-    """M objects, as `ROW` has them. Edges are four columns, so that none is large when it is put into another order."""
+    """M objects with the fields of `ROW`. Edges are four columns, so that reordering never copies a large one."""
 
     picture: NDArray[np.int32]  #: [M]
     left: NDArray[np.float64]
@@ -44,12 +44,12 @@ class Objects:
 
     @classmethod
     def of_rows(cls, rows: Iterable[tuple[object, ...]]) -> "Objects":
-        """Out of tuples in the order of `ROW`."""
+        """Objects from tuples in the order of `ROW`."""
         return cls.of_blocks(blocks_of(rows))
 
     @classmethod
     def of_blocks(cls, blocks: Iterable[NDArray[Any]]) -> "Objects":
-        """Out of arrays of `ROW`."""
+        """Objects from arrays of `ROW`."""
         return cls.concatenate([cls._of_block(block) for block in [np.empty(0, ROW), *blocks]])
 
     @classmethod
@@ -61,7 +61,7 @@ class Objects:
 
     @classmethod
     def concatenate(cls, parts: list["Objects"]) -> "Objects":
-        """All parts as one; they are empty afterwards."""
+        """Joins all parts, which are empty afterwards."""
         columns = {}
         for field in fields(cls):
             columns[field.name] = np.concatenate([getattr(part, field.name) for part in parts])
@@ -70,12 +70,12 @@ class Objects:
         return cls(**columns)
 
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> None:
-        """Keeps these, in this order."""
+        """Keeps these rows, in this order."""
         for field in fields(self):
             setattr(self, field.name, getattr(self, field.name)[rows])
 
     def xyxy_px(self, rows: Any) -> NDArray[np.float64]:
-        """[..., 4] of some."""
+        """[..., 4] edges of some rows."""
         return np.stack([self.left[rows], self.top[rows], self.right[rows], self.bottom[rows]], axis=-1)
 
 

@@ -1,6 +1,6 @@
 """Drawn pictures with exact boxes, as a VOCdevkit: `python -m data.sources.shapes ROOT --train 1000 --val 200`.
 
-They stand in for photographs wherever a run has to be quick and to need no download. A picture is a function of
+They stand in for photographs wherever a run must be quick and need no download. A picture is a function of
 (seed, number, classes) alone, so a set has the same bytes however many processes draw it.
 """
 
@@ -18,7 +18,7 @@ from data.randomness import Purpose, generator
 from data.sources.drawn_picture import CLASSES, draw
 from launch.command import run
 
-CHUNK = 16  # pictures that a process draws in one go
+CHUNK = 16  # pictures that a process draws at a time
 
 
 def _write(number: int, folder: Path, seed: int, classes: Sequence[str]) -> None:
@@ -56,7 +56,7 @@ def draw_voc(
     sets = folder / "ImageSets" / "Main"
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    with only_user(folder, "draws pictures"):
+    with only_user(folder, "is drawing pictures"):
         if is_drawn(root):
             raise ValueError(f"{sets}: expected no finished set, found one; remove it or choose another folder")
         numbers = range(1, train + val + 1)

@@ -1,4 +1,4 @@
-"""Boxes and names that can hardly have been meant as they are written: counted, with examples, never corrected."""
+"""Boxes and names that are hardly what was meant: counted, with examples, never corrected."""
 
 import re
 import unicodedata
@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from data.records import NUM_EXAMPLES, Findings
 from data.sources.objects import slices
 
-MOST_CUT = 0.1  # of a box, at the border of its image
-ROUNDING_PX = 1.0  # that an edge may lie outside of its image
+MOST_CUT = 0.1  # share of a box, at the border of its image
+ROUNDING_PX = 1.0  # by which an edge may lie outside its image
 
 
 def look_at_boxes(
@@ -21,7 +21,7 @@ def look_at_boxes(
     boxes_xyxy_px: Callable[[slice], NDArray[np.float64]],
     place: Callable[[int], str],
 ) -> None:
-    """given: some rows of [count, 4] as written, boxes: clipped to the image. place: where box i stands."""
+    """Checks boxes. given: some rows of [count, 4] as written; boxes: clipped. place: where box i is written."""
     largest, cut, num_cut, lost_by_cut = -np.inf, list[int](), 0, 0.0
     for rows in slices(count):
         given, boxes = given_xyxy_px(rows), boxes_xyxy_px(rows)
@@ -36,7 +36,7 @@ def look_at_boxes(
         findings.add(what, [place(row) for row in rows[:NUM_EXAMPLES]], number)
 
     if count and largest <= 1:
-        add("boxes within 0..1, all of the set (fractions of the image, not px?)", range(count), count)
+        add("boxes within 0..1, all boxes of the set (fractions of the image, not px?)", range(count), count)
     elif cut:
         mean = lost_by_cut / num_cut
         what = f"boxes of {count:,} that lose more than a tenth at the border of their image, {mean:.0%} on average"
@@ -44,7 +44,7 @@ def look_at_boxes(
 
 
 def _lost(given_xyxy_px: NDArray[np.float64], boxes_xyxy_px: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[N] of each area, 0..1."""
+    """[N] lost share of each area, 0..1."""
     with np.errstate(over="ignore", invalid="ignore"):
         whole = (given_xyxy_px[:, 2:] - given_xyxy_px[:, :2]).prod(1)
     return np.asarray(1 - (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).prod(1) / whole)

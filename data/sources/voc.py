@@ -17,7 +17,7 @@ from data.sources.voc_splits import Split, find_split
 from data.sources.voc_xml import Annotation, parse_annotation
 
 USAGE = (
-    "2007:trainval,2012:trainval; without a year ROOT is the year folder. Without ImageSets: all, a fraction such as "
+    "2007:trainval,2012:trainval; without a year ROOT is the year's folder. Without ImageSets: all, a fraction such as "
     "0.8 and the rest of it 0.8-1, LIST.txt, a folder below ROOT, or train and val with --hold-out"
 )
 
@@ -28,8 +28,8 @@ TITLE = "Pascal VOC XML and images"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("root", type=Path, help="VOCdevkit, or one folder with XML and images, or with folders of them")
     parser.add_argument("--split", required=True, help=USAGE)
-    parser.add_argument("--annotations", help="folder of the XML below ROOT, where it has another name than usual")
-    parser.add_argument("--images", help="folder of the images below ROOT, likewise")
+    parser.add_argument("--annotations", help="folder of the XML below ROOT, if it has an unusual name")
+    parser.add_argument("--images", help="folder of the images below ROOT, if it has an unusual name")
     parser.add_argument("--from-zero", action="store_true", help="corners count from 0, as many tools write them")
 
 
@@ -55,8 +55,8 @@ def read_voc(
 ) -> Annotations:
     """A split is "2007:trainval", an image set of root/VOC2007, or one of root itself; see USAGE for those without.
 
-    Classes are the sorted names found in these splits (VOC's own order), or those of the choice; a set that goes with
-    another one is to be read with the classes of that one.
+    Classes are the sorted names found in these splits (VOC's own order), or those of the choice; read a second set with
+    the classes of the first.
     """
     findings, choice = Findings(), choice or Choice()
     reading, parts = _Reading(root, from_zero), []
@@ -85,23 +85,23 @@ def read_voc(
 
 
 class _Reading:
-    """What has been read of all splits, but for the objects."""
+    """What has been read of all splits, except the objects."""
 
     def __init__(self, root: Path, from_zero: bool) -> None:
         self._root, self._from_zero = root, from_zero
         self._origin: dict[str, str] = {}  # image id -> where it was listed
         self.pictures: list[Picture] = []
         self.parsed: list[Annotation] = []  # without their boxes
-        self.names: dict[str, int] = {}  # class -> what stands in `label` for it
+        self.names: dict[str, int] = {}  # class -> its number in `label`
 
     def rows(self, split: Split, name: str) -> Iterator[tuple[object, ...]]:
-        """Values of the objects, in the order of `ROW`."""
+        """Rows of objects, in the order of `ROW`."""
         for image_id in split.ids:
             where = f"{image_id} of {name}"
             if image_id in self._origin:
                 raise ValueError(
                     f"{self._root}: expected each image once, found {self._origin[image_id]} and {where}; leave out "
-                    "one of the splits, or take one image off its list"
+                    "one of the splits, or remove one image from its list"
                 )
             self._origin[image_id] = where
             picture, found = _read(split, image_id, where, self._from_zero)
@@ -132,7 +132,7 @@ def _classes(reading: _Reading) -> list[str]:
 def _look_at(findings: Findings, split: Split) -> None:
     several = [paths for name, paths in split.images.items() if len(paths) > 1 and name in split.xmls]
     shown = [f"{Path(paths[0]).name} and {Path(paths[1]).name}" for paths in several]
-    findings.add("images with the name of another one (the first is taken)", shown)
+    findings.add("images with the name of another one (the first is used)", shown)
     if split.where:
         without = [paths[0] for name, paths in split.images.items() if name not in split.xmls]
         findings.add("images without XML (left out)", without)
@@ -148,7 +148,7 @@ def _look_at_files(findings: Findings, pictures: Sequence[Picture], parsed: Sequ
         [f"{picture.file.name} ({name})" for picture, name in other],
     )
     findings.add(
-        "XML files with a <bndbox> outside of <object> (not read)",
+        "XML files with a <bndbox> outside <object> (not read)",
         [picture.file.name for picture, found in rows if found.astray],
     )
     findings.add(
@@ -161,4 +161,4 @@ def _first(files: dict[str, list[str]], image_id: str, suffixes: Sequence[str], 
     if paths := files.get(nfc(image_id)):
         return Path(paths[0])
     wanted = f"{image_id} with {' or '.join(suffixes)}"
-    raise ValueError(f"{folder}: expected {wanted}, found no such file; unpack it, or take {where} off its list")
+    raise ValueError(f"{folder}: expected {wanted}, found no such file; unpack it, or remove {where} from its list")

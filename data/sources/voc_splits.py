@@ -1,4 +1,4 @@
-"""Where a split of a VOC set lies, and which images are of it: the layouts that VOC has in practice."""
+"""Where a split of a VOC set lies, and which images belong to it: the layouts that VOC has in practice."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ HELD_OUT = ("val", "valid", "test")
 
 
 class Split(NamedTuple):
-    """Where one split lies, and the images of it."""
+    """Where one split lies, and its images."""
 
     where: str  # for messages
     ids: list[str]
@@ -81,9 +81,9 @@ def _folder(root: Path, given: str | None, usual: Sequence[str], suffixes: Seque
 
 
 def _listed(path: Path, known: dict[str, list[str]]) -> list[str]:
-    """Image ids. A list for one class says "id flag": 1 has it, 0 only difficult ones, -1 has none.
+    """Image ids. A list for one class says "id flag": 1 has objects of it, 0 only difficult ones, -1 none.
 
-    An id may hold blanks, and an entry may be the file name of the image, with folders before it.
+    An id may contain blanks, and an entry may be the image's file name, with folders before it.
     """
     ids, listed = [], 0
     for number, line in read_lines(path):
@@ -105,7 +105,7 @@ def _listed(path: Path, known: dict[str, list[str]]) -> list[str]:
 
 
 def _known(entry: str, known: dict[str, list[str]]) -> str | None:
-    """The id that an entry of a list means: itself, or of a file name what is left without ending, without folders."""
+    """The id that an entry of a list means: itself, or a file name without ending and folders."""
     path = entry.replace("\\", "/").removeprefix("./")
     plain = without_suffix(path)
     names = (entry, path, plain) if plain == path else (entry, path, plain, plain.rpartition("/")[2])

@@ -1,6 +1,6 @@
 """One XML file of Pascal VOC -> sizes, names and corners.
 
-Corners in the files are 1-based and inclusive: a box over a whole row of 500 px runs from 1 to 500. They become
+Corners in the files are 1-based and inclusive: a box across a row of 500 px runs from 1 to 500. They become
 continuous 0-based edges here and nowhere else: x1 = xmin - 1, x2 = xmax.
 Differs: darknet's voc_label.py has the centre at (min + max) / 2 - 1 and the size max - min: half a pixel up and left
 of this centre, one pixel smaller.
@@ -21,7 +21,7 @@ class Box(NamedTuple):
     name: str
     xyxy_px: tuple[float, float, float, float]  # continuous edges, not clipped
     difficult: bool
-    flat: bool  # its corners are the wrong way round, or the same
+    flat: bool  # its corners are swapped or equal
 
 
 class Annotation(NamedTuple):
@@ -30,15 +30,15 @@ class Annotation(NamedTuple):
     width: int
     height: int
     boxes: list[Box]
-    filename: str  # of the image, as the file says
-    astray: int  # <bndbox> that belong to no <object> of the annotation
-    from_zero: bool  # a corner is at 0, which VOC does not have
+    filename: str  # of the image, according to the file
+    astray: int  # number of <bndbox> outside the annotation's <object>s
+    from_zero: bool  # a corner is at 0, which does not occur in VOC
 
 
 def parse_annotation(text: str, path: Path, *, from_zero: bool = False) -> Annotation:
-    """Objects are direct children of the root: a <part> has a <bndbox> too. `path` is for messages only.
+    """Parses one file. Objects are direct children of the root: a <part> has a <bndbox> too. path: for messages only.
 
-    from_zero: corners are edges already, as of tools that count from 0.
+    from_zero: corners are already edges, as written by tools that count from 0.
     """
     root = _parse(text, path)
     size = _child(root, "size", f"{path}: the annotation")
@@ -69,7 +69,7 @@ def parse_annotation(text: str, path: Path, *, from_zero: bool = False) -> Annot
 def _parse(text: str, path: Path) -> ElementTree.Element:
     if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can expand to gigabytes
         raise ValueError(f"{path}: expected plain XML, found a <!DOCTYPE or <!ENTITY declaration; remove it")
-    if "\0" in text:  # the parser takes such text for UTF-16, and would find a declaration there
+    if "\0" in text:  # the parser takes such text for UTF-16, and would find a declaration in it
         raise ValueError(f"{path}: expected UTF-8 text, found zero bytes, as in UTF-16; convert the file")
     try:
         return ElementTree.fromstring(text)
@@ -81,7 +81,7 @@ def _child(parent: ElementTree.Element, tag: str, where: str) -> ElementTree.Ele
     child = parent.find(tag)
     if child is None or (len(child) == 0 and not (child.text or "").strip()):
         found = "none; add it" if child is None else "an empty one; fill it in"
-        raise ValueError(f"{where}: expected <{tag}>, found {found}, or take the image off the list")
+        raise ValueError(f"{where}: expected <{tag}>, found {found}, or remove the image from the list")
     return child
 
 

@@ -1,7 +1,7 @@
 """YOLO's text files, as many programs write them -> `Annotations`: what the sharder reads.
 
-A line is a class from 0 and its box (centre x, centre y, width, height) or its polygon (x1 y1 x2 y2 ...), all of them
-fractions of the image as viewers show it, turned by its EXIF. A polygon becomes the box around it.
+A line is a class, counted from 0, and its box (centre x, centre y, width, height) or polygon (x1 y1 x2 y2 ...), in
+fractions of the image as viewers show it, turned by its EXIF. A polygon becomes its bounding box.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from data.sources.files import nfc, read_text
 from data.sources.objects import Objects
 from data.sources.yolo_layout import Layout, find_layout, images_of, label_file
 
-ROUNDING = 0.01  # fractions this far outside of 0..1 are taken for rounding and clipped
+ROUNDING = 0.01  # fractions up to this far outside 0..1 count as rounding and are clipped
 Row = tuple[float, float, float, float]
 
 
@@ -38,7 +38,7 @@ def read(options: argparse.Namespace, choice: Choice) -> Annotations:
 def read_yolo(root: Path, splits: Sequence[str], choice: Choice | None = None, *, turned: bool = True) -> Annotations:
     """A split is a name of data.yaml or of darknet's .data, a folder of images or a list of them below root.
 
-    An image without label file, or with an empty one, has no objects. turned: EXIF's orientation is applied before
+    An image without label file, or with an empty one, has no objects. turned: EXIF orientation is applied before
     fractions become px.
     """
     choice, layout, findings = choice or Choice(), find_layout(root), Findings()
@@ -80,7 +80,7 @@ def read_yolo(root: Path, splits: Sequence[str], choice: Choice | None = None, *
 def _refuse_without_labels(layout: Layout, pictures: Sequence[Picture], without: Sequence[Path]) -> None:
     if len(without) == len(pictures):
         raise ValueError(
-            f"{layout.file}: expected labels beside {pictures[0].path}, or in labels/ where that is in images/; found "
+            f"{layout.file}: expected labels beside {pictures[0].path}, or in labels/ if that is in images/; found "
             f"none for any of {len(pictures)} images; put them there"
         )
 
@@ -99,7 +99,7 @@ def _names(layout: Layout, choice: Choice) -> dict[int, str]:
 
 
 def _size(path: Path, turned: bool) -> tuple[int, int]:
-    """px; of a file that cannot be read any: whoever decodes it says so."""
+    """Width and height in px; arbitrary for an unreadable file, which decoding reports."""
     try:
         width, height, orientation = stored_size(path)
     except ValueError:
@@ -110,7 +110,7 @@ def _size(path: Path, turned: bool) -> tuple[int, int]:
 def read_labels(path: Path, row_of: dict[int, int], *, box_only: bool = False) -> Iterator[tuple[int, int, Row]]:
     """Line, class and box (left, top, right, bottom in fractions of the image) of each object.
 
-    row_of: the class of each number that a label may have.
+    row_of: {number in a label: class}.
     """
     for number, line in enumerate(read_text(path).splitlines(), start=1):
         words = line.split()
@@ -131,7 +131,7 @@ def read_labels(path: Path, row_of: dict[int, int], *, box_only: bool = False) -
             rest = rest[:4]
         if len(rest) != 4 and (len(rest) < 6 or len(rest) % 2):
             raise ValueError(
-                f"{path}:{number}: expected class, x, y, width, height, or a polygon of three points and more; found "
+                f"{path}:{number}: expected class, x, y, width, height, or a polygon of at least three points; found "
                 f"{len(words)} numbers; correct it"
             )
         if not -ROUNDING <= min(rest) <= max(rest) <= 1 + ROUNDING:

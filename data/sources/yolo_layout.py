@@ -1,4 +1,4 @@
-"""Where a YOLO set has its classes, its images and their labels: data.yaml, darknet's .data and .names, or folders."""
+"""Finds a YOLO set's classes, images and labels: data.yaml, darknet's .data and .names, or folders."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import yaml
 
 from data.sources.files import IMAGE_SUFFIXES, by_name, nfc, read_lines, read_text
 
-MAX_YAML = 2**20  # letters
+MAX_YAML = 2**20  # characters
 LISTS = ("classes.txt", "obj.names", "labels.txt")  # of classes, in a folder without data.yaml
 OTHER_NAMES = {"val": ("val", "valid", "validation"), "valid": ("valid", "val"), "test": ("test",), "train": ("train",)}
 
@@ -18,11 +18,11 @@ OTHER_NAMES = {"val": ("val", "valid", "validation"), "valid": ("valid", "val"),
 class Layout(NamedTuple):
     """What is known of a set before its labels are read."""
 
-    file: Path  # that says so, for messages
-    names: dict[int, str] | None  # of classes, by the number that labels have
+    file: Path  # the source, for messages
+    names: dict[int, str] | None  # of classes, by their number in labels
     splits: dict[str, list[str]]  # name -> folders or lists of images, as written
     bases: list[Path]  # what those may be relative to
-    box_only: bool  # labels continue after the box, as of poses
+    box_only: bool  # labels continue after the box, as for poses
 
 
 def find_layout(root: Path) -> Layout:
@@ -48,7 +48,7 @@ def _of_yaml(path: Path) -> Layout:
     text = read_text(path)
     try:
         if len(text) > MAX_YAML:
-            raise ValueError(f"{len(text):,} letters")
+            raise ValueError(f"{len(text):,} characters")
         given = yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected YAML with names, train and val, found: {error!s:.200}") from None
@@ -70,7 +70,7 @@ def _of_yaml(path: Path) -> Layout:
 
 
 def _names(path: Path, given: Any) -> dict[int, str] | None:
-    """A list, or a map of numbers to names."""
+    """Class names, from a list or a map of numbers to names."""
     if given is None:
         return None
     pairs = list(given.items()) if isinstance(given, dict) else []
@@ -79,7 +79,7 @@ def _names(path: Path, given: Any) -> dict[int, str] | None:
     right = [isinstance(name, str) and name.strip() and re.fullmatch(r"[0-9]{1,9}", str(key)) for key, name in pairs]
     if not pairs or not all(right) or len({int(key) for key, _ in pairs}) < len(pairs):
         raise ValueError(
-            f"{path}: expected names as a list, or as a map of numbers to them, found {given!s:.80}; correct it"
+            f"{path}: expected names as a list, or as a map from numbers to names, found {given!s:.80}; correct it"
         )
     return {int(key): nfc(name) for key, name in sorted(pairs, key=lambda pair: int(pair[0]))}
 
@@ -89,7 +89,7 @@ def _listed_names(path: Path) -> dict[int, str]:
 
 
 def _of_data(path: Path) -> Layout:
-    """darknet's: `train = LIST`, `valid = LIST`, `names = FILE`. Paths are relative to where darknet was started."""
+    """darknet's `train = LIST`, `valid = LIST`, `names = FILE`. Paths are relative to where darknet was started."""
     given = {}
     for number, line in read_lines(path):
         key, equals, value = line.partition("=")
@@ -144,7 +144,7 @@ def _existing(file: Path, name: str, bases: Sequence[Path], what: str) -> Path:
     for candidate in [base / one for one in (name, shorter) for base in bases]:
         if candidate.exists():
             return candidate
-    raise ValueError(f"{file}: expected {what} at {bases[0] / name}, found nothing there; correct {what}")
+    raise ValueError(f"{file}: expected {what} at {bases[0] / name}, found nothing; correct {what}")
 
 
 def _in_folder(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -166,7 +166,7 @@ def _in_list(file: Path, layout: Layout) -> Iterator[tuple[str, Path]]:
 
 
 def label_file(image: Path) -> Path | None:
-    """In labels/ where the image is in images/, in darknet's labels/ beside JPEGImages/, or beside the image."""
+    """The label file: in labels/ if the image is in images/, in darknet's labels/ beside JPEGImages/, or beside it."""
     parts = list(image.parts)
     candidates = []
     for number in range(len(parts) - 2, -1, -1):

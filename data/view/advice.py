@@ -1,23 +1,23 @@
-"""What a person should know of a set before training: how large inputs must be for it, and what makes it hard."""
+"""What to know about a set before training: how large inputs must be for it, and what makes it hard."""
 
 import numpy as np
 
 from data.shards.index import ShardIndex
 from data.view.statistics import class_counts
 
-SMALL_PX, SMALLEST = 24, 0.05  # shorter side, of the input, that all but this share of objects reach (`choose_side`)
+SMALL_PX, SMALLEST = 24, 0.05  # shorter side in the input that all but this share of objects reach (`choose_side`)
 HARD_PX = 8  # a quarter of a cell: objects below it are hardly ever found
 SIDES = (192, 608)
 FEW = 20  # objects of a class
 
 
 def trained_objects(index: ShardIndex) -> np.ndarray:
-    """[M] numbers of the objects that are trained on."""
+    """[M] indices of the objects that are trained on."""
     return np.flatnonzero(~(index.arrays["difficult"] | index.arrays["crowd"]))
 
 
 def shorter_sides(index: ShardIndex) -> np.ndarray:
-    """[M] of objects that are trained on, as fractions of the longer side of their image."""
+    """[M] shorter sides of objects that are trained on, as fractions of the longer side of their image."""
     arrays = index.arrays
     longest = np.repeat(np.maximum(arrays["widths"], arrays["heights"]), np.diff(arrays["object_starts"]))
     sizes = (arrays["boxes_xyxy_px"][:, 2:] - arrays["boxes_xyxy_px"][:, :2]).min(1) / longest
@@ -25,8 +25,8 @@ def shorter_sides(index: ShardIndex) -> np.ndarray:
 
 
 def choose_side(index: ShardIndex) -> int:
-    """px, a multiple of 32: all but the smallest 5 % of objects reach 24 px, where each class counts as much as any
-    other, as it does in mAP."""
+    """Input side in px, a multiple of 32: all but the smallest 5 % of objects reach 24 px, where all classes count
+    equally, as in mAP."""
     sizes, labels = shorter_sides(index), index.arrays["labels"][trained_objects(index)]
     if not len(sizes):
         raise ValueError(f"{index.folder}: expected objects to train on, found none; difficult ones and crowds are not")
@@ -39,7 +39,7 @@ def choose_side(index: ShardIndex) -> int:
 
 
 def hard_points(train: ShardIndex, val: ShardIndex | None, side: int) -> list[str]:
-    """What makes the set hard, for a person."""
+    """Sentences on what makes the set hard."""
     counts, found = class_counts(train), []
     held = class_counts(val)[:, 0] if val else counts[:, 0]
     for name, (trained, difficult, crowd), in_val in zip(train.classes, counts.tolist(), held.tolist(), strict=True):
@@ -53,12 +53,12 @@ def hard_points(train: ShardIndex, val: ShardIndex | None, side: int) -> list[st
             found.append(f"class {name}: no object in --val, its AP is unknown")
     sizes = shorter_sides(train) * side
     if (small := (sizes < HARD_PX).mean()) > 0.01:
-        found.append(f"{small:.0%} of objects are below {HARD_PX} px on an input of {side} px: hardly ever found")
+        found.append(f"{small:.0%} of objects are below {HARD_PX} px in an input of {side} px: hardly ever found")
     empty = (np.diff(train.arrays["object_starts"]) == 0).mean()
     if empty > 0.5:
         found.append(f"{empty:.0%} of images show no object: are annotations missing?")
     if train.num_samples < 100:
-        found.append(f"{train.num_samples} images: the network will know them by heart; more are worth most")
+        found.append(f"{train.num_samples} images: the network will memorize them; more images help most")
     if val is None:
-        found.append("no --val: scores are of the training images, and say nothing about others")
+        found.append("no --val: scores are for the training images, and say nothing about others")
     return found

@@ -1,4 +1,4 @@
-"""Showing something never ends what is shown: a failure is said once, then left alone."""
+"""Displays that never end a run: a failure is reported once, then ignored."""
 
 import sys
 from collections.abc import Callable
@@ -6,17 +6,17 @@ from contextlib import suppress
 
 
 class Attempts:
-    """`attempt("the console", show)` calls `show` and tells whether it got through."""
+    """`attempt("the console", show)` calls `show` and returns whether it succeeded."""
 
     def __init__(self, afterwards: str) -> None:
-        """afterwards: what happens all the same, for the notice: "training continues"."""
+        """afterwards: what happens regardless, for the notice: "training continues"."""
         self.afterwards = afterwards
         self._failed: set[str] = set()
 
     def __call__(self, what: str, show: Callable[[], object]) -> bool:
         try:
             show()
-        except Exception as error:  # whatever a disk, a terminal, a drawing or a library's own thread raises
+        except Exception as error:  # whatever a disk, a terminal, a drawing or a library's thread raises
             if what not in self._failed:
                 self._failed.add(what)
                 notice(f"{what} failed ({describe(error)}); {self.afterwards}")
@@ -25,12 +25,12 @@ class Attempts:
 
 
 def notice(text: str) -> None:
-    """A line on stderr, where there is one to write to."""
+    """Writes a line to stderr, if there is one."""
     with suppress(OSError, ValueError, AttributeError):
         print(text.encode("ascii", "backslashreplace").decode(), file=sys.stderr, flush=True)
 
 
 def describe(error: BaseException) -> str:
-    """Error on one line."""
+    """The error on one line."""
     text = " ".join(str(error).split())
     return text if isinstance(error, OSError) and text else f"{type(error).__name__}: {text}"

@@ -1,4 +1,4 @@
-"""A training batch as the network sees it: laid into its canvases, its colours changed, with the boxes it learns."""
+"""A training batch as the network sees it: placed, with colours changed and the boxes to learn."""
 
 from pathlib import Path
 
@@ -14,13 +14,13 @@ from data.loading.batch import Batch
 from data.view.drawing import draw_truths
 
 MOST, ACROSS, GAP_PX = 16, 4, 4  # pictures
-LEAST_SIDE_PX = 200  # smaller inputs are enlarged to be looked at
+LEAST_SIDE_PX = 200  # smaller inputs are enlarged for viewing
 
 Image = NDArray[np.uint8]
 
 
 def batch_sheet(batch: Batch, classes: tuple[str, ...]) -> Image:
-    """[H, W, 3] the first images of a batch. Waits for the device."""
+    """[H, W, 3] picture of the first images of a batch. Waits for the device."""
     images = seen_images(batch)[:MOST]
     zoom = -(-LEAST_SIDE_PX // batch.side)
     pictures = [
@@ -42,7 +42,7 @@ def write_png(path: Path, picture: Image) -> None:
 
 
 def seen_images(batch: Batch) -> Image:
-    """[B, S, S, 3] what the first layer gets, in bytes."""
+    """[B, S, S, 3] input of the first layer, as bytes."""
     images = batch.images if batch.layout is None else place_packed(batch.images, batch.layout, batch.side)
     if batch.colours is not None:
         images = (distort_colours(images.float() / 255, batch.colours) * 255).round().to(torch.uint8)

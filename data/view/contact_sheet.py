@@ -1,6 +1,6 @@
-"""A contact sheet: images of a set with their truths on them, and beside each what training makes of it.
+"""A contact sheet: images of a set with their truths, and beside each how training sees it.
 
-What is shown comes out of the reader that training uses, so a box that is off here is off in training.
+Pictures come from the reader that training uses, so a box that is off here is off in training.
 """
 
 from pathlib import Path
@@ -46,7 +46,7 @@ def read_data_config(path: Path) -> DataConfig:
 
 
 def sheet(index: ShardIndex, config: DataConfig, *, side: int, count: int, augmented: int, seed: int) -> Image:
-    """[H, W, 3] `count` images drawn by `seed`: as evaluation sees them, then as the first `augmented` epochs do."""
+    """[H, W, 3] `count` images chosen by `seed`: as evaluation sees them, then as the first `augmented` epochs do."""
     if min(count, side) < 1 or augmented < 0:
         raise ValueError(f"count={count}, side={side}, augment={augmented}: expected at least 1, 1 and 0")
     chosen = np.argsort(random_bits(index.num_samples, Purpose.CONTACT_SHEET, seed), kind="stable")[:count]
@@ -83,7 +83,7 @@ def _whole(reader: BatchReader, sample: int, side: int, resize: Resize) -> Image
 
 
 def _plan(order: Order, sample: int, epoch: int, side: int, config: DataConfig) -> BatchPlan:
-    """As in the middle of a run: with those that the sample shares its canvas with in this epoch."""
+    """A plan as in the middle of a run: with the samples that share the canvas in this epoch."""
     first = epoch * order.num_samples
     position = first + int(np.flatnonzero(order[first : first + order.num_samples][0] == sample)[0])
     mixed = partners(order, position, 1) if config.augment.mixed else None

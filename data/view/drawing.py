@@ -30,7 +30,7 @@ class Plate(NamedTuple):
 
 
 def class_colour(label: int) -> Colour:
-    """Well apart for neighbouring classes (steps of the golden ratio round the colour circle)."""
+    """A colour far from those of neighbouring classes (steps of the golden ratio around the colour circle)."""
     red, green, blue = colorsys.hsv_to_rgb(label * 0.618034 % 1, 0.85, 1.0)
     return int(red * 255), int(green * 255), int(blue * 255)
 
@@ -44,9 +44,9 @@ def draw_boxes(
     *,
     named: bool = True,
 ) -> Image:
-    """A copy of the RGB image with detections on it, the best on top.
+    """A copy of the RGB image with detections drawn on it, the best on top.
 
-    A name is left out where it would cover that of a better one.
+    A name is left out if it would cover that of a better one.
     """
     drawn = np.ascontiguousarray(image).copy()
     corners = _corners(image, boxes_xyxy_px)
@@ -70,7 +70,7 @@ def draw_dashed(
     ignored: NDArray[np.bool_],
     classes: tuple[str, ...],
 ) -> Image:
-    """A copy with truths on it, to go with detections: their names are below them, grey where finding is neutral."""
+    """A copy with truths drawn beside detections: names below the boxes, grey if finding them does not count."""
     drawn = np.ascontiguousarray(image).copy()
     corners = _corners(image, boxes_xyxy_px)
     _dash(drawn, corners, WHITE)
@@ -80,7 +80,7 @@ def draw_dashed(
 
 
 def legend(width: int, dashed: str, solid: str, title: str) -> Image:
-    """A line to go below such a picture."""
+    """A line of text to put below such a picture."""
     line = np.zeros((LEGEND_PX, width, 3), np.uint8)
     x, middle = 6, LEGEND_PX // 2
     for text, colour in ((dashed, WHITE), (solid, class_colour(0))):
@@ -101,9 +101,9 @@ def draw_truths(
     crowd: NDArray[np.bool_],
     classes: tuple[str, ...],
 ) -> Image:
-    """A copy of the RGB image with its truths; those that are never trained on are dashed and grey, and say why.
+    """A copy of the RGB image with its truths; those never trained on are dashed and grey, and say why.
 
-    A name is left out where it would cover another one.
+    A name is left out if it would cover another.
     """
     drawn = np.ascontiguousarray(image).copy()
     corners = _corners(image, boxes_xyxy_px)
@@ -121,7 +121,7 @@ def draw_truths(
 
 
 def _write_apart(image: Image, texts: Sequence[str], corners: Sequence[Corner], colours: Sequence[Colour]) -> None:
-    """Each name at its box, above it or below it; none where both would cover an earlier one."""
+    """Writes each name above or below its box; leaves it out if both would cover an earlier one."""
     taken: list[Plate] = []
     for corner, text, colour in zip(corners, texts, colours, strict=True):
         free = [plate for plate in _plates(image, text, corner) if not any(_overlap(plate, other) for other in taken)]
@@ -139,7 +139,7 @@ def _dash(drawn: Image, corners: Sequence[Corner], colour: Colour) -> None:
 
 
 def _corners(image: Image, boxes_xyxy_px: NDArray[np.floating]) -> list[Corner]:
-    far = 10 * max(image.shape)  # a box may reach out of the picture, OpenCV's integers end somewhere
+    far = 10 * max(image.shape)  # a box may extend beyond the picture, and OpenCV's integers overflow
     return [(x1, y1, x2, y2) for x1, y1, x2, y2 in np.rint(np.clip(boxes_xyxy_px, -far, far)).astype(int).tolist()]
 
 
@@ -156,7 +156,7 @@ def _longer_side(image: Image) -> int:
 
 
 def _plates(image: Image, text: str, corner: Corner) -> list[Plate]:
-    """Where a name may stand: above the box (in it where the picture ends above it), below it."""
+    """Where a name may go: above the box (inside it at the top of the picture), or below it."""
     (width, height), _ = cv2.getTextSize(text, FONT, _letters(image), _thickness(image))
     width, height = width + 2, height + 4
     left = max(0, min(corner[0], image.shape[1] - 1 - width))

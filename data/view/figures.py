@@ -23,7 +23,7 @@ TILES = 52  # of a heat map, each way
 
 
 def panels(title: str, count: int, across: int = 3) -> tuple[Figure, list[Axes]]:
-    """A figure with room for so many charts, row by row."""
+    """A figure with room for `count` charts, row by row."""
     across = min(across, count)
     down = -(-count // across)
     figure = Figure((PANEL_IN[0] * across, PANEL_IN[1] * down + 0.5), DPI, layout="constrained")
@@ -46,7 +46,7 @@ def small_panels(title: str, count: int, across: int = 8) -> tuple[Figure, list[
 
 
 def write(figure: Figure, path: Path) -> None:
-    """PNG, or what the suffix says. Letters that the font lacks are boxes; nobody needs a warning for each."""
+    """Writes PNG, or what the suffix says. Letters missing from the font become boxes, without a warning for each."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph ")
         figure.savefig(path)
@@ -62,7 +62,7 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
 def bars(
     axes: Axes, title: str, names: Sequence[str], parts: NDArray[Any], part_names: Sequence[str] = (), unit: str = ""
 ) -> None:
-    """Lying bars, in the order of the names from the top. parts: [N] or [N, P], laid end to end in P colours."""
+    """Horizontal bars, in the order of the names from the top. parts: [N] or [N, P], stacked in P colours."""
     parts = parts.reshape(len(names), -1 if names else 1)
     ends = parts.cumsum(1)
     for place, colour in zip(range(parts.shape[1]), COLOURS, strict=False):
@@ -80,7 +80,7 @@ def bars(
 
 
 def histogram(axes: Axes, title: str, values: NDArray[Any], edges: NDArray[Any], across: str, down: str) -> None:
-    """Counts between edges; on a logarithmic axis where these grow by a factor."""
+    """Counts between edges; on a logarithmic axis if the edges grow by a factor."""
     axes.hist(values, bins=edges.tolist(), color=BLUE, edgecolor="white", linewidth=0.5)
     steps = np.diff(edges)
     if steps.max() > 2 * steps.min():
@@ -91,7 +91,7 @@ def histogram(axes: Axes, title: str, values: NDArray[Any], edges: NDArray[Any],
 
 
 def heat(axes: Axes, title: str, points: NDArray[Any], side: float, across: str, down: str) -> None:
-    """[N, 2] x, y: how many points each tile of a square 0..side holds; the darker the more, in logarithms."""
+    """Counts of points [N, 2] x, y in each tile of a square 0..side; darker means more, on a logarithmic scale."""
     edges = np.linspace(0, side, TILES + 1)
     counts = np.histogram2d(points[:, 1], points[:, 0], (edges, edges))[0]
     norm = LogNorm(1, max(2, counts.max()))
@@ -102,7 +102,7 @@ def heat(axes: Axes, title: str, points: NDArray[Any], side: float, across: str,
 
 
 def curves(axes: Axes, title: str, x: NDArray[Any], lines: Mapping[str, NDArray[Any]], across: str, down: str) -> None:
-    """Lines over common x, 0..1 both ways, with their names."""
+    """Named lines over common x, 0..1 in both directions."""
     for (name, y), colour in zip(lines.items(), COLOURS * (1 + len(lines) // len(COLOURS)), strict=False):
         axes.plot(x, y, color=colour, label=name)
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
@@ -114,7 +114,7 @@ def curves(axes: Axes, title: str, x: NDArray[Any], lines: Mapping[str, NDArray[
 def curves_over(
     axes: Axes, title: str, lines: Mapping[str, Sequence[tuple[float, float]]], across: str, down: str = ""
 ) -> None:
-    """Lines through points x, y of their own, with their names; a mark where there is a single point."""
+    """Named lines, each through its own points x, y; a single point gets a mark."""
     for (name, points), colour in zip(lines.items(), COLOURS * (1 + len(lines) // len(COLOURS)), strict=False):
         axes.plot(*zip(*points, strict=True), color=colour, label=name, marker="." if len(points) < 30 else None)
     axes.legend(fontsize=7)

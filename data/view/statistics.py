@@ -81,7 +81,7 @@ def class_counts(index: ShardIndex) -> NDArray[np.int64]:
 
 
 def shared_slots(stats: Stats, anchors_cells: Floats) -> int:
-    """Objects less slots that they take: a slot (cell, anchor) of an image trains on one object only."""
+    """Number of objects beyond the slots they take: a slot (cell, anchor) of an image trains on one object only."""
     nearest = shape_iou(stats.sizes_cells, anchors_cells).argmax(1)
     grid = stats.side // STRIDE_PX
     centres = (stats.boxes_xyxy[:, :2] + stats.boxes_xyxy[:, 2:]) / 2
@@ -91,7 +91,7 @@ def shared_slots(stats: Stats, anchors_cells: Floats) -> int:
 
 
 def image_sizes(index: ShardIndex) -> tuple[list[str], NDArray[np.int64]]:
-    """The most frequent "500x375" and how often they come, the most frequent first; then all others in one."""
+    """The most frequent sizes, such as "500x375", with their counts, in descending order; then all others as one."""
     sides = np.stack([index.arrays["widths"], index.arrays["heights"]], axis=1)
     sizes, counts = np.unique(sides, axis=0, return_counts=True)
     order = np.argsort(-counts, kind="stable")

@@ -14,9 +14,9 @@ from data.shards.read import ShardReader
 from data.view.statistics import Floats, Stats, class_counts, coco_sizes, image_sizes, shared_slots
 
 QUANTILES = {"min": 0.0, "1 %": 0.01, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "max": 1.0}
-NUM_FILES = 1000  # looked into
-LARGE_SIDE_PX = 1216  # twice the largest input: what an image has beyond it is decoded for nothing
-DECODING_NS = 3.6  # a pixel of a JPEG, on one core
+NUM_FILES = 1000  # inspected
+LARGE_SIDE_PX = 1216  # twice the largest input: decoding more pixels is wasted
+DECODING_NS = 3.6  # per pixel of a JPEG, on one core
 
 
 def table(stats: Stats) -> str:
@@ -28,7 +28,7 @@ def _class_table(stats: Stats) -> str:
     arrays, classes = stats.index.arrays, stats.index.classes
     counts = class_counts(stats.index)
     samples = np.repeat(np.arange(stats.index.num_samples), np.diff(arrays["object_starts"]))
-    pairs = np.unique(np.stack([arrays["labels"], samples]), axis=1)  # each class once for each image that has it
+    pairs = np.unique(np.stack([arrays["labels"], samples]), axis=1)  # each class once per image
     images = np.bincount(pairs[0], minlength=len(classes))
     wide = max(map(len, (*classes, "of 80 classes")))
     lines = [f"{'class':<{wide}} {'images':>9} {'objects':>9} {'trained':>9} {'difficult':>9} {'crowd':>9}"]
@@ -80,7 +80,7 @@ def _notes(stats: Stats) -> str:
     if large := _large(index):
         rows["large images"] = large
     if stats.anchors_cells is None:
-        rows["anchors"] = "none given: --anchors tells how they fit"
+        rows["anchors"] = "none given: --anchors shows how they fit"
     elif trained:
         rows |= _anchor_rows(stats, stats.anchors_cells)
     return "\n".join(f"{name:<28}{text}" for name, text in rows.items())
@@ -102,7 +102,7 @@ def _anchor_rows(stats: Stats, anchors_cells: Floats) -> dict[str, str]:
 
 
 def _files(index: ShardIndex) -> str:
-    """Sizes of all files and headers of some: what is slow to decode, what was turned while its boxes were not."""
+    """Sizes of all files, headers of some: which are slow to decode, or turned by EXIF while their boxes are not."""
     stored, pixels = index.arrays["image_bytes"], index.arrays["widths"].astype(np.int64) * index.arrays["heights"]
     looked_at = np.unique(np.linspace(0, index.num_samples - 1, NUM_FILES).astype(np.int64))
     found = dict.fromkeys(("grey", "progressive (slow to decode)", "turned by EXIF (boxes refer to stored pixels)"), 0)
@@ -123,7 +123,7 @@ def _files(index: ShardIndex) -> str:
 
 
 def _large(index: ShardIndex) -> str:
-    """What shrinking would save; "" where it would save nothing."""
+    """What shrinking would save; "" if nothing."""
     sides = np.stack([index.arrays["widths"], index.arrays["heights"]]).astype(np.float64)
     scale = np.minimum(1, LARGE_SIDE_PX / sides.max(0))
     if (scale == 1).all():

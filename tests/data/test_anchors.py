@@ -103,7 +103,7 @@ def test_the_same_seed_gives_the_same_clusters() -> None:
 
 @pytest.mark.parametrize(("sizes", "count"), [(2, 3), (0, 1), (4, 0), (4, -1)])
 def test_more_clusters_than_sizes(sizes: int, count: int) -> None:
-    message = f"different sizes of boxes for {count} anchors, found {sizes}; ask for another --count"
+    message = f"different box sizes for {count} anchors, found {sizes}; use another --count"
     with pytest.raises(ValueError, match=message):
         cluster(np.repeat(random_sizes(4)[:sizes], 3, axis=0), count)
 
@@ -198,7 +198,7 @@ def test_the_curve(shards: Path, index: ShardIndex, capsys: pytest.CaptureFixtur
     [
         (["--side", "400"], "--side 400: expected a multiple of 32 px, the stride of the network"),
         (["--side", "0"], "--side 0: expected a multiple"),
-        (["--count", "100000"], r"expected at least 100000 different sizes of boxes"),
+        (["--count", "100000"], r"expected at least 100000 different box sizes"),
     ],
 )
 def test_refused_arguments(shards: Path, arguments: list[str], message: str) -> None:

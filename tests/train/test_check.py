@@ -119,4 +119,4 @@ def test_shards_from_elsewhere_are_looked_up_and_not_brought(checked: Checked, s
         assert not found.problems and "53 images" in found.lines["train"]
         asked = (tmp_path / "nginx/access").read_text()
         assert not (tmp_path / "staging").exists() and ".tar" not in asked
-        assert "expected data.staging beside it" in checked(f"data.train={address}/train").problems[0]
+        assert "expected data.staging with it" in checked(f"data.train={address}/train").problems[0]

@@ -249,7 +249,7 @@ def test_a_file_that_is_no_config_at_all_is_named(tmp_path: Path, content: bytes
         ("data.batches_per_side=0", "data.batches_per_side=0: expected at least 1"),
         ("data.truth_slots=-1", "data.truth_slots=-1: expected at least 1"),
         ("data.window=0", "data.window=0: expected at least 1"),
-        ("data.augment.jitter=0.5", "data.augment.jitter=0.5: expected 0 <= jitter < 0.5, of the side"),
+        ("data.augment.jitter=0.5", "data.augment.jitter=0.5: expected a share of the side, 0 <= jitter < 0.5"),
         ("data.augment.scale_min=0", "expected 0 < min <= max"),
         ("data.augment.saturation=0.5", "expected factors >= 1"),
         ("data.augment.exposure=0.5", "expected factors >= 1"),

@@ -36,7 +36,7 @@ def test_without_a_limit_the_run_is_as_long_as_it_needs(shards: Path, monkeypatc
     assert config.epochs == MOST_EPOCHS and config.recipe == "scratch" and config.anchors == "auto"
     assert config.data.train == str(shards / "train") and config.data.val == str(shards / "val")
     assert config.evaluate.side in config.data.sides
-    assert "# Hard:     53 images: the network will know them by heart" in text
+    assert "# Hard:     53 images: the network will memorize them" in text
     assert text.index("# Hard:") < text.index("run: ") and config.data.augment.mosaic == 0.5
 
 

@@ -135,8 +135,8 @@ def test_the_hue_moves_both_ways_by_at_most_its_limit() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"jitter": 0.5}, r"augment\.jitter=0\.5: expected 0 <= jitter < 0\.5"),
-        ({"jitter": -0.1}, r"augment\.jitter=-0\.1: expected 0 <= jitter"),
+        ({"jitter": 0.5}, r"augment\.jitter=0\.5: expected a share of the side, 0 <= jitter < 0\.5"),
+        ({"jitter": -0.1}, r"augment\.jitter=-0\.1: expected a share of the side, 0 <= jitter"),
         ({"scale_min": 0}, r"augment\.scale_min=0, scale_max=1\.0: expected 0 < "),
         ({"scale_min": 2.0}, r"augment\.scale_min=2\.0, scale_max=1\.0: expected"),
         ({"flip": 1.5}, r"augment\.flip=1\.5: expected 0 to 1"),

@@ -118,7 +118,7 @@ def test_a_worker_that_stands_still_is_told(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(data.loading.ahead, "LOOK_S", 0.05)
     monkeypatch.setattr(data.loading.ahead, "PATIENCE_S", 0.2)
     assert ahead_of(1, threading.Semaphore(0), Shards()).take(lambda: True) is None
-    with pytest.raises(ChildProcessError, match=r"no batch for 0 s: see what the loader processes"):
+    with pytest.raises(ChildProcessError, match=r"no batch for 0 s: check what the loader processes"):
         ahead_of(1, threading.Semaphore(0), Shards()).take(None)
 
 

@@ -143,6 +143,6 @@ def test_a_copy_goes_beside_the_process() -> None:
 def test_memory_that_the_driver_does_not_lock_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data.loading.to_device, "_runtime", lambda: SimpleNamespace(cudaHostRegister=lambda *_: 2))
     slots = Slots(2, batch=2, truth_slots=2, pixel_bytes=1000)
-    message = r"expected 0\.00 GB of page-locked memory for batches, the driver answers 2; lower data\.batch or"
+    message = r"expected 0\.00 GB of page-locked memory for batches, the driver returned 2; lower data\.batch or"
     with pytest.raises(ValueError, match=message):
         Transfer(torch.device("cuda"), slots, packed=False, coloured=True)

@@ -133,7 +133,7 @@ def test_a_worker_that_is_killed_ends_the_run_with_what_to_do(index: ShardIndex,
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
-    assert "ChildProcessError: a loader process was killed, by a person or because memory ran out" in done.stderr
+    assert "ChildProcessError: a loader process was killed, by a user or out of memory" in done.stderr
 
 
 STOPPED_RUN = """

@@ -18,7 +18,9 @@ pytestmark = pytest.mark.usefixtures("no_time_to_waste")
 
 def test_nobody_brings_it(liar: Liar, tmp_path: Path) -> None:
     index = open_remote(liar.address, str(tmp_path))
-    with pytest.raises(ValueError, match=r"expected .*\.tar, found no process that brings it for 0.3 s; start the run"):
+    with pytest.raises(
+        ValueError, match=r"expected .*\.tar, found no process that downloads it for 0.3 s; start the run"
+    ):
         Arrivals(index).wait_for(0)
 
 
@@ -38,6 +40,6 @@ def test_a_local_shard_that_vanished_leaves_no_trace_of_waiting(index: ShardInde
     folder = shutil.copytree(index.folder, tmp_path / "local")
     local = ShardIndex.load(folder)
     (folder / local.shards[0].name).unlink()
-    with pytest.raises(ValueError, match="found no process that brings it"):
+    with pytest.raises(ValueError, match="found no process that downloads it"):
         Arrivals(local).wait_for(0)
     assert not (folder / LOCK).exists()

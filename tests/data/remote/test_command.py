@@ -19,7 +19,7 @@ def test_a_whole_set_by_command(
     main([liar.address, str(tmp_path)])
     assert_whole(Path(capsys.readouterr().out.strip()), index)
     liar.behaviour["index.json"].append("404")
-    with pytest.raises(ValueError, match=r"^http.*/nowhere/index.json: the server answers 404"):
+    with pytest.raises(ValueError, match=r"^http.*/nowhere/index.json: the server answered 404"):
         main([liar.address.replace("/set", "/nowhere"), str(tmp_path)])
 
 

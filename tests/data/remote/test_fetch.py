@@ -71,14 +71,14 @@ def test_a_file_comes_whole_through_a_bad_connection(liar: Liar, tmp_path: Path,
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [
-        (["404"], r"the server answers 404 Not Found; correct the address or put the whole set there"),
+        (["404"], r"the server answered 404 Not Found; correct the address or put the whole set there"),
         (["html"] * 2, r"expected 3,000,000 bytes, the server has 26, twice"),
         (["shorter"] * 2, r"expected 3,000,000 bytes, the server has 1,500,000, twice; the file there is not the one"),
         (["longer"] * 2, r"expected 3,000,000 bytes, the server has 3,000,004, twice"),
         ([2_000_000, "other range", "altered"], r"SHA-256 [0-9a-f]{16}\.\.\., found [0-9a-f]{16}\.\.\., twice"),
-        (["unusual range"] * 2, r"expected the range of bytes from 0 on, found 'the rest', twice"),
+        (["unusual range"] * 2, r"expected the bytes from 0 on, found 'the rest', twice"),
         (["altered"] * 2, rf"expected bytes of SHA-256 {SHA256[:16]}\.\.\., found [0-9a-f]{{16}}\.\.\., twice"),
-        (["503"] * 4, r"the server answers 503 .*, after 4 attempts; 0 bytes have come and are kept"),
+        (["503"] * 4, r"the server answered 503 .*, after 4 attempts; 0 bytes have come and are kept"),
         (["length " + "9" * 5000] * 2, r"expected a Content-Length in bytes, found '9+', twice"),
         (["length -5"] * 2, r"expected a Content-Length in bytes, found '-5', twice"),
         (["gzip"] * 2, r"expected the bytes of the file, found them encoded as 'gzip', twice"),
@@ -188,7 +188,7 @@ def test_nginx_whole_and_from_the_middle(tmp_path: Path) -> None:
         (out / NAME).unlink()
         (out / f"{NAME}.part").write_bytes(DATA[:1_000_000])
         assert bring(address + "/a%20set", out) == DATA
-        with pytest.raises(ValueError, match=r"/another/shard-000000\.tar: the server answers 404 Not Found"):
+        with pytest.raises(ValueError, match=r"/another/shard-000000\.tar: the server answered 404 Not Found"):
             bring(address + "/another", out)
         with pytest.raises(ValueError, match="control characters"):
             bring(address + "/a set", out)
@@ -267,9 +267,9 @@ def test_an_object_comes_whole_through_a_bad_connection(
 @pytest.mark.parametrize(
     ("behaviour", "message"),
     [
-        (["404"], r"^s3://bucket/a/set/shard-000000\.tar: the server answers 404 .*; correct the address"),
+        (["404"], r"^s3://bucket/a/set/shard-000000\.tar: the server answered 404 .*; correct the address"),
         (["altered"] * 2, r"expected bytes of SHA-256 .*, twice"),
-        (["503"] * 4, r"the server answers 503 .*, after 4 attempts; 0 bytes have come and are kept"),
+        (["503"] * 4, r"the server answered 503 .*, after 4 attempts; 0 bytes have come and are kept"),
         (["html"] * 2, r"expected 3,000,000 bytes, the server has 26, twice"),
     ],
     ids=str,
@@ -286,7 +286,9 @@ def test_an_object_without_credentials(bucket: str, tmp_path: Path, monkeypatch:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-    with pytest.raises(ValueError, match=r"Unable to locate credentials \(they are found as the AWS tools find them\)"):
+    with pytest.raises(
+        ValueError, match=r"Unable to locate credentials \(credentials are found as the AWS tools find them\)"
+    ):
         bring(bucket, tmp_path)
 
 
@@ -303,10 +305,10 @@ def test_a_real_s3_server(bucket: str, tmp_path: Path, monkeypatch: pytest.Monke
         (tmp_path / NAME).unlink()
         (tmp_path / f"{NAME}.part").write_bytes(DATA[:1_000_000])
         assert bring(bucket, tmp_path) == DATA
-        with pytest.raises(ValueError, match=r"the server answers 404 .*NoSuchKey.*; correct the address or put the"):
+        with pytest.raises(ValueError, match=r"the server answered 404 .*NoSuchKey.*; correct the address or put the"):
             bring("s3://bucket/another", tmp_path)
         with pytest.raises(
-            ValueError, match=r"the server answers 404 .*NoSuchBucket.*; correct the address or put the"
+            ValueError, match=r"the server answered 404 .*NoSuchBucket.*; correct the address or put the"
         ):
             bring("s3://nowhere/set", tmp_path)
         client.put_object(Bucket="bucket", Key=f"a/set/{NAME}", Body=DATA[:-1] + b"?")

@@ -90,7 +90,7 @@ def test_a_shard_that_cannot_be_had_ends_the_run_with_its_name(
     with staged(loader, loader, 0), pytest.raises(ValueError, match="404") as found:
         list(loader.batches(0, 60))
     assert str(found.value) == (
-        f"{liar.address}/{lost}: the server answers 404 Not Found; correct the address or put the whole set there"
+        f"{liar.address}/{lost}: the server answered 404 Not Found; correct the address or put the whole set there"
     )
     with staged(loader, loader, 0):  # the next run starts afresh, and now the file is there
         assert len(list(loader.batches(0, 60))) == 8
@@ -125,7 +125,7 @@ def test_shards_come_in_the_order_of_need(
 @pytest.mark.parametrize(
     ("name", "behaviour", "message"),
     [
-        ("index.json", ["404"], r"/set/index\.json: the server answers 404 Not Found; correct the address"),
+        ("index.json", ["404"], r"/set/index\.json: the server answered 404 Not Found; correct the address"),
         ("index.json", ["html"], r"/set: index\.json is not an index of shards"),
         ("index.json", ["altered"], r"/set: index\.json is not"),
         ("index.npz", ["altered"] * 2, r"/set/index\.npz: expected bytes of SHA-256 .*, twice"),
@@ -164,10 +164,10 @@ def test_a_folder_of_another_user_is_not_trusted(liar: Liar, tmp_path: Path, mon
 
 
 def test_without_a_folder_for_it_nothing_is_brought(liar: Liar, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"/set: expected data\.staging beside it, a folder on a disk of this machine"):
+    with pytest.raises(ValueError, match=r"/set: expected data\.staging with it, a folder on a disk of this machine"):
         open_shards(liar.address, None, None)
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"data\.staging=.*/file: expected a folder that can be written to"):
+    with pytest.raises(ValueError, match=r"data\.staging=.*/file: expected a writable folder"):
         open_shards(liar.address, None, str(tmp_path / "file"))
     assert not [name for name, _ in liar.requests if name != "index.json"]
 
@@ -194,7 +194,9 @@ def test_another_set_at_the_same_address_goes_to_another_folder(
     liar.files = {path.name: path.read_bytes() for path in (shards / "val").iterdir()}
     second = open_remote(liar.address, str(tmp_path))
     assert second.folder != first and second.num_samples == 21
-    assert f"{liar.address} holds another set than before; that one can be removed: {first}" in capsys.readouterr().err
+    assert (
+        f"{liar.address} holds another set than before; the old one can be removed: {first}" in capsys.readouterr().err
+    )
 
 
 def test_a_damaged_index_is_brought_again(liar: Liar, tmp_path: Path) -> None:

@@ -99,7 +99,7 @@ def test_a_full_disk_is_an_error_before_anything_is_brought(
     half = index.shards[0].bytes // 2
     (index.folder / f"{index.shards[0].name}.part").write_bytes(liar.files[index.shards[0].name][:half])
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=total - half - 1))
-    with pytest.raises(ValueError, match=r"expected room for the 0\.00 GB that are still to come, found .*; make room"):
+    with pytest.raises(ValueError, match=r"expected room for the 0\.00 GB still to come, found .*; free some space"):
         all_of(index, liar.address).__enter__()
     assert not tars(liar) and not FolderLock(index.folder).is_held()
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=total - half))
@@ -116,7 +116,7 @@ def test_a_disk_that_fills_up_meanwhile(liar: Liar, tmp_path: Path, monkeypatch:
     try:
         index = open_remote(liar.address, str(small))
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
-        message = r"\.tar could not be written \(.*No space left on device.*\); make room or correct the rights"
+        message = r"\.tar could not be written \(.*No space left on device.*\); free some space or fix the permissions"
         with all_of(index, liar.address), pytest.raises(ValueError, match=message):
             wait_for_all(index)
         assert FolderLock(index.folder).acquire()  # free again

@@ -123,7 +123,7 @@ def test_the_summary_names_what_is_doubtful_and_strict_refuses_it(
     assert not out.exists()
     run("coco", doubtful, "--split", "all.json", out)
     printed = capsys.readouterr().out
-    assert "look at these (--strict makes them errors):\n  boxes of 2 that lose more than a tenth" in printed
+    assert "check these (--strict makes them errors):\n  boxes of 2 that lose more than a tenth" in printed
     header = json.loads((out / "index.json").read_text())
     assert header["source_ids"] == {"images": {"1": "frame a", "2": "frame b"}}
     assert header["classes"] == ["a,b", "no"]

@@ -29,7 +29,7 @@ def test_a_missing_shard_is_found(copy: Path, index: ShardIndex) -> None:
 
 def test_shards_of_another_version_are_refused(copy: Path) -> None:
     change_header(copy, version=1)
-    with pytest.raises(ValueError, match=r"is of yolov2-shards version 1, this program reads yolov2-shards version 2"):
+    with pytest.raises(ValueError, match=r"is yolov2-shards version 1, this program reads yolov2-shards version 2"):
         ShardIndex.load(copy)
 
 
@@ -75,7 +75,7 @@ def _columns_of(index: ShardIndex) -> dict[str, list[object]]:
 def test_a_set_that_was_replaced_meanwhile_is_not_taken_for_the_old_one(copy: Path) -> None:
     sent = pickle.dumps(ShardIndex.load(copy))
     change_header(copy, source="another")
-    with pytest.raises(ValueError, match=r"index\.json has been replaced while it was in use; start again"):
+    with pytest.raises(ValueError, match=r"index\.json was replaced while in use; start again"):
         pickle.loads(sent)
 
 

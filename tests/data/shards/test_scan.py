@@ -73,7 +73,7 @@ def test_tars_without_samples_are_refused(tmp_path: Path, files: list[tuple[str,
 def test_a_folder_that_is_called_a_tar(tmp_path: Path) -> None:
     (tmp_path / "x.tar").mkdir()
     with pytest.raises(
-        ValueError, match=r"x\.tar: expected a tar, found a folder or no plain file; rename or remove it"
+        ValueError, match=r"x\.tar: expected a tar, found a folder or special file; rename or remove it"
     ):
         index_shards(tmp_path, workers=1)
 
@@ -89,6 +89,6 @@ def test_captions_are_no_class_names(tmp_path: Path) -> None:
 def test_an_index_is_not_made_over_another_one(shards: Path) -> None:
     """It would lose what tars do not hold: the order of the classes, the source's ids, what was left out."""
     before = contents(shards / "val")
-    with pytest.raises(ValueError, match=r"already has an index; remove its index\.json to have it made again"):
+    with pytest.raises(ValueError, match=r"already has an index; remove its index\.json to make it again"):
         index_shards(shards / "val", workers=1)
     assert contents(shards / "val") == before

@@ -51,7 +51,7 @@ def test_a_sidecar_is_read_back_as_it_was_written() -> None:
         (note(labels=["a\x1b[2J"]), r"expected printable class names as labels, found 'a\x1b[2J'"),
         (note(labels=["\ud800"]), "truncated"),
         (note(labels=[3]), "Expected `str`, got `int` - at `$.labels[0]`"),
-        (note(labels=["cat", "dog"]), "expected boxes_xyxy_px of 2 objects, as labels has, found 1"),
+        (note(labels=["cat", "dog"]), "expected boxes_xyxy_px of 2 objects, as in labels, found 1"),
         (note(boxes_xyxy_px=[[1, 2, 10]]), "Expected `array` of length 4 - at `$.boxes_xyxy_px[0]`"),
         (note(boxes_xyxy_px={"x": 1}), "Expected `array`, got `object` - at `$.boxes_xyxy_px`"),
         (note(boxes_xyxy_px=[[1, 2, 10, "20"]]), "Expected `float`, got `str` - at `$.boxes_xyxy_px[0][3]`"),
@@ -69,15 +69,15 @@ def test_a_sidecar_is_read_back_as_it_was_written() -> None:
         (note(boxes_xyxy_px=[[10, 2, 1, 20]]), "expected boxes with an area inside 40x30 px, found"),
         (note(areas_px=[-1]), "Expected `float` >= 0.0 - at `$.areas_px[0]`"),
         (note(areas_px=[float("inf")]), "JSON is malformed: invalid character"),
-        (note(areas_px=[]), "expected areas_px of 1 objects, as labels has, found 0"),
+        (note(areas_px=[]), "expected areas_px of 1 objects, as in labels, found 0"),
         (note(areas_px=5), "Expected `array`, got `int` - at `$.areas_px`"),
         (note(difficult=[1]), "Expected `bool`, got `int` - at `$.difficult[0]`"),
-        (note(crowd=[]), "expected crowd of 1 objects, as labels has, found 0"),
+        (note(crowd=[]), "expected crowd of 1 objects, as in labels, found 0"),
         (note(crowd=None), "Expected `array`, got `null` - at `$.crowd`"),
-        (note(image_id="a\nb"), r"expected image_id as a number or up to 500 printable letters, found 'a\nb'"),
-        (note(image_id=""), "expected image_id as a number or up to 500 printable letters, found ''"),
+        (note(image_id="a\nb"), r"expected image_id: a number or up to 500 printable letters, found 'a\nb'"),
+        (note(image_id=""), "expected image_id: a number or up to 500 printable letters, found ''"),
         (note(image_id=True), "Expected `int | str`, got `bool` - at `$.image_id`"),
-        (note(image_id="x" * 501), "expected image_id as a number or up to 500 printable letters, found 'xxx"),
+        (note(image_id="x" * 501), "expected image_id: a number or up to 500 printable letters, found 'xxx"),
     ],
 )
 def test_sidecars_that_are_refused(text: bytes, message: str) -> None:
@@ -107,7 +107,7 @@ def test_a_hundred_thousand_boxes_are_read_in_seconds(tmp_path: Path) -> None:
 def test_the_size_of_the_original_is_kept() -> None:
     found = parse_sidecar(note(source_width=400, source_height=300), "key", "here")
     assert found.source_size == (400, 300) and parse_sidecar(found.text(), "key", "here").source_size == (400, 300)
-    with pytest.raises(ValueError, match="expected both of source_width and source_height or none of them"):
+    with pytest.raises(ValueError, match="expected both of source_width and source_height or neither"):
         parse_sidecar(note(source_width=400), "key", "here")
 
 

@@ -51,7 +51,7 @@ def test_images_that_are_in_two_sets(tmp_path: Path, train: ShardIndex) -> None:
     assert {(val.image_id(mine), train.image_id(theirs)) for mine, theirs in pairs} == {("4", "4"), ("5", "5")}
     findings = Findings()
     look_at_set(findings, val, 50)
-    assert findings.found["images that are, byte for byte, in train beside it too"][0] == 2
+    assert findings.found["images that are, byte for byte, also in train beside it"][0] == 2
     (tmp_path / "train" / "index.npz").write_bytes(b"")
     (tmp_path / "val").rename(tmp_path / "subset")  # neither for training nor for evaluation by its name
     for name in ("val", "subset"):

@@ -158,9 +158,9 @@ def test_keys_are_those_of_the_webdataset_library(tmp_path: Path) -> None:
         ([sample("a")[0], ("notes.txt", b""), sample("a")[1]], "for each key, found a.jpg; a key"),
         ([*sample("a"), *sample("a")], "each name once, found 'a.jpg' again; rename one of the two"),
         ([*sample("a"), ("a.JPG", b"")], "each name once, found 'a.JPG' again"),
-        (sample("../a"), "names below the folder of the tar, found '../a.jpg'; make it again"),
-        (sample("x/../a"), "names below the folder of the tar, found 'x/../a.jpg'"),
-        (sample("/a"), "names below the folder of the tar, found '/a.jpg'"),
+        (sample("../a"), "names inside the folder of the tar, found '../a.jpg'; make it again"),
+        (sample("x/../a"), "names inside the folder of the tar, found 'x/../a.jpg'"),
+        (sample("/a"), "names inside the folder of the tar, found '/a.jpg'"),
         (sample("a b"), "keys of up to 200 ASCII letters without spaces, found 'a b'; rename it"),
         (sample("é"), "keys of up to 200 ASCII letters without spaces, found 'é'"),
         (sample("a\n"), r"keys of up to 200 ASCII letters without spaces, found 'a\n'"),
@@ -200,7 +200,9 @@ def test_files_with_holes_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", [b"", b"no tar at all", b"\x1f\x8b\x08gzip" * 99, jpeg(), b"\xff" * 4096])
 def test_what_is_no_tar_is_refused(tmp_path: Path, text: bytes) -> None:
     (tmp_path / "a.tar").write_bytes(text)
-    message = r"a\.tar is cut short or damaged: expected a whole file or the end of the tar at byte 0; copy it again"
+    message = (
+        r"a\.tar is truncated or damaged: expected a whole file or the end of the tar at byte 0; copy or make it again"
+    )
     with pytest.raises(ValueError, match=message):
         keys(tmp_path / "a.tar")
 
@@ -221,7 +223,7 @@ def test_a_tar_cut_anywhere_is_refused(tmp_path: Path, kind: int) -> None:
         if place >= end:
             assert keys(path) == whole
         else:
-            with pytest.raises(ValueError, match=f"{path} is cut short"):
+            with pytest.raises(ValueError, match=f"{path} is truncated"):
                 keys(path)
 
 
@@ -243,7 +245,7 @@ def test_several_tars_in_one_are_refused(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "a.tar", sample("a"))
     with path.open("ab") as file:
         file.write(write_tar(tmp_path / "b.tar", sample("b")).read_bytes())
-    message = rf"a\.tar has more after its end at byte {4 * BLOCK}: damaged, or several tars; make it again"
+    message = rf"a\.tar has data after its end at byte {4 * BLOCK}: damaged, or several tars; make it again"
     with pytest.raises(ValueError, match=message):
         keys(path)
 
@@ -254,7 +256,7 @@ def test_zeros_up_to_the_end_of_a_file_are_not_the_end_of_a_tar(tmp_path: Path) 
     os.truncate(path, 6 * BLOCK + MAX_FILLING)
     assert keys(path) == ["a"]
     os.truncate(path, 6 * BLOCK + MAX_FILLING + 1)
-    with pytest.raises(ValueError, match=rf"a\.tar has more after its end at byte {4 * BLOCK}: damaged"):
+    with pytest.raises(ValueError, match=rf"a\.tar has data after its end at byte {4 * BLOCK}: damaged"):
         keys(path)
 
 
@@ -274,7 +276,7 @@ def test_sizes_that_cannot_be_are_refused(tmp_path: Path, block: bytes) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(block + bytes(4 * BLOCK))
     with pytest.raises(
-        ValueError, match="is cut short or damaged: expected a whole file or the end of the tar at byte 0"
+        ValueError, match="is truncated or damaged: expected a whole file or the end of the tar at byte 0"
     ):
         keys(path)
 
@@ -291,8 +293,8 @@ def test_sizes_that_cannot_be_are_refused(tmp_path: Path, block: bytes) -> None:
         (b"x", b"11 size=-5\n", "expected plain files, found {b'size': b'-5'} in a pax header; make it again"),
         (b"g", b"14 path=a.jpg\n", "expected plain files, found {b'path': b'a.jpg'} in a pax header"),
         (b"x", b"70000 path=" + b"a" * 69_988 + b"\n", "in up to 65536 bytes; make the tar again"),
-        (b"L", b"k" * MAX_EXTENSION + b".jpg", "expected a name of the next file in up to 65536 bytes; make the tar"),
-        (b"L", b"", "expected a name of the next file in up to 65536 bytes; make the tar again"),
+        (b"L", b"k" * MAX_EXTENSION + b".jpg", "expected the next file's name in up to 65536 bytes; make the tar"),
+        (b"L", b"", "expected the next file's name in up to 65536 bytes; make the tar again"),
     ],
 )
 def test_extension_headers_that_are_refused(tmp_path: Path, kind: bytes, records: bytes, message: str) -> None:
@@ -322,6 +324,6 @@ def test_a_chain_of_extension_headers_ends(tmp_path: Path) -> None:
     chain = (header(b"p", b"%o" % len(record), b"x") + record.ljust(BLOCK, b"\0")) * 5000
     path.write_bytes(chain)
     start = time.monotonic()
-    with pytest.raises(ValueError, match=f"is cut short or damaged: .* at byte {len(chain)}; copy"):
+    with pytest.raises(ValueError, match=f"is truncated or damaged: .* at byte {len(chain)}; copy"):
         keys(path)
     assert time.monotonic() - start < 5

@@ -126,7 +126,7 @@ def test_a_finished_shard_that_was_damaged_since_is_refused(tmp_path: Path) -> N
     given, out = annotations(tmp_path / "images", 9), tmp_path / "out"
     interrupt(given, out, "shard-000003.tar")
     flip_byte(out / "shard-000001.tar", 10)
-    with pytest.raises(ValueError, match=r"shard-000001\.tar is cut short or damaged: .*make it again"):
+    with pytest.raises(ValueError, match=r"shard-000001\.tar is truncated or damaged: .*make it again"):
         write_shards(given, out, shard_mb=SMALL_MB, workers=1)
     (out / "shard-000001.tar").unlink()
     write_shards(given, out, shard_mb=SMALL_MB, workers=1)
@@ -138,7 +138,7 @@ def test_tars_of_others_are_left_alone(tmp_path: Path) -> None:
     write_tar(out / "shard-000000.tar", [("a.jpg", b""), ("a.json", note())])
     (out / "film.part").write_bytes(b"half a film")
     before = contents(out)
-    message = rf"{out}: expected an empty folder, found shard-000000\.tar, which no run of this command left unfinished"
+    message = rf"{out}: expected an empty folder, found shard-000000\.tar, which no unfinished run of this command left"
     with pytest.raises(ValueError, match=message):
         write_shards(annotations(tmp_path / "images", 3), out, workers=1)
     assert contents(out) == before

@@ -200,7 +200,7 @@ def test_the_longest_name(tmp_path: Path) -> None:
 def test_a_name_that_comes_twice_is_refused(tmp_path: Path) -> None:
     given = annotations(tmp_path / "images", 2)
     given.records[1] = dataclasses.replace(given.records[1], key="image0")
-    with pytest.raises(ValueError, match=r"image1\.jpg and .*image0\.jpg would both be sample 'image0'"):
+    with pytest.raises(ValueError, match=r"image1\.jpg and .*image0\.jpg would both become sample 'image0'"):
         write_shards(given, tmp_path / "out", workers=1)
 
 
@@ -213,7 +213,7 @@ def test_sizes_of_shards_that_cannot_be(tmp_path: Path, size: float) -> None:
 @pytest.mark.parametrize("names", [("cat", "cat"), ("cat", ""), ("cat", " "), ("cat", "a\nb"), ("cat", "\ud800")])
 def test_classes_that_cannot_be_told_apart(tmp_path: Path, names: tuple[str, ...]) -> None:
     given = dataclasses.replace(annotations(tmp_path / "images", 1), classes=names)
-    message = re.escape(f"expected a name of its own for each class, found {names[1]!r}; correct --classes")
+    message = re.escape(f"expected a distinct name for each class, found {names[1]!r}; correct --classes")
     with pytest.raises(ValueError, match=message):
         write_shards(given, tmp_path / "out", workers=1)
     write_tar(tmp_path / "a.tar", [("a.jpg", b""), ("a.json", note())])
@@ -264,8 +264,10 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
     given, out = annotations(tmp_path / "images", 2), tmp_path / "out"
     out.mkdir()
     with (
-        only_user(out, "writes shards"),
-        pytest.raises(ValueError, match=r"out: another process writes shards there; wait for it, or choose another"),
+        only_user(out, "is writing shards"),
+        pytest.raises(
+            ValueError, match=r"out: another process is writing shards there; wait for it, or choose another"
+        ),
     ):
         write_shards(given, out, workers=1)
     assert write_shards(given, out, workers=1).num_samples == 2
@@ -319,7 +321,7 @@ def test_a_part_of_another_set_leaves_everything_alone(tmp_path: Path) -> None:
     before = contents(out)
     with pytest.raises(ValueError, match="out: expected parts of one set, found an unfinished one of other images or"):
         write_part(Part(2, 3), given, out, shard_mb=2 * SMALL_MB, workers=1)
-    with only_user(out, "writes"), pytest.raises(ValueError, match="another process writes all shards there"):
+    with only_user(out, "writes"), pytest.raises(ValueError, match="another process is writing all shards there"):
         write_part(Part(2, 3), given, out, shard_mb=SMALL_MB, workers=1)
     assert contents(out) == before
 

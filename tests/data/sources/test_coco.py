@@ -157,9 +157,9 @@ def test_several_files_become_one_set(tmp_path: Path) -> None:
         "images": {str(31 + row): f"{old} of instances_two.json" for row, old in enumerate((7, 8, 9, 30))}
     }
     assert found.findings.lines() == [
-        "categories with another id in the first file (taken by their names): 2 (dog (1 in instances_two.json), "
+        "categories with another id in the first file (matched by name): 2 (dog (1 in instances_two.json), "
         "bus (3 in instances_two.json))",
-        "image ids of instances_two.json that an earlier file has (all of it is numbered anew, from 31): 4 "
+        "image ids of instances_two.json that an earlier file has (all of its ids are numbered anew, from 31): 4 "
         "(7, 8, 9, ...)",
     ]
 
@@ -214,7 +214,7 @@ def test_images_of_other_classes_can_stay(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("classes", "shown"), [(["car", "cat"], "found cat"), (["car", "car"], "found car")])
 def test_wrong_classes(tmp_path: Path, classes: list[str], shown: str) -> None:
-    message = f"mine.json: expected --classes out of car, dog, toothbrush, each once; {shown}; correct it"
+    message = f"mine.json: expected --classes from car, dog, toothbrush, each once; {shown}; correct it"
     with pytest.raises(ValueError, match=re.escape(message)):
         read_coco(write_set(tmp_path), ["mine"], Choice(classes=classes))
 
@@ -252,21 +252,21 @@ def test_count_counts_only_what_is_chosen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("count", [0, -1, 5])
 def test_count_out_of_range(tmp_path: Path, count: int) -> None:
-    with pytest.raises(ValueError, match=f"expected --count from 1 to 4, the images there are; found {count}"):
+    with pytest.raises(ValueError, match=f"expected --count from 1 to 4, the number of images; found {count}"):
         read_coco(write_set(tmp_path), ["mine"], Choice(count=count))
 
 
 def test_images_that_are_not_there(tmp_path: Path) -> None:
     root = write_set(tmp_path)
     (root / "mine" / "b.jpg").unlink()
-    with pytest.raises(ValueError, match=r"expected 4 images, 1 are not there; unpack .*coco --help\n.*/mine/b\.jpg$"):
+    with pytest.raises(ValueError, match=r"expected 4 images, 1 are missing; unpack .*coco --help\n.*/mine/b\.jpg$"):
         read_coco(root, ["mine"])
     read_coco(root, ["mine"], Choice(classes=["dog"], count=1))  # b is not among them
 
 
 def test_no_such_split(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match=r"instances_val\.json: .*there is annotations/instances_mine\.json; name a split val2017"
+        ValueError, match=r"instances_val\.json: .* holds annotations/instances_mine\.json; name a split val2017"
     ):
         read_coco(write_set(tmp_path), ["val"])
 
@@ -316,7 +316,7 @@ def test_a_category_that_only_groups_others_is_no_class(tmp_path: Path, name: st
     found = read_coco(write_set(tmp_path, grouped), ["mine"])
     assert (found.classes, found.category_ids) == (("car", "dog", "toothbrush"), (3, 18, 90))
     assert found.findings.lines() == [
-        f"categories without objects that group others or double a name (no classes): 1 ({name} (instances_mine.json))"
+        f"categories without objects that group others or repeat a name (not used as classes): 1 ({name} (instances_mine.json))"
     ]
 
 
@@ -363,7 +363,7 @@ def test_boxes_of_another_layout_are_remarked_on(tmp_path: Path) -> None:
         annotation["bbox"] = [0.1, 0.2, 0.3, 0.8]
     (line,) = read_coco(write_set(tmp_path, fractions), ["mine"]).findings.lines()
     assert line.startswith(
-        "boxes within 0..1, all of the set (fractions of the image, not px?): 4 (instances_mine.json:"
+        "boxes within 0..1, all boxes of the set (fractions of the image, not px?): 4 (instances_mine.json:"
     )
 
 
@@ -379,8 +379,8 @@ def test_boxes_of_another_layout_are_remarked_on(tmp_path: Path) -> None:
         (changed("annotations", 2, bbox=["1", 2, 3, 4]), "annotations, id 5: bbox: expected `float`, got `str`"),
         (changed("annotations", 2, area=-1), "annotations, id 5: area: expected `float` >= 0.0, found -1; cor"),
         (changed("annotations", 2, iscrowd=2), "annotation 5: expected iscrowd 0 or 1, found 2; correct it"),
-        (changed("annotations", 2, image_id=31), "annotation 5: expected image_id out of images, found 31; corr"),
-        (changed("annotations", 2, category_id=4), "annotation 5: expected category_id out of categories, found 4"),
+        (changed("annotations", 2, image_id=31), "annotation 5: expected image_id from images, found 31; corr"),
+        (changed("annotations", 2, category_id=4), "annotation 5: expected category_id from categories, found 4"),
         (changed("images", 1, width=0), "images, id 7: width: expected `float` >= 1.0, found 0; correct it"),
         (changed("images", 1, width=9.5), "image 7: expected width and height in whole px, found 9.5"),
         (changed("images", 1, height=70_000), "images, id 7: height: expected `float` <= 65535.0, found 70000"),
@@ -390,7 +390,7 @@ def test_boxes_of_another_layout_are_remarked_on(tmp_path: Path) -> None:
         (changed("images", 1, file_name="/a.jpg"), "found '/a.jpg'; correct file_name"),
         (changed("images", 1, file_name="a"), "found 'a'; correct file_name"),
         (changed("categories", 1, id=18), "expected each id of categories once, found 18 again"),
-        (changed("categories", 1, name="dog"), "expected each name of categories once, found dog again; rename one"),
+        (changed("categories", 1, name="dog"), "expected each category name once, found dog again; rename one"),
         (changed("categories", 1, name=""), 'categories, id 3: name: expected `str` of length >= 1, found ""'),
         (SET | {"images": [7]}, "images, number 0, without id: expected `object`, got `int`"),
         (SET | {"images": [], "annotations": []}, "expected at least one of each, found 0 images and 3 categories"),

@@ -22,7 +22,7 @@ def test_edges_and_marks(tmp_path: Path) -> None:
     objects = read_instances(write(tmp_path, [1], 1, iscrowd=True, area=5)).objects
     assert objects.xyxy_px(slice(None)).tolist() == [[1, 2, 4, 6]]
     assert objects.marks.tolist() == [CROWD] and objects.area_px.tolist() == [5]
-    with pytest.raises(ValueError, match="annotation 0: expected image_id out of images, found 'x'"):
+    with pytest.raises(ValueError, match="annotation 0: expected image_id from images, found 'x'"):
         read_instances(write(tmp_path, [1], "x"))
     with pytest.raises(ValueError, match="bbox: expected `float`, got `str`"):
         read_instances(write(tmp_path, [1], 1, bbox=["1", 2, 3, 4]))

@@ -74,7 +74,7 @@ def test_other_classes_are_left_out_with_the_images_that_show_only_them(tmp_path
     assert found.source == "voc val (1 of 2 classes, 2 of 3 images)"
     kept = read_voc(tmp_path, ["val"], Choice(classes=["cat"], keep_others=True))
     assert [record.key for record in kept.records] == ["a", "b", "c"]
-    with pytest.raises(ValueError, match="expected --classes out of ant, cat, each once; found bee; correct it"):
+    with pytest.raises(ValueError, match="expected --classes from ant, cat, each once; found bee; correct it"):
         read_voc(tmp_path, ["val"], Choice(classes=["bee"]))
 
 
@@ -118,10 +118,14 @@ def test_line_that_is_no_image(tmp_path: Path, line: str) -> None:
 def test_missing_files(tmp_path: Path) -> None:
     write_set(tmp_path, {"val": "a"}, {"a": ""})
     (tmp_path / "JPEGImages" / "a.jpg").unlink()
-    with pytest.raises(ValueError, match=r"JPEGImages: expected a with \.jpg or \.jpeg or \.png .*take a of val off"):
+    with pytest.raises(
+        ValueError, match=r"JPEGImages: expected a with \.jpg or \.jpeg or \.png .*remove a of val from"
+    ):
         read_voc(tmp_path, ["val"])
     (tmp_path / "Annotations" / "a.xml").unlink()
-    with pytest.raises(ValueError, match=r"Annotations: expected a with \.xml, found no such file; unpack it, or take"):
+    with pytest.raises(
+        ValueError, match=r"Annotations: expected a with \.xml, found no such file; unpack it, or remove"
+    ):
         read_voc(tmp_path, ["val"])
 
 
@@ -295,10 +299,10 @@ def test_what_looks_wrong_is_counted_with_examples(tmp_path: Path) -> None:
         xml.write_text(xml.read_text().replace(f"{name}.jpg", f"C:\\pictures\\{other}.JPG"))
     lines = read_voc(tmp_path, ["all"]).findings.lines()
     assert lines == [
-        "images with the name of another one (the first is taken): 1 (c.jpg and c.png)",
+        "images with the name of another one (the first is used): 1 (c.jpg and c.png)",
         f"images without XML (left out): 1 ({tmp_path / 'lonely.jpg'})",
         "XML files whose <filename> is another image of the set (the file's own name counts): 2 (a.xml (b), b.xml (a))",
-        "XML files with a <bndbox> outside of <object> (not read): 1 (b.xml)",
+        "XML files with a <bndbox> outside <object> (not read): 1 (b.xml)",
         "XML files with a corner at 0, though VOC counts from 1 (--from-zero, if the tool counted from 0): 1 (a.xml)",
         "class names that differ only in case, blanks or Unicode form: 1 ('Cat' / 'cat')",
         "boxes of 8 that lose more than a tenth at the border of their image, 50% on average (corners given as sizes? "

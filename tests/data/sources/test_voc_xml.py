@@ -147,7 +147,10 @@ def test_refused_annotations(text: str, message: str) -> None:
         (thing(box=bndbox(xmax="inf")), "object 2 (cat): expected a finite number in <xmax>, found 'inf'; correct it"),
         (thing(box=bndbox(ymin="nan")), "expected a finite number in <ymin>, found 'nan'"),
         (thing(box=bndbox(ymin="2O")), "expected a finite number in <ymin>, found '2O'"),
-        (thing(extra="<difficult/>"), "object 2 (cat): expected <difficult>, found an empty one; fill it in, or take"),
+        (
+            thing(extra="<difficult/>"),
+            "object 2 (cat): expected <difficult>, found an empty one; fill it in, or remove",
+        ),
         (thing(extra="<difficult>yes</difficult>"), "expected a finite number in <difficult>, found 'yes'"),
     ],
 )

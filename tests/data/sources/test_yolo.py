@@ -57,7 +57,7 @@ def test_the_same_choice_as_of_other_formats(root: Path) -> None:
     found = read_yolo(root, ["train"], Choice(classes=["007"]))
     assert found.classes == ("007",) and found.dropped == {"objects of other classes": 1}
     assert [len(record.labels) for record in found.records] == [1, 0]
-    with pytest.raises(ValueError, match="expected --classes out of no, 007, each once; found False"):
+    with pytest.raises(ValueError, match="expected --classes from no, 007, each once; found False"):
         read_yolo(root, ["train"], Choice(classes=["False"]))
     (root / "labels/train/a.txt").write_text("0 0.5 0.5 0 0.1")
     with pytest.raises(
@@ -91,7 +91,7 @@ def test_boxes_beyond_the_border_are_remarked_on(root: Path) -> None:
         ("cat 0.5 0.5 0.1 0.1", "expected numbers, found 'cat 0.5"),
         ("0 nan 0.5 0.1 0.1", "expected numbers, found '0 nan"),
         ("0 1e999 0.5 0.1 0.1", "expected numbers, found '0 1e999"),
-        ("0 0.5 0.5 0.1", "expected class, x, y, width, height, or a polygon of three points and more; found 4 num"),
+        ("0 0.5 0.5 0.1", "expected class, x, y, width, height, or a polygon of at least three points; found 4 num"),
         ("0 0.5 0.5 0.1 0.1 0.9", "found 6 numbers"),
         ("0", "found 1 numbers"),
         ("0 50 40 20 30", "expected fractions of the image, found '0 50 40 20 30'; divide px by the image's width and"),

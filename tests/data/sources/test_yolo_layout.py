@@ -83,16 +83,16 @@ def test_a_folder_with_classes_txt(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("names: 3", "expected names as a list, or as a map of numbers to them, found 3"),
-        ("names: {0: a, x: b}", "expected names as a list, or as a map of numbers"),
-        ("names: {0: a, 00: b}", "expected names as a list, or as a map of numbers"),
+        ("names: 3", "expected names as a list, or as a map from numbers to names, found 3"),
+        ("names: {0: a, x: b}", "expected names as a list, or as a map from numbers"),
+        ("names: {0: a, 00: b}", "expected names as a list, or as a map from numbers"),
         ("names: [a, [b]]", "expected names as a list"),
         ("names: [a]\nnc: 2", "expected nc=1, the number of names; found 2"),
         ("names: [a]\ntrain: {x: y}", "expected folders or lists of images in train, found"),
         ("[", "expected YAML with names, train and val, found: while parsing"),
         ("3", "expected names, train and val, found str"),
         ("!!python/object/apply:os.system [echo]", "expected names, train and val, found list"),
-        ("a: " * 2_000_000, "expected YAML with names, train and val, found: 6,000,000 letters"),
+        ("a: " * 2_000_000, "expected YAML with names, train and val, found: 6,000,000 characters"),
     ],
 )
 def test_refused_yaml(tmp_path: Path, text: str, message: str) -> None:
@@ -107,7 +107,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"nowhere: expected a folder or a file data\.yaml, found none"):
         find_layout(tmp_path / "nowhere")
     (tmp_path / "data.yaml").write_text("train: images\nnames: [a]")
-    with pytest.raises(ValueError, match=r"expected train at .*images, found nothing there; correct train"):
+    with pytest.raises(ValueError, match=r"expected train at .*images, found nothing; correct train"):
         names_of(tmp_path)
     with pytest.raises(ValueError, match=r"expected a split test, found train, and no folder test or images/test"):
         names_of(tmp_path, "test")

@@ -63,9 +63,9 @@ def test_what_makes_a_set_hard_is_said(tmp_path: Path) -> None:
         "class cat: no object in --val",
         "class dog: all 3 objects are difficult or crowd",
         "class owl: no object, but 4 in --val",
-        "100% of objects are below 8 px on an input of 320 px",
+        "100% of objects are below 8 px in an input of 320 px",
         "62% of images show no object",
-        "8 images: the network will know them by heart",
+        "8 images: the network will memorize them",
     ):
         assert any(part in point for point in found), part
     assert any("no --val" in point for point in hard_points(train, None, 320))

@@ -151,7 +151,7 @@ def test_the_command_draws_with_the_settings_of_a_run(index: ShardIndex, tmp_pat
         ("- 1", "expected YAML of `key: value` lines"),
         ("data: {train: a, val: b, sidez: [32]}", "sidez"),
         ("data: {train: a, val: b, augment: {jitter: much}}", "much"),
-        ("data: {train: a, val: b, augment: {jitter: 0.9}}", "expected 0 <= jitter"),
+        ("data: {train: a, val: b, augment: {jitter: 0.9}}", "expected a share of the side, 0 <= jitter"),
         ("data: [", r"config\.yaml: "),
     ],
 )

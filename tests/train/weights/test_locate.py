@@ -54,7 +54,7 @@ def test_an_address_is_fetched_once_and_its_query_is_not_shown(tmp_path: Path) -
         address = f"{liar.address}/net.pt?token=secret"
         path = local_file(address, tmp_path)
         assert path.read_bytes() == DATA and "secret" not in path.name
-        with pytest.raises(ValueError, match="the server answers 404") as error:
+        with pytest.raises(ValueError, match="the server answered 404") as error:
             local_file(f"{liar.address}/other.pt?token=secret", tmp_path)
         assert "secret" not in str(error.value)
     assert local_file(address, tmp_path) == path  # the server is gone
