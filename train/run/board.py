@@ -140,6 +140,7 @@ class Board:
     def log_evaluation(self, evaluation: Evaluation, epoch: int) -> None:
         if self.env.rank != 0:
             return
+        epoch = min(epoch, self.epochs)  # the last batch may run into epochs that are no longer the run's
         of_classes = dict(zip(self.classes, evaluation.deciding_ap_C.tolist(), strict=True))
         values = {GLANCE + "mAP": evaluation.deciding_ap, **dict(evaluation.means())}
         if self._events is None:  # it failed; by now there may be room again

@@ -7,7 +7,6 @@ from typing import Literal
 from train.stepping.duration import RunLength, given_images, parse_duration, require_one
 
 BURN_IN_IMAGES, DROP_IMAGES = 64_000, [2_560_000, 3_840_000]  # darknet burn_in=1000, steps=40000,60000 at batch 64
-TRIAL_STEPS = 100  # a shorter run is a trial: nobody expects it to learn
 
 
 @dataclass(frozen=True, kw_only=True)

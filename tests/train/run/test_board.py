@@ -177,6 +177,14 @@ def test_an_evaluation_by_cocos_protocol_shows_its_numbers_beside_vocs(
     assert "epoch 1/8: AP@[.5:.95] 0.1000  mAP@.5 0.7500" in capsys.readouterr().out
 
 
+def test_a_last_batch_that_holds_several_epochs_ends_in_the_last_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with board(tmp_path, epochs=1) as shown:
+        shown.log_evaluation(evaluation(), 3)
+    assert "epoch 1/1: mAP@.5" in capsys.readouterr().out
+
+
 def test_a_resumed_run_leaves_one_value_at_every_place(tmp_path: Path) -> None:
     with board(tmp_path) as shown:
         run(shown, [1, 1, 1, 1])
