@@ -316,7 +316,8 @@ def test_a_category_that_only_groups_others_is_no_class(tmp_path: Path, name: st
     found = read_coco(write_set(tmp_path, grouped), ["mine"])
     assert (found.classes, found.category_ids) == (("car", "dog", "toothbrush"), (3, 18, 90))
     assert found.findings.lines() == [
-        f"categories without objects that group others or repeat a name (not used as classes): 1 ({name} (instances_mine.json))"
+        "categories without objects that group others or repeat a name (not used as classes): "
+        f"1 ({name} (instances_mine.json))"
     ]
 
 
