@@ -1,6 +1,7 @@
 """What a user may choose about a step."""
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -9,17 +10,20 @@ from train.stepping.duration import RunLength, given_images, parse_duration, req
 from train.stepping.objective import Compression
 
 Precision = Literal["fp32", "bf16", "fp16"]
+CPU_INFO = Path("/proc/cpuinfo")  # on Linux
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def fast_precision(device: torch.device) -> Precision:
-    """What `step.precision=auto` is on this device: bf16 where it has units for that, else fp16 on CUDA, fp32 on a CPU.
+    """What `step.precision=auto` means: bf16 where the device is fast in it, else fp16 on CUDA and fp32 on a CPU.
 
-    AVX-512's bf16 instructions do not count: convolutions are slower with them than in float32.
+    A CPU is with AMX, and AMD's with AVX-512: 1.5 times the speed of float32; Intel's without AMX reaches .8 of it.
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
-    return "bf16" if torch.cpu._is_amx_tile_supported() else "fp32"
+    about = CPU_INFO.read_text() if CPU_INFO.exists() else ""
+    fast = torch.cpu._is_amx_tile_supported() or ("AuthenticAMD" in about and "avx512_bf16" in about)
+    return "bf16" if fast else "fp32"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,7 @@ def test_a_run_with_checkpoints_keeps_its_precision(
     """Though it resumes on a machine that is faster in another."""
     env, config = Environment(), config_of(tmp_path, shards, "model.width=0.0625")
     assert config.step.precision == "auto"
+    monkeypatch.setattr("train.stepping.config.CPU_INFO", tmp_path / "none")
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: True)
     first = settled(config, index, env)
     assert first.step.precision == "bf16"
@@ -77,6 +78,26 @@ def test_a_gpu_without_bf16_of_its_own_takes_fp16(
 ) -> None:
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: native or including_emulation)
     assert fast_precision(torch.device("cuda")) == precision
+
+
+@pytest.mark.parametrize(
+    ("about", "amx", "precision"),
+    [
+        ("vendor_id : AuthenticAMD\nflags : avx512f avx512_bf16", False, "bf16"),
+        ("vendor_id : AuthenticAMD\nflags : avx2", False, "fp32"),
+        ("vendor_id : GenuineIntel\nflags : avx512f avx512_bf16", False, "fp32"),
+        ("vendor_id : GenuineIntel\nflags : avx512_bf16 amx_tile", True, "bf16"),
+        (None, False, "fp32"),
+    ],
+)
+def test_a_cpu_takes_bf16_where_that_is_faster(
+    about: str | None, amx: bool, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if about is not None:
+        (tmp_path / "cpuinfo").write_text(about)
+    monkeypatch.setattr("train.stepping.config.CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: amx)
+    assert fast_precision(torch.device("cpu")) == precision
 
 
 def test_a_set_with_too_few_sizes_gets_the_published_anchors(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
