@@ -1,8 +1,8 @@
 """python -m benchmarks.ablation bccd|voc256 SET [--rows GIoU ...] [--seeds 0 1]: what each part is worth.
 
-The recipe `scratch` on shortened runs of the protocols of benchmarks/learning.py, one part changed at a time. The
-figure of a row is the best mAP on `val` of each seed, their mean, and what it differs by from the recipe's. A part is
-kept where it helps by more than seeds differ. Runs that are finished are not repeated.
+The recipe `scratch` in shortened runs of the protocols of benchmarks/learning.py, one part changed at a time. A row
+shows each seed's best mAP on `val`, their mean, and its difference from the recipe's. A part is kept if it helps by
+more than seeds differ. Finished runs are not repeated.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 from benchmarks.learning import PROTOCOLS, Protocol, train, write_sets
 from launch.command import run
 
-#: Shorter, smaller and quicker, so that a row takes minutes of one core
+#: Shorter, smaller and faster, so that a row takes minutes of one core
 SHORTENED: Mapping[str, Sequence[str]] = {
     "bccd": (
         "epochs=24", "data.sides=[320,352]", "evaluate.side=352", "loss.coord=1",
@@ -69,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("set", type=Path, metavar="SET")
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="of sets and runs; default: runs/ablation-PROTOCOL")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for sets and runs; default: runs/ablation-PROTOCOL")
     options = parser.parse_args(arguments)
     protocol = PROTOCOLS[options.protocol]
     out = (options.out or Path("runs") / f"ablation-{options.protocol}").resolve()

@@ -1,8 +1,8 @@
-"""python -m benchmarks.agreement: what it costs a step to agree whether to stop, between processes of this machine.
+"""python -m benchmarks.agreement: what agreeing whether to stop costs a step, among processes of this machine.
 
-Three ways take turns, step by step, with a network of a few tiny layers under DDP, so that little else is left of a
-step: a ring over the hosts before each step (as before the first one), a number that travels beside the step (as
-between steps), and neither. What is left of a step without its forward, backward and optimizer is what they cost.
+Three ways take turns, step by step, with a network of a few tiny layers under DDP, so that a step does little else: a
+ring over the hosts before each step (as before the first one), a number exchanged beside the step (as between steps),
+and neither. Their cost is the time of a step minus its forward, backward and optimizer.
 """
 
 import argparse
@@ -28,7 +28,7 @@ WAYS = ("a ring of hosts", "beside the step", "neither")
 
 
 def measure(env: Environment, steps: int, folder: Path) -> dict[str, list[float]]:
-    """Seconds of each step by each way; and of its forward, backward and optimizer alone."""
+    """Seconds of each step in each way, and of forward, backward and optimizer alone."""
     step, batch = build("fp32", False, env, SMALL), batch_of(2, 32, env.device)
     now, ahead = Stop(folder, env), Stop(folder, env)
     ways: list[tuple[str, Callable[[], Any]]] = [
@@ -38,7 +38,7 @@ def measure(env: Environment, steps: int, folder: Path) -> dict[str, list[float]
     ]
     found: dict[str, list[float]] = {"alone": [], **{name: [] for name in WAYS}}
     for number in range(steps + 5):
-        env.barrier()  # a step begins on all at once
+        env.barrier()  # a step begins on all processes at once
         times = {"alone": _seconds(lambda: _alone(step, batch))}
         for name, agree in ways:
             env.barrier()
@@ -88,7 +88,7 @@ def main() -> None:
     neither = statistics.median(found["neither"])
     print(f"{options.processes} processes, {options.steps} steps each way, medians; ms")
     print(f"forward, backward, optimizer alone: {1e3 * alone:.3f}")
-    print(f"{'':<18}{'step':>9}{'beside those':>14}{'of agreeing':>13}{'quickest step':>15}")
+    print(f"{'':<18}{'step':>9}{'beside those':>14}{'of agreeing':>13}{'fastest step':>15}")
     for name, times in found.items():
         median = statistics.median(times)
         print(

@@ -1,8 +1,8 @@
-"""python -m benchmarks.annotations ROOT FOLDER: what it takes to read COCO's JSON with as many boxes as Objects365 has.
+"""python -m benchmarks.annotations ROOT FOLDER: the cost of reading COCO's JSON with as many boxes as Objects365.
 
-ROOT is a set as COCO has it (annotations/instances_val2017.json, val2017). Its rows come again under new ids, each
-object twice, until there are --boxes; the images are the same ones, in folders that are links. Segmentations are left
-out. A process of its own then reads the file as `python -m data.shards coco` does, up to the records that it writes.
+ROOT is a set in COCO's layout (annotations/instances_val2017.json, val2017). Its rows are repeated under new ids, each
+object twice, until there are --boxes; the images are the same, in folders that are links. Segmentations are left out.
+A separate process then reads the file like `python -m data.shards coco`, up to the records to write.
 """
 
 import argparse

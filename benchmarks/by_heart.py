@@ -1,8 +1,8 @@
-"""python -m benchmarks.by_heart SHARDS [--variants yolov2 ...] [--side 192] [key=value ...]: eight pictures by heart.
+"""python -m benchmarks.by_heart SHARDS [--variants yolov2 ...] [--side 192] [key=value ...]: memorizes eight pictures.
 
-The first check of a network, its loss and its training: a few pictures, without augmentation, must be found exactly.
+The first check of a network, its loss and its training: a few pictures, without augmentation, must be learned exactly.
 Each variant trains at its full width from random weights on the first eight images of SHARDS, with the recipe
-`scratch`, until mAP@.5 on these images is 1 or the time is over.
+`scratch`, until mAP@.5 on these images is 1 or time is up.
 """
 
 import argparse

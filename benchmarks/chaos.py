@@ -1,14 +1,14 @@
-"""python -m benchmarks.chaos [--kills 50 | --faults 50]: runs that are disturbed end with the bits of one that was not.
+"""python -m benchmarks.chaos [--kills 50 | --faults 50]: disturbed runs must end with the bits of an undisturbed one.
 
-A small run of two processes is started again and again; at random moments (start, warm-up, training, evaluation), and
-every third time in the moment in which a checkpoint is being written, SIGKILL, SIGTERM or SIGSTOP goes to one of its
-processes, to torchrun, or to all at once with the loader's processes, as when a node fails. What is left of an attempt
-is then killed as a batch system does, every other time only after it had the time to leave by itself, and the same
-command is started, with 0, 1 or 2 loader processes for each training process. Each run that ends is compared bit for
-bit with the undisturbed one: weights, statistics, moments. An image that is lost, or seen twice, would change them.
+A small run of two processes is started repeatedly; at random moments (start, warm-up, training, evaluation), and every
+third time while a checkpoint is being written, SIGKILL, SIGTERM or SIGSTOP goes to one of its processes, to torchrun,
+or to all of them including loader processes, as when a node fails. The remaining processes are then killed as by a
+batch system, every other time only after they had time to exit by themselves, and the same command is started, with 0,
+1 or 2 loader processes for each training process. Each finished run is compared bit for bit with the undisturbed one:
+weights, statistics, moments. An image that is lost, or seen twice, would change them.
 
---faults: nothing is killed; in each attempt calls fail or are slow, at random: writing, syncing and renaming files of
-the run, reading shards. After each the newest whole checkpoint must not be older than before.
+--faults: nothing is killed; in each attempt system calls fail or are slow, at random: writing, syncing and renaming
+files of the run, reading shards. After each the newest whole checkpoint must not be older than before.
 """
 
 import argparse
@@ -41,13 +41,13 @@ from train.run.checkpoint_files import newest, read
 
 MAIN = Path(__file__).resolve().parents[1] / "train/main.py"
 POSITION = r"^epoch \d+/\d+ +([\d,]+)/[\d,]+ images"  # in a line of the log
-HANG_S = 180  # an attempt that takes longer has lost its way
+HANG_S = 180  # an attempt that takes longer hangs
 STOPPED_S = 2  # how long SIGSTOP holds a process
-ORPHANS_S = 30  # in which what is left of an attempt leaves by itself
+ORPHANS_S = 30  # in which an attempt's remaining processes must exit by themselves
 
 
 def draw_sets(folder: Path) -> None:
-    """A few pictures to train on, as shards."""
+    """Makes shards of a few pictures."""
     draw_voc(folder / "drawn", train=53, val=21, seed=1)
     for split in ("train", "val"):
         write_shards(read_voc(folder / "drawn", [f"2007:{split}"]), folder / split, shard_mb=0.15)
@@ -71,7 +71,7 @@ def config(folder: Path) -> Path:
 
 
 class Attempt:
-    """A torchrun and all that comes of it, known by a variable that they inherit: it starts sessions of their own."""
+    """A torchrun and its descendants, found by a variable that they inherit, since it starts new sessions."""
 
     def __init__(
         self, path: Path, run: Path, processes: int, workers: int = 1, faults: Mapping[str, str] | None = None
@@ -86,7 +86,7 @@ class Attempt:
             self.torchrun = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environ)
 
     def processes(self) -> dict[int, int]:
-        """Number -> parent's number; those of the loader too."""
+        """{process: parent}, including loader processes."""
         found = {}
         for folder in Path("/proc").glob("[0-9]*"):
             with suppress(OSError, IndexError):
@@ -97,14 +97,14 @@ class Attempt:
     def saving(self) -> bool:
         parts = (self.run / "checkpoints").glob("*.part")
         with suppress(FileNotFoundError):
-            return any(time.time() - path.stat().st_mtime < 0.5 for path in parts)  # older: of an earlier attempt
+            return any(time.time() - path.stat().st_mtime < 0.5 for path in parts)  # older: from an earlier attempt
         return False
 
     def phase(self) -> str:
         return "saving" if self.saving() else "running" if self.logged_position() else "start"
 
     def logged_position(self) -> int:
-        """Images seen as it last said; 0: it has said nothing yet."""
+        """Images seen according to the last log line; 0: no line yet."""
         said = self._log.read_bytes()[self._said :].decode(errors="replace")
         return max((int(seen.replace(",", "")) for seen in re.findall(POSITION, said, re.MULTILINE)), default=0)
 
@@ -115,7 +115,7 @@ class Attempt:
         return not self.processes()
 
     def sweep(self) -> None:
-        """Kill what is left, as a batch system does."""
+        """Kills what is left, as a batch system does."""
         send(list(self.processes()), signal.SIGKILL)
         self.torchrun.wait()
 
@@ -135,7 +135,7 @@ class Disturbance(NamedTuple):
 
 
 def strike(attempt: Attempt, after_s: float, aimed: bool, chance: random.Random) -> Disturbance | None:
-    """Disturb at a random moment, or when a checkpoint is next being written; None: the attempt was over."""
+    """Strikes at a random moment, or when the next checkpoint is being written; None: the attempt had ended."""
     with suppress(subprocess.TimeoutExpired):
         attempt.torchrun.wait(after_s)
     while aimed and attempt.torchrun.poll() is None and not attempt.saving():
@@ -157,7 +157,7 @@ def strike(attempt: Attempt, after_s: float, aimed: bool, chance: random.Random)
 
 
 def random_faults(library: Path, run: Path, said: Path, chance: random.Random) -> Mapping[str, str]:
-    """Faults of one kind, in calls that are hit now and then."""
+    """Faults of one kind, in randomly chosen calls."""
     call = chance.choice(["write", "fsync", "rename", "pread"])
     how = chance.choice([{"errno": errno.EIO}, {"errno": errno.ENOSPC}, {"sleep": 0.3}])
     where = "/shard-" if call == "pread" else f"{run.name}/"
@@ -165,7 +165,7 @@ def random_faults(library: Path, run: Path, said: Path, chance: random.Random) -
 
 
 def hit(said: Path, faults: Mapping[str, str], phase: str) -> Disturbance | None:
-    """What became of an attempt's faults; None: no call was hit."""
+    """The faults that hit an attempt; None: no call was hit."""
     if not said.exists():
         return None
     said.unlink()
@@ -192,7 +192,7 @@ def state_of(run: Path) -> dict[str, torch.Tensor]:
 
 
 def twice_logged(run: Path) -> list[str]:
-    """Tags of TensorBoard with two values at one position."""
+    """TensorBoard tags with two values at one position."""
     events = EventAccumulator(str(run / "board"), size_guidance={"scalars": 0})
     events.Reload()
     steps = {tag: [point.step for point in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
@@ -239,7 +239,7 @@ def main() -> None:
                 except subprocess.TimeoutExpired:
                     bad.append(f"run {runs}, attempt {needed} did not end in {HANG_S} s")
                 if chance.random() < 0.5 and not attempt.all_gone(ORPHANS_S):
-                    bad.append(f"run {runs}, attempt {needed} left processes for {ORPHANS_S} s")
+                    bad.append(f"run {runs}, attempt {needed} left processes behind for {ORPHANS_S} s")
                 attempt.sweep()
                 if faults:
                     disturbance = hit(said, faults, attempt.phase())
@@ -247,7 +247,7 @@ def main() -> None:
                     disturbances.append(disturbance)
                     print(f"run {runs}, attempt {needed}: {disturbance}", flush=True)
                 if (after := position(run)) < before:
-                    bad.append(f"run {runs}, attempt {needed}: the newest checkpoint is of {after}, it was of {before}")
+                    bad.append(f"run {runs}, attempt {needed}: the newest checkpoint is at {after}, was at {before}")
                 if disturbance and not (run / "finished").exists():
                     redone.setdefault(disturbance.what, []).append(max(attempt.logged_position() - position(run), 0))
                 if needed > 40:

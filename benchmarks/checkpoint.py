@@ -1,10 +1,10 @@
-"""python -m benchmarks.checkpoint: what a checkpoint of the full network costs, and what kills inside a save leave.
+"""python -m benchmarks.checkpoint: what a checkpoint of the full network costs, and what kills during a save leave.
 
-The first part trains on data in memory and saves now and then: how long the training thread stands still for the copy,
-how much slower steps are while the file is written, and what share of the time both are at the default interval.
+The first part trains on data in memory and saves now and then: how long the training thread waits for the copy, how
+much slower steps are while the file is written, and what share of the time this is at the default interval.
 
-The second kills a process by SIGKILL at random moments of a save, as often as --kills says. Each time the newest
-checkpoint must be whole, hold what was saved, and be the last one that was reported as written, or the one under way.
+The second kills a process by SIGKILL at random moments of a save, --kills times. Each time the newest checkpoint must
+be whole, hold what was saved, and be the last one reported as written, or the one being written.
 """
 
 import argparse
@@ -69,9 +69,9 @@ def stall(folder: Path, side: int, batch: int, saves: int, env: Environment) -> 
     size = sum(path.stat().st_size for path in folder.glob("*.pt")) / len(list(folder.glob("*.pt")))
     print(f"{side} px, batch {batch}, {saves} saves of {size / 1e6:.0f} MB; medians (least, most)")
     print(f"a step alone                       {_spread(alone)}")
-    print(f"standing still for the copy        {_spread(copies)}")
-    print(f"lost by steps beside the writing   {_spread(beside)}")
-    print(f"until the file is whole            {_spread(written)}, with the step under way")
+    print(f"waiting for the copy               {_spread(copies)}")
+    print(f"slower steps while writing         {_spread(beside)}")
+    print(f"until the file is complete         {_spread(written)}, with the step under way")
     print(f"every {every:,} images: {100 * lost / (every / batch * one):.3f} % of the time")
 
 
@@ -106,14 +106,14 @@ def kill_inside_saves(folder: Path, kills: int, chance: random.Random) -> None:
         state = read(path)
         last = state["progress"]["images"]
         weights = next(iter(state["step"]["model"].values()))
-        assert bool((weights == last).all()), "a checkpoint with numbers of another one"
-        assert last in {ended, begun}, f"the newest is of {last}; {ended} had been reported as written"
+        assert bool((weights == last).all()), "a checkpoint with another one's numbers"
+        assert last in {ended, begun}, f"the newest is at {last}; {ended} had been reported as written"
         inside, outside = inside + (begun > ended), outside + (begun <= ended)
         if begun > ended:
             part = list(folder.glob("*.part"))
             stages["file half-written" if part else "file named" if last == begun else "before the file"] += 1
-    print(f"{inside} kills inside a save ({outside} more fell between two): each left a whole checkpoint, none older")
-    print("than the last that was reported; " + ", ".join(f"{stage}: {number}" for stage, number in stages.items()))
+    print(f"{inside} kills during a save ({outside} more came between two): each left a whole checkpoint, none older")
+    print("than the last one reported; " + ", ".join(f"{stage}: {number}" for stage, number in stages.items()))
 
 
 def save_for_ever(step: Step, folder: Path, images: int, tell: int) -> None:
@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--saves", type=int, default=7)
     parser.add_argument("--kills", type=int, default=200)
-    parser.add_argument("--folder", type=Path, help="on the disk that is to be measured")
+    parser.add_argument("--folder", type=Path, help="on the disk to measure")
     options = parser.parse_args()
     for part in ("stall", "kills"):
         with tempfile.TemporaryDirectory(dir=options.folder) as folder:

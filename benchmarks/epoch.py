@@ -1,9 +1,9 @@
-"""python -m benchmarks.epoch: what the evaluation after an epoch costs beside training it, from measured parts.
+"""python -m benchmarks.epoch: the cost of evaluation after an epoch relative to training it, from measured parts.
 
-VOC as published: 16,551 images are trained on at 320 to 608 px, 4,952 evaluated at 416 px, by the full network on the
-device that is there. Medians over rounds in which the parts take turns; without a GPU of CPU seconds, so that what else
-the machine does counts little. Reading images is left out: an image of either set costs about the same, and other
-processes do it meanwhile.
+VOC as published: the full network trains on 16,551 images at 320 to 608 px and evaluates 4,952 at 416 px, on the device
+of this machine. Medians over rounds in which the parts take turns; without a GPU in CPU seconds, so that other load
+hardly counts. Reading images is left out: an image of either set costs about the same, and other processes do it
+meanwhile.
 """
 
 import argparse
@@ -31,8 +31,8 @@ from train.stepping.step import Step
 
 TRAINED, EVALUATED = 16_551, 4_952
 SIDES, MEASURED_SIDES, SIDE = range(320, 609, 32), (320, 416, 608), 416
-DETECTIONS = 500_000  # of the whole set: a hundred of each image
-Part = tuple[Callable[[], object], int]  # what to run, and of how many images it is
+DETECTIONS = 500_000  # in the whole set: a hundred per image
+Part = tuple[Callable[[], object], int]  # what to run, and for how many images
 
 
 def parts(batch: int, env: Environment) -> dict[str, Part]:

@@ -1,8 +1,8 @@
-"""python -m benchmarks.evaluate: what scores of 5,000 images and the suppression before them cost, and next to what.
+"""python -m benchmarks.evaluate: the cost of scoring 5,000 images and of the suppression before, beside alternatives.
 
-Made-up detections, arrays in memory on both sides; each case in a process and a thread of its own. CPU seconds, so that
-what else the machine does counts little; memory is the peak above what the process held before. The answers of a pair
-of cases are compared: all bits of COCO's numbers, all survivors of a suppression.
+Synthetic detections, arrays in memory on both sides; each case in its own process with one thread. CPU seconds, so that
+other load hardly counts; memory is the peak above what the process held before. The answers of a pair of cases are
+compared: all bits of COCO's numbers, all survivors of a suppression.
 """
 
 import argparse
@@ -30,15 +30,15 @@ from train.evaluation.tables import Detections, Truths
 from train.evaluation.voc import voc_ap
 from train.reports.errors import find_errors
 
-IMAGES, TRUTHS, CLASSES = 5_000, 36_781, 80  # as COCO val2017
+IMAGES, TRUTHS, CLASSES = 5_000, 36_781, 80  # like COCO val2017
 ANCHORS_CELLS = torch.tensor(
     [[1.3221, 1.73145], [3.19275, 4.00944], [5.05587, 8.09892], [9.47112, 4.84053], [11.2364, 10.0071]]
 )
-Case = Callable[[], tuple[Any, str]]  # prepared -> run it: a digest of its answer, what it worked on
+Case = Callable[[], tuple[Any, str]]  # when called: a digest of its answer, a note on its work
 
 
 def made_up(count: int) -> tuple[Detections, Truths]:
-    """A few classes are frequent; two detections of five lie near a truth of theirs."""
+    """Synthetic tables: a few classes are frequent; two in five detections lie near a truth of theirs."""
     rng = np.random.default_rng(count)
 
     def boxes(number: int) -> np.ndarray[Any, Any]:
@@ -73,7 +73,7 @@ def ours(count: int) -> Case:
         matches = match(detections, truths, CLASSES)
         matching = time.process_time() - start
         scores = coco_scores(matches, truths, CLASSES)
-        return scores.twelve.tobytes(), f"{matching:.2f} s of it each process for its own share"
+        return scores.twelve.tobytes(), f"{matching:.2f} s of it split among processes"
 
     return run
 
@@ -94,7 +94,7 @@ def errors(count: int) -> Case:
 
 
 def raw_output(trained: bool) -> torch.Tensor:
-    """The head's, of 32 images of 416 px and 20 classes; untrained, every pair of box and class is a candidate."""
+    """Raw output for 32 images of 416 px and 20 classes; if untrained, every pair of box and class is a candidate."""
     raw = torch.randn(32, 5, 25, 13, 13, generator=torch.Generator().manual_seed(0))
     raw[:, :, :4] *= 0.3
     raw[:, :, 4] = raw[:, :, 4] * 2 - 6.5 if trained else raw[:, :, 4]
@@ -117,7 +117,7 @@ def our_suppression(trained: bool) -> Case:
 
 
 def plain_loop(trained: bool) -> Case:
-    """The textbook: for every image and class, the best box again and again."""
+    """The textbook loop: for every image and class, repeatedly the best box."""
     boxes_xyxy, scores = (tensor.numpy() for tensor in raw_batch(trained))
 
     def run() -> tuple[Any, str]:
@@ -159,7 +159,7 @@ def memory_mb(field: str) -> float:
 def measure(case: str) -> dict[str, Any]:
     torch.set_num_threads(1)
     run = CASES[case]()
-    Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
+    Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     before = memory_mb("VmRSS")
     wall, cpu = time.perf_counter(), time.process_time()
     answer, note = run()

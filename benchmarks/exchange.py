@@ -1,6 +1,6 @@
-"""What the exchange of gradients costs, predicted. Arithmetic only: nothing here is measured, and nothing is timed.
+"""Predicts what the exchange of gradients costs. Arithmetic only: nothing is measured or timed.
 
-Seconds, bytes, floating-point operations. Links are counted in one direction, which is what an all-reduce is bound by.
+Seconds, bytes, floating-point operations. Links are rated in one direction, which limits an all-reduce.
 """
 
 import math
@@ -14,16 +14,16 @@ from train.model import YOLOv2
 
 GPUS_OF_A_NODE = 8
 LAUNCH_S = 5e-3  # the host's own work for a compiled step: assumed
-BACKWARD_SHARE = 0.65  # of a step: twice the work of forward, and the update beside them
+BACKWARD_SHARE = 0.65  # of a step: twice the work of forward, and besides both there is the update
 AGREEMENT_BYTES = 8  # whether to stop: sent before forward
 LOG_BYTES, LOG_EVERY = (88, 4), 10  # two means at every log line, one after the other; steps between two lines
 
 
 class Link(NamedTuple):
     name: str
-    bytes_s: float  #: what its maker says
-    share: float  #: of it that an all-reduce of tens of MB is assumed to get
-    hop_s: float  #: a message from one to the next, software included; assumed
+    bytes_s: float  #: according to its maker
+    share: float  #: of it that an all-reduce of tens of MB is assumed to reach
+    hop_s: float  #: a message from one to the next, including software; assumed
 
     def __str__(self) -> str:
         return f"{self.name}: {self.bytes_s / 1e9:g} GB/s x {self.share:g}, {self.hop_s * 1e6:g} us a hop"
@@ -32,14 +32,14 @@ class Link(NamedTuple):
 NVLINK = Link("NVLink 4, of each GPU", 450e9, 0.6, 3e-6)
 BETWEEN_NODES = {
     "InfiniBand": Link("InfiniBand NDR, 8 ports of a node together", 400e9, 0.8, 8e-6),
-    "the same, half": Link("InfiniBand at half of that, by bad luck", 400e9, 0.4, 20e-6),
+    "the same, half": Link("InfiniBand at half of that, in a bad case", 400e9, 0.4, 20e-6),
     "Ethernet 100": Link("Ethernet, 100 Gbit/s of a node", 12.5e9, 0.8, 40e-6),
     "Ethernet 25": Link("Ethernet, 25 Gbit/s of a node", 3.125e9, 0.8, 40e-6),
 }
 
 
 class Bucket(NamedTuple):
-    """Gradients that are exchanged at once."""
+    """Gradients that are exchanged together."""
 
     num_bytes: int  #: in float32
     ready: float  #: share of backward's work that is done when they are complete
@@ -48,17 +48,17 @@ class Bucket(NamedTuple):
 class Prediction(NamedTuple):
     """Times of one step, in seconds."""
 
-    exchange: float  #: of the gradients, were it alone
+    exchange: float  #: of the gradients, by itself
     exposed: float  #: the part of it that backward does not hide
     statistics: float  #: the mean of batch norm's statistics, which nothing hides
     agreement: float  #: whether to stop: the part of it that forward does not hide
     logged: float  #: means for log lines, for each step between two
-    device: float  #: the step as the device goes through it, with what is above
-    efficiency: float  #: against a step of one GPU; the host's launching counts where it takes longer than the device
+    device: float  #: the step on the device, including the above
+    efficiency: float  #: relative to a step of one GPU; the host's launching counts if it takes longer than the device
 
 
 def all_reduce_s(num_bytes: float, members: int, link: Link) -> float:
-    """The better of a ring, 2(n-1) messages one after the other, and a double tree, 2 log2 n, as NCCL chooses."""
+    """The better of a ring, 2(n-1) messages in sequence, and a double tree, 2 log2 n, as NCCL chooses."""
     if members == 1:
         return 0.0
     whole = 2 * num_bytes / (link.bytes_s * link.share)
@@ -68,7 +68,7 @@ def all_reduce_s(num_bytes: float, members: int, link: Link) -> float:
 
 
 def exchange_s(num_bytes: float, gpus: int, between: Link) -> float:
-    """Inside the nodes, then between them, one after the other: NCCL overlaps the two, which would be faster.
+    """Inside the nodes, then between them, in sequence: NCCL overlaps the two, which would be faster.
 
     Between nodes each GPU has its share of the bytes to exchange and its share of the node's links.
     """
@@ -77,7 +77,7 @@ def exchange_s(num_bytes: float, gpus: int, between: Link) -> float:
 
 
 def exposed_s(ready_s: Sequence[float], took_s: Sequence[float], backward_s: float) -> float:
-    """Time from the end of backward to the end of the last exchange; they follow each other, each when it is ready."""
+    """Time from the end of backward to the end of the last exchange; exchanges are sequential, each when ready."""
     end = 0.0
     for ready, took in zip(ready_s, took_s, strict=True):
         end = max(end, ready) + took
@@ -95,10 +95,10 @@ def predict(
     overlapped: bool = True,
     parts: int = 1,
 ) -> Prediction:
-    """step_s: of one GPU with the same number of images.
+    """Predicts a step. step_s: of one GPU with the same number of images.
 
-    overlapped: buckets are sent during backward. Not so where it is one graph, whose gradients all come at its end.
-    parts: that the images of a GPU are accumulated in; gradients go with the last of them.
+    overlapped: buckets are sent during backward; not possible if it is one graph, whose gradients all come at its end.
+    parts: in which a GPU's images are accumulated; gradients go with the last.
     """
     backward_s = BACKWARD_SHARE * step_s / parts
     took = [exchange_s(bucket.num_bytes * bytes_of_a_number / 4, gpus, between) for bucket in buckets]
@@ -114,7 +114,7 @@ def predict(
 
 
 def gradient_buckets(model: YOLOv2, side: int, first_mb: float = 1, most_mb: float = 25) -> list[Bucket]:
-    """Buckets as DDP fills them, in the order of backward, each to so many MiB or more. For a model on any device."""
+    """Buckets as DDP fills them, in the order of backward, each of its size in MiB or more. Any device will do."""
     layers = _layers(model, side)
     work = [flop * (2 if number else 1) for number, (_, flop) in enumerate(layers)]  # no gradient of the images
     buckets: list[Bucket] = []
@@ -130,12 +130,12 @@ def gradient_buckets(model: YOLOv2, side: int, first_mb: float = 1, most_mb: flo
 
 
 def forward_flop(model: YOLOv2, side: int) -> float:
-    """FLOP of one image, convolutions alone. A step does three times as much."""
+    """FLOP per image, convolutions alone. A step does three times as much."""
     return sum(flop for _, flop in _layers(model, side))
 
 
 def _layers(model: YOLOv2, side: int) -> list[tuple[list[int], float]]:
-    """Layers in the order of forward: bytes of each gradient of a layer, and forward's work for an image."""
+    """Layers in the order of forward: bytes of each gradient, and forward's work per image."""
     found: list[tuple[list[int], float]] = []
 
     def note(module: nn.Module, _: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:

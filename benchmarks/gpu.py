@@ -1,13 +1,13 @@
-"""make gpu: what can be known of a machine with a GPU in nine minutes, beside what was predicted.
+"""make gpu: what can be measured on a machine with a GPU in nine minutes, beside the predictions.
 
     make gpu [WHEELS=FOLDER] [TRAIN=SHARDS VAL=SHARDS] [OUT=FOLDER]
     make gpu DRY=1     # all of it, small, on the CPU
 
-Needs no network: packages that are missing come from FOLDER, which benchmarks/gpu_wheels.py fills. In this order:
-environment, tests that need a GPU, the step, the loader, a profile, training on real pictures with its mAP, memory.
-Every part has a limit of its own; what it has found is in OUT/table.md as soon as it ends, its output in OUT/*.log. A
-part that fails or runs out of time costs its own rows. Pictures are those of TRAIN and VAL, else BCCD where it lies at
-hand (datasets/bccd, shared/data/bccd.tar), else drawn ones.
+Needs no network: missing packages come from FOLDER, which benchmarks/gpu_wheels.py fills. In this order: environment,
+tests that need a GPU, the step, the loader, a profile, training on real pictures with its mAP, memory. Every part has
+its own time limit; its results are in OUT/table.md as soon as it ends, its output in OUT/*.log. A part that fails or
+runs out of time only loses its own rows. Pictures are those of TRAIN and VAL, else BCCD if available (datasets/bccd,
+shared/data/bccd.tar), else drawn ones.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[1]
 WHOLE_S = 540.0
-PATIENCE = 5  # times that, and every limit, for a rehearsal on a machine that others use too
+PATIENCE = 5  # times that, and every limit, for a rehearsal on a shared machine
 LEAVE_S = 20.0  # for a run that was asked to stop
 
 
@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
 
 class Machine:
-    """Where commands run, until when, and where what they say is kept."""
+    """Where commands run, until when, and where their output is kept."""
 
     def __init__(self, out: Path, dry: bool, train: str | None, val: str | None) -> None:
         self.out, self.dry, self.train, self.val = out, dry, train, val
@@ -50,9 +50,9 @@ class Machine:
         return self._times * WHOLE_S - (time.monotonic() - self.began)
 
     def python(self, log: str, *words: object, limit_s: float, stop: Path | None = None) -> str:
-        """What the command said. At its limit it is ended; where `stop` is given, asked by that file first.
+        """The command's output. At its time limit it is killed; with `stop`, first asked to stop by that file.
 
-        RuntimeError: it failed, or there is no time.
+        RuntimeError: it failed, or no time is left.
         """
         limit_s = min(self._times * limit_s, self.left_s())
         if limit_s <= 0:
@@ -98,7 +98,7 @@ Part = Callable[[Machine], Iterable[Row]]
 
 
 def run_parts(machine: Machine, parts: Sequence[tuple[str, Part]]) -> list[Row]:
-    """In turn; the table on disk grows with each row. What fails is a row too."""
+    """Runs the parts in turn; the table on disk grows with each row. A failure is a row too."""
     rows: list[Row] = []
     for name, part in parts:
         began = time.monotonic()
@@ -107,7 +107,7 @@ def run_parts(machine: Machine, parts: Sequence[tuple[str, Part]]) -> list[Row]:
             for row in part(machine):
                 rows.append(row)
                 (machine.out / "table.md").write_text(table(rows))
-        except Exception as error:  # the parts after it are worth as much without it
+        except Exception as error:  # the parts after it do not depend on it
             rows.append(Row(name, f"NOT MEASURED: {type(error).__name__}: {error}".replace("\n", " ")))
         rows.append(Row(f"{name}: time", f"{time.monotonic() - began:.0f} s"))
         (machine.out / "table.md").write_text(table(rows))

@@ -1,4 +1,4 @@
-"""The parts of `make gpu`, in the order of what a person asks first: does it run, how fast, why, and does it learn."""
+"""The parts of `make gpu`, in the order of importance: does it run, how fast, why, and does it learn."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.gpu import ROOT, Machine, OutOfTime, Part, Row
 from benchmarks.gpu_pictures import find_pictures
 
-SIDES = (416, 608, 320, 544)  # px, what matters most first
+SIDES = (416, 608, 320, 544)  # px, the most important first
 LEAST_TORCH = (2, 11)
 
 
@@ -53,7 +53,7 @@ def tests(machine: Machine) -> Iterator[Row]:
 
 
 def step(machine: Machine) -> Iterator[Row]:
-    """One process for each side, so that a limit costs the sides that come last."""
+    """One process for each side, so that a time limit only loses the last sides."""
     sides, small = (
         (SIDES, []) if not machine.dry else ((64,), ["--images=2", "--width=0.0625", "--compiled", "--backend=eager"])
     )
@@ -86,7 +86,7 @@ def _step_rows(machine: Machine, case: dict[str, Any], images: int, source: str)
 
 
 def loader(machine: Machine) -> Iterator[Row]:
-    """All cores decode; colours, and colours with geometry, are left to the device."""
+    """All cores decode; colours, or colours and geometry, are left to the device."""
     pictures = find_pictures(machine)
     yield Row("pictures", pictures.what, "real photographs", "pictures.log")
     out, workers = machine.out / "loader.json", max(machine.cores - 1, 1)
@@ -106,18 +106,18 @@ def loader(machine: Machine) -> Iterator[Row]:
 
 
 def trace(machine: Machine) -> Iterator[Row]:
-    """What `step` has written beside its first case."""
+    """The profile that `step` wrote with its first case."""
     size = (machine.out / "trace.json").stat().st_size
     yield Row("profile of one step", f"{size / 1e6:.1f} MB; open it at ui.perfetto.dev", "", "trace.json")
     lines = (machine.out / "step.log").read_text().partition("Self CPU %")[2].splitlines()[2:]
     for place, line in enumerate(lines[:5], 1):
         name, *columns = re.split(r"\s{2,}", line.strip())
-        shares = [column for column in columns if "%" in column]  # of the processor, and last of the device
+        shares = [column for column in columns if "%" in column]  # of the CPU, and last of the device
         yield Row(f"operator {place} by own time", f"{name}, {shares[0 if machine.dry else -1]}", "", "step.log")
 
 
 def training(machine: Machine) -> Iterator[Row]:
-    """Three minutes on real pictures, as many epochs as they hold, evaluated on the way and at their end."""
+    """Three minutes on real pictures, as many epochs as fit, evaluated on the way and at the end."""
     pictures, seconds = find_pictures(machine), 170
     speeds = [
         case["images_per_s"]
@@ -147,13 +147,13 @@ def _train(machine: Machine, name: str, limit_s: float, epochs: int, *options: s
 
 
 def _speed_rows(said: str, what: str, source: str) -> Iterator[Row]:
-    lines = re.findall(r"([\d.]+) images/s\s+waits\s+(\d+)%", said)[1:]  # the first one holds the start
+    lines = re.findall(r"([\d.]+) images/s\s+waits\s+(\d+)%", said)[1:]  # the first one includes the start
     if not lines:
         yield Row(f"{what}: images/s", "no log line", "", source)
         return
     speeds, waits = zip(*((float(speed), int(share)) for speed, share in lines), strict=True)
     yield Row(f"{what}: images/s", f"{statistics.median(speeds):,.0f}", "the smaller of step and loader", source)
-    yield Row(f"{what}: waits for data", f"{statistics.median(waits):.0f} %", "0 % where the loader is faster", source)
+    yield Row(f"{what}: waits for data", f"{statistics.median(waits):.0f} %", "0 % if the loader is faster", source)
 
 
 def memory(machine: Machine) -> Iterator[Row]:

@@ -1,4 +1,4 @@
-"""Pictures to train on where nobody has a network: given, at hand, or drawn."""
+"""Pictures to train on without a network: given, at hand, or drawn."""
 
 import tarfile
 from pathlib import Path
@@ -20,7 +20,7 @@ class Pictures(NamedTuple):
 
 
 def find_pictures(machine: Machine) -> Pictures:
-    """The same at every call."""
+    """The pictures, the same at every call."""
     shards = machine.out / "shards"
     if machine.train and machine.val:
         return _of(f"{machine.train}, as given", machine.train, machine.val)

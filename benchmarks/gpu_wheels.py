@@ -1,4 +1,4 @@
-"""Packages for a machine without a network: those of a folder of wheels, where the interpreter has none that will do.
+"""Packages for a machine without a network: from a folder of wheels, if the interpreter has no suitable ones.
 
     python -m benchmarks.gpu_wheels wheels --python 3.12     # on a machine with a network: fills the folder
 
@@ -22,7 +22,7 @@ except ModuleNotFoundError:  # pytest brings it; a bare machine has pip's copy
 ROOT = Path(__file__).resolve().parents[1]
 PYTHON = f"{sys.version_info[0]}.{sys.version_info[1]}"
 FOR_TESTS = ("hypothesis", "pytest", "pytest-timeout")
-#: of constraints.txt, what nothing here needs on such a machine
+#: in constraints.txt, but not needed on such a machine
 LEFT_OUT = re.compile(
     r"torch==|ruff|mypy|librt|ast_serialize|grimp|import-linter|boto|s3trans|jmes|moto|respons|xmltodict|py-partiql|"
     r"flask|blinker|itsdangerous|crypto|cffi|pycparser|requests|charset|idna|certifi|urllib3|onnx|flatbuffers|"
@@ -59,7 +59,7 @@ def names_of(folder: Path) -> set[str]:
 
 
 def provide(wheels: Path | None, into: Path, environ: MutableMapping[str, str]) -> str | None:
-    """Makes this process and those that get `environ` find what is missing. Why not, where there is no way."""
+    """Makes missing packages available to this process and those with `environ`; returns the reason if it cannot."""
     environ["PYTHONPATH"] = str(ROOT)
     if missing := unsatisfied(requirements()):
         if wheels is None or not wheels.is_dir():
@@ -90,7 +90,7 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--python", default=PYTHON, help="of that machine")
+    parser.add_argument("--python", default=PYTHON, help="version on that machine")
     options = parser.parse_args()
     pins = (ROOT / "constraints.txt").read_text().split()
     kept = [pin for pin in pins if not LEFT_OUT.match(pin)]

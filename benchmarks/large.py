@@ -1,10 +1,10 @@
-"""python -m benchmarks.large FOLDER: what a set as large as Objects365 takes of a rank and of its loader processes.
+"""python -m benchmarks.large FOLDER: what a set as large as Objects365 costs a rank and its loader processes.
 
-The set is made up: 1.74 million images and 25 million boxes in 8,700 shards (--images, --boxes), whose rows all show
-one small picture, so that it takes little room beside its index. Made once; FOLDER is taken as it is if it is there.
-Then processes start as those of a run do: the first one verifies, the second one finds it verified. Memory is what the
-kernel says in smaps_rollup, while 8 workers are running: private (USS), and with its share of what is mapped (PSS).
-Above the line is what the process has from its imports, before it opens anything.
+The set is synthetic: 1.74 million images and 25 million boxes in 8,700 shards (--images, --boxes), whose rows all show
+one small picture, so that it takes little space besides its index. Made once; an existing FOLDER is used as it is. Then
+processes start like those of a run: the first one verifies, the second one finds it verified. Memory is read from
+smaps_rollup while 8 workers are running: private (USS), and with its share of what is mapped (PSS). The first line is
+what the process takes for its imports, before it opens anything.
 """
 
 import argparse
@@ -32,7 +32,7 @@ from data.shards.pack import Packing
 WIDTH, HEIGHT = 96, 64  # px of the picture
 SHARD_IMAGES, CLASSES = 200, 365
 RANKS, BATCH = 1024, 8192
-BLOCK = 500  # shards that are made up together
+BLOCK = 500  # shards that are made together
 
 
 def make(folder: Path, images: int, boxes: int) -> None:
@@ -100,14 +100,14 @@ def add_rows(packing: Packing, sizes: np.ndarray, first_shard: int, boxes_each: 
 
 
 def memory_mb(process: int) -> tuple[float, float]:
-    """Private, and with the share of what is mapped."""
+    """Private memory, and with the share of what is mapped."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()[1:]
     kb = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
     return (kb["Private_Clean"] + kb["Private_Dirty"]) / 1024, kb["Pss"] / 1024
 
 
 def measure(folder: Path, workers: int) -> Iterator[str]:
-    """As a process of a run does until it has batches."""
+    """Does what a process of a run does until it has batches."""
     private, share = memory_mb(multiprocessing.current_process().pid or 0)
     yield f"imports: private {private:,.0f} MB, with its share {share:,.0f} MB"
     began = time.perf_counter()
@@ -134,7 +134,7 @@ def measure(folder: Path, workers: int) -> Iterator[str]:
 
 
 def plan_all(folder: Path) -> Iterator[str]:
-    """An epoch for every rank, in one process; and what one rank takes for its own."""
+    """Plans an epoch for every rank in one process, and for one rank alone."""
     index = ShardIndex.load(folder)
     config = DataConfig(train=str(folder), val="", batch=BATCH)
     loaders = [
@@ -167,7 +167,7 @@ def main() -> None:
         return
     if not (options.folder / "index.json").exists():
         make(options.folder, options.images, options.boxes)
-        time.sleep(3)  # a file that has just been written is verified by everyone
+        time.sleep(3)  # a file just written is verified by every process
     size = (options.folder / "index.npz").stat().st_size
     print(f"{options.images:,} images, index.npz of {size / 1e6:,.0f} MB", flush=True)
     for title, only in (("first process", "measure"), ("another process", "measure"), ("plans", "plan")):

@@ -1,15 +1,14 @@
 """python -m benchmarks.learning bccd|voc256 SET [--seeds 0 1 2] [--processes 2] [--out FOLDER] [key=value ...]
 
-What comes out of training from random weights, by two fixed protocols. SET is a folder with Annotations, ImageSets and
+What training from random weights achieves, by two fixed protocols. SET is a folder with Annotations, ImageSets and
 JPEGImages, or a tar of one. For each seed: train on `train`, keep what is best on `val`, score that once on `test`.
 
-bccd    blood cells: 205 images to train on, 87 to choose on, 72 to score; mAP@.5, area; 30 minutes of 2 cores.
-voc256  VOC2007 with pictures of 256 px: of trainval every tenth, from the first on, chooses and the rest trains; 825
-        images of test to score; mAP@.5, 11-point; 150 minutes of 2 cores.
+bccd    blood cells: 205 images for training, 87 for selection, 72 for the score; mAP@.5, area; 30 minutes of 2 cores.
+voc256  VOC2007 with pictures of 256 px: every tenth of trainval, from the first on, for selection, the rest for
+        training; 825 images of test for the score; mAP@.5, 11-point; 150 minutes of 2 cores.
 
-Each run goes through the commands that everybody uses, with the protocol's config and the keys given here. Minutes are
-of CPU time, all processes together, divided by 2 cores, so that they hardly depend on what else the machine does.
-A finished run is not trained again.
+Each run uses the public commands, with the protocol's config and the keys given here. Minutes are CPU time of all
+processes, divided by 2 cores, so that they hardly depend on other load. A finished run is not trained again.
 """
 
 import argparse
@@ -41,7 +40,7 @@ class Protocol:
     config: str
     minutes: float
     metric: str  #: of scores.json
-    columns: Sequence[str] = ()  #: classes shown, all where there are few
+    columns: Sequence[str] = ()  #: classes shown, all if there are few
     arguments: Sequence[str] = ()  #: of data.shards voc
 
 
@@ -63,12 +62,12 @@ class Outcome(NamedTuple):
     images: int
     minutes: float  # of CORES cores
     curve: list[tuple[int, float]]  # images seen, mAP on val, 0..1
-    scores: Mapping[str, Any]  # of test: what train.score writes, one side
-    trained: float  # the metric on the images that were trained on
+    scores: Mapping[str, Any]  # on test, as train.score writes them for one side
+    trained: float  # the metric on the training images
 
 
 def unpacked(source: Path, out: Path) -> Path:
-    """The folder that has ImageSets."""
+    """The folder with ImageSets."""
     if source.is_dir():
         return source
     with tarfile.open(source) as archive:
@@ -80,7 +79,7 @@ def unpacked(source: Path, out: Path) -> Path:
 
 
 def split_lists(root: Path, out: Path) -> dict[str, str]:
-    """Names for --split. A set without `val` gives every tenth of trainval to it."""
+    """Names for --split. Without `val` in the set, it is every tenth of trainval."""
     lists = root / "ImageSets" / "Main"
     if (lists / "val.txt").is_file():
         return {name: name for name in ("train", "val", "test")}
@@ -116,7 +115,7 @@ def train(
     overrides: Sequence[str],
     scored: Sequence[str] = ("test", "train"),
 ) -> Outcome:
-    """One run with out/train and out/val. scored: on which splits what is best on val is scored."""
+    """One run with out/train and out/val. scored: splits to score the best network on val on."""
     folder, record = out / f"seed{seed}", out / f"seed{seed}" / "learning.json"
     sets = [f"data.train={out / 'train'}", f"data.val={out / 'val'}"]
     if not record.is_file():
@@ -146,7 +145,7 @@ def score(run_folder: Path, shards: Path, out: Path) -> Mapping[str, Any]:
 
 
 def table(protocol: Protocol, outcomes: Sequence[Outcome]) -> str:
-    """Markdown; in per cent."""
+    """A Markdown table, in percent."""
     heads = ["seed", "images", "minutes", "best on val", f"test, {protocol.metric}", "on train", *protocol.columns]
     rows = [
         [
@@ -177,7 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("set", type=Path, metavar="SET")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--processes", type=int, default=CORES)
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="of sets and runs; default: runs/learning-PROTOCOL")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for sets and runs; default: runs/learning-PROTOCOL")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)
     protocol: Protocol = PROTOCOLS[options.protocol]

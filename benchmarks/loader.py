@@ -1,8 +1,8 @@
-"""python -m benchmarks.loader [SHARDS]: what an image costs on its way from a shard to a training batch, in CPU time.
+"""python -m benchmarks.loader [SHARDS]: the cost of an image from shard to training batch, in CPU time.
 
-Each case runs in processes of its own, in turn with the others, several rounds: compare the ratios of one run. An
+Each case runs in its own processes, in turn with the others, for several rounds: compare the ratios within one run. An
 image's cost is the CPU time of all processes of the case between two marks of a running pipeline, so that start-up and
-what else the machine does count little. Without SHARDS pictures are drawn; photographs say more.
+other load hardly count. Without SHARDS pictures are drawn; photographs are more realistic.
 """
 
 import argparse
@@ -47,7 +47,7 @@ CPU = torch.device("cpu")
 
 
 def decode_only(index: ShardIndex, workers: int, _: Path) -> Iterator[int]:
-    """The limit: JPEG bytes from the shards, decoded into the same memory again and again, and nothing else."""
+    """The limit: JPEG bytes from the shards, decoded into the same memory every time, and nothing else."""
     done = RawArray("L", workers)
     for number in range(1, workers):
         Process(target=decode_for_ever, args=(index, done, number), daemon=True).start()
@@ -74,7 +74,7 @@ def decoding(index: ShardIndex, done: Any, number: int) -> Iterator[None]:
 
 
 class HandedOver(Transfer):
-    """As on CUDA: the device fetches a batch from its slot, no core copies it."""
+    """As on CUDA: the device copies a batch from its slot, not a CPU core."""
 
     def _copied(self, *arrays: np.ndarray[Any, Any]) -> list[torch.Tensor]:
         return [torch.from_numpy(array) for array in arrays]
@@ -181,7 +181,7 @@ CASES: dict[str, Callable[[ShardIndex, int, Path], Iterator[int]]] = {
 
 
 def cpu_seconds() -> float:
-    """CPU seconds of all processes of this process group, whoever their parent is."""
+    """CPU seconds of all processes of this process group, whatever their parents."""
     group, ticks = str(os.getpgrp()), 0
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -189,12 +189,12 @@ def cpu_seconds() -> float:
         except OSError:  # it has just ended
             continue
         if fields[2] == group:
-            ticks += sum(map(int, fields[11:15]))  # its own, and of children that have ended
+            ticks += sum(map(int, fields[11:15]))  # its own, and its ended children's
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def measure(case: str, index: ShardIndex, workers: int, images: int, folder: Path) -> tuple[float, float]:
-    """CPU seconds and wall seconds for an image."""
+    """CPU seconds and wall seconds per image."""
     counts = CASES[case](index, workers, folder)
     warm = index.num_samples if "cache" in case else images // 4
     seen = 0
@@ -226,14 +226,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[2], help="1 2 measures every case with 1 and 2")
     parser.add_argument("--images", type=int, default=1600, help="measured in each round of a case")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", help="a part of the names of cases")
+    parser.add_argument("--only", help="part of the names of cases")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--case", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.case:
         index = ShardIndex.load(options.shards)
-        with connect():  # as a run does: it sets how memory is kept
+        with connect():  # as in a run: it makes freed memory be kept
             print(*measure(options.case, index, *options.workers, options.images, options.folder))
         return
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as temporary:

@@ -1,8 +1,8 @@
-"""python -m benchmarks.network [--mbit 10 --delay-ms 50] [--cut-s 5]: a run on two machines with a bad network between.
+"""python -m benchmarks.network [--mbit 10 --delay-ms 50] [--cut-s 5]: a run on two machines over a bad network.
 
-Two machines made of namespaces (root, Linux) with a wire of this program between them: it carries frames as fast as
---mbit allows, each --delay-ms later in either direction, and --cut-s is for how long it carries nothing in the middle
-of the run. The run must end with the same checkpoint, by its digest, as one over the wire as it is.
+Two machines made of namespaces (root, Linux), connected by a wire that this program simulates: it carries frames as
+fast as --mbit allows, each --delay-ms later in either direction, and nothing for --cut-s in the middle of the run. The
+run must end with the same checkpoint, by its digest, as one over an unrestricted wire.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from train.run.checkpoint_files import newest
 MAIN = Path(__file__).resolve().parents[1] / "train/main.py"
 ADDRESSES = {"m1": "10.78.0.1", "m2": "10.78.0.2"}
 TUNSETIFF, IFF_TAP, IFF_NO_PI = 0x400454CA, 0x0002, 0x1000
-BUFFER_S = 0.5  # what does not fit is lost, as in a switch
+BUFFER_S = 0.5  # beyond it frames are lost, as in a switch
 
 
 class Wire:
@@ -120,7 +120,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.network", description=__doc__)
     parser.add_argument("--mbit", type=float, default=1000.0)
     parser.add_argument("--delay-ms", type=float, default=0.0, help="one way")
-    parser.add_argument("--cut-s", type=float, default=0.0, help="inf: for good")
+    parser.add_argument("--cut-s", type=float, default=0.0, help="inf: permanently")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)

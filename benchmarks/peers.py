@@ -1,14 +1,13 @@
 """python -m benchmarks.peers: our step against the plain loop of other trainers, on the same machine in the same run.
 
-The same network from the same weights on the same images, which lie decoded in memory: from there to the end of the
-step. benchmarks/plain_loop.py is the other side. On a CPU both make their batches in the training process. On a GPU
-others make them meanwhile, in page-locked memory that the step copies: workers of the plain loop float tensors; ours
-are uint8, the same batch each time.
+The same network from the same weights on the same images, decoded in memory: from there to the end of the step.
+benchmarks/plain_loop.py is the other side. On a CPU both make their batches in the training process. On a GPU other
+processes make them meanwhile, in page-locked memory that the step copies: the plain loop's workers as float tensors;
+ours are uint8, the same batch each time.
 
-Each case runs in a process of its own, in turn with the others, several rounds. Its first loss is shown because in
-float32 it must be the same on both sides. CPU seconds are of the training process, and hardly depend on what else the
-machine does. Memory: of a GPU the peak that torch had allocated; on the CPU the peak of what is resident above what the
-process held before.
+Each case runs in its own process, in turn with the others, for several rounds. Its first loss is shown because it must
+be the same on both sides in float32. CPU seconds are those of the training process, and hardly depend on other load.
+Memory: on a GPU torch's peak allocation; on the CPU the peak resident memory above what the process held before.
 """
 
 import argparse
@@ -146,7 +145,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=416)
     parser.add_argument("--batch", type=int, default=64 if CUDA else 4)
     parser.add_argument("--width", type=float, default=1.0, help="of the network")
-    parser.add_argument("--steps", type=int, default=20 if CUDA else 3, help="timed in each round, after two others")
+    parser.add_argument("--steps", type=int, default=20 if CUDA else 3, help="timed in each round, after two untimed")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--case", help=argparse.SUPPRESS)

@@ -1,9 +1,9 @@
-"""A trainer as reimplementations of YOLOv2 usually write it: what `benchmarks.peers` compares with.
+"""A trainer as reimplementations of YOLOv2 usually write it, for comparison in `benchmarks.peers`.
 
 The network and the loss are the project's: the same value, the same gradient (tests/benchmarks/test_plain_loop.py). The
-rest is the plain way: a DataLoader makes float tensors, channels first; targets come from a loop over images and
-objects on the CPU; the terms of the loss are read after every step; SGD is torch's by default. Nothing is made slow on
-purpose: what such loops do on whole tensors is done on whole tensors here, and on a GPU workers make the batches.
+rest is plain: a DataLoader makes float tensors, channels first; targets come from a loop over images and objects on the
+CPU; the terms of the loss are read after every step; SGD is torch's default one. Nothing is slow on purpose: what such
+loops do on whole tensors is done on whole tensors here, and on a GPU workers make the batches.
 """
 
 import os
@@ -60,7 +60,7 @@ class PlainLoss:
     def targets(
         self, boxes: torch.Tensor, objects: Sequence[Objects]
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Object by object. mine, others, weight, goals, ious, labels; [B, A, H, W], goals [4, B, A, H, W]."""
+        """Targets, object by object: mine, others, weight, goals, ious, labels; [B, A, H, W], goals [4, B, A, H, W]."""
         shape = boxes.shape[:4]
         height, width = shape[2:]
         mine, others = torch.zeros(shape, dtype=torch.bool), torch.ones(shape, dtype=torch.bool)
@@ -98,7 +98,7 @@ def shape_iou(w: float, h: float, other_w: float, other_h: float) -> float:
 
 
 class FloatImages(Dataset[tuple[torch.Tensor, Objects]]):
-    """[3, S, S] in 0..1 and its objects, of the same samples again and again."""
+    """[3, S, S] in 0..1 and its objects, from the same samples every time."""
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self.samples = samples
@@ -127,7 +127,7 @@ class PlainLoop:
     """`loop(images, objects, images_seen)` trains on one batch and returns the terms of its loss as numbers."""
 
     def __init__(self, model: nn.Module, loss: PlainLoss, device: torch.device, *, amp: bool = False) -> None:
-        """amp: with torch's own mixed precision, bf16, and channels_last."""
+        """amp: use torch's mixed precision, bf16, and channels_last."""
         self.layout = torch.channels_last if amp else torch.contiguous_format
         self.model = model.to(device).to(memory_format=self.layout)  # type: ignore[call-overload]
         self.loss, self.device, self.amp = loss, device, amp

@@ -1,10 +1,10 @@
-"""python -m benchmarks.roofline: what a step of the full network should take on a GPU, from its rates. A prediction.
+"""python -m benchmarks.roofline: predicts the time of a step of the full network on a GPU from its rates.
 
-Each convolution takes what its products take at the rate of matrix products, times a share that convolutions reach,
-or what its bytes take at the bandwidth of memory, whichever is longer; forward once, backward twice. Beside that batch
-norm and leaky ReLU move each output so often: compiled 2 reads and 1 write in forward, 4 reads and 1 write in backward;
-eager 1 read and 1 write more for each of the two. Pixels once each way; the optimizer reads and writes weights,
-momentum and gradients. `python -m benchmarks.step` measures the same, and the rate of matrix products too.
+Each convolution takes the time of its products, at a share of the rate of matrix products, or of its bytes at the
+memory bandwidth, whichever is longer; forward once, backward twice. In addition batch norm and leaky ReLU move each
+output: compiled 2 reads and 1 write in forward, 4 reads and 1 write in backward; eager 1 read and 1 write more in each.
+Pixels move once each way; the optimizer reads and writes weights, momentum and gradients. `python -m benchmarks.step`
+measures the same, and also the rate of matrix products.
 """
 
 import argparse
@@ -23,11 +23,11 @@ SIDES = (320, 416, 544, 608)
 class Device(NamedTuple):
     matmul: float  # FLOP/s in bf16
     bandwidth: float  # bytes/s
-    share: float  # of the rate of matrix products, by convolutions
+    share: float  # of the rate of matrix products that convolutions reach
 
 
 def layers(side: int) -> list[tuple[int, int, int]]:
-    """FLOP of forward, numbers in and numbers out of each convolution, of one image."""
+    """FLOP of forward, numbers in and numbers out of each convolution, per image."""
     found: list[tuple[int, int, int]] = []
 
     def note(module: nn.Module, given: tuple[torch.Tensor, ...], out: torch.Tensor) -> None:
@@ -64,7 +64,7 @@ def main() -> None:
     )
     parser.add_argument("--matmul", type=float, default=700, help="TFLOP/s in bf16; an H200's are 989 on paper")
     parser.add_argument("--bandwidth", type=float, default=3.8, help="TB/s; an H200's are 4.8 on paper")
-    parser.add_argument("--share", type=float, default=0.75, help="of the former that convolutions reach")
+    parser.add_argument("--share", type=float, default=0.75, help="of --matmul that convolutions reach")
     parser.add_argument("--images", type=int, default=64)
     options = parser.parse_args()
     device = Device(options.matmul * 1e12, options.bandwidth * 1e12, options.share)

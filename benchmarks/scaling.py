@@ -1,13 +1,12 @@
-"""python -m benchmarks.scaling: what more processes bring. Measured on this machine; predicted for 8 to 1,024 GPUs.
+"""python -m benchmarks.scaling: the gain of more processes. Measured on this machine; predicted for 8 to 1,024 GPUs.
 
-Measured: 1..N processes with a fixed number of images each: one for each GPU, or 2 on the CPU. There each has one
-thread, so that one process and two can be compared; they share caches and memory, which GPUs do not. The processes of
-a case start anew in every round, in turn with the other cases. Steps with exchange and without (`no_sync`) alternate;
-an all-reduce of the same bytes alone comes after them.
+Measured: 1..N processes with a fixed number of images each: one for each GPU, or 2 on the CPU. On the CPU each has one
+thread, so that one process and two can be compared; they share caches and memory, unlike GPUs. The processes of a case
+are started anew in every round, in turn with the other cases. Steps with exchange and without (`no_sync`) alternate; an
+all-reduce of the same bytes alone follows.
 
-Predicted (--predict: nothing else): benchmarks/scaling_prediction.py, from a step of one GPU. It is the measured one on
-CUDA, --step-ms where that is given, else that of an H200 at a share of its peak that is assumed. Nothing that is
-measured on a CPU goes into it.
+Predicted (--predict: nothing else): benchmarks/scaling_prediction.py, from a step of one GPU: the measured one on CUDA,
+--step-ms if given, else that of an H200 at an assumed share of its peak. Nothing measured on a CPU goes into it.
 """
 
 import argparse
@@ -40,11 +39,11 @@ from train.stepping.schedule import ScheduleConfig
 from train.stepping.step import Step
 
 CUDA = torch.cuda.is_available()
-H200_FLOP_S, H200_SHARE = 989e12, 0.30  # dense bf16 as NVIDIA says; the share is assumed
+H200_FLOP_S, H200_SHARE = 989e12, 0.30  # dense bf16 according to NVIDIA; the share is assumed
 
 
 class Clock:
-    """Marks on the device's time line, or on the host's where the host computes."""
+    """Marks on the device's time line, or on the host's if it computes."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
@@ -64,7 +63,7 @@ class Clock:
         return float(first.elapsed_time(second)) / 1e3
 
     def time(self, work: Callable[[], Any], times: int = 1) -> float:
-        """Median seconds. On a GPU of five at once, so that the host may run ahead of it."""
+        """Median seconds. On a GPU five at a time, so that the host can run ahead."""
         at_once, found = 5 if self.device.type == "cuda" else 1, []
         for _ in range(times):
             first = self.mark()
@@ -75,7 +74,7 @@ class Clock:
 
 
 class ReadyBuckets:
-    """When in backward DDP hands each bucket over to be exchanged."""
+    """Records when in backward DDP releases each bucket for exchange."""
 
     def __init__(self, clock: Clock, wrapped: DistributedDataParallel) -> None:
         self.clock = clock
@@ -92,13 +91,13 @@ class ReadyBuckets:
         return allreduce_hook(dist.group.WORLD, bucket)
 
     def last(self) -> list[tuple[int, float]]:
-        """Bytes, and the share of the time from the end of forward until the last bucket was ready."""
+        """Bytes of each bucket, and when it was ready: a share of the time from the end of forward to the last one."""
         whole = self.clock.between(self.began, self.marks[-1][1])
         return [(size, self.clock.between(self.began, mark) / whole) for size, mark in self.marks]
 
 
 def agree(largest: Largest) -> None:
-    """As two steps do, with nothing between that could hide it."""
+    """Agrees as between two steps, with nothing that could hide it."""
     largest.send(0)
     largest.read()
 
@@ -222,13 +221,13 @@ def main() -> None:
         prog="python -m benchmarks.scaling", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--processes", type=int, default=torch.cuda.device_count() if CUDA else 2, help="the most")
-    parser.add_argument("--images", type=int, default=64 if CUDA else 2, help="of each process")
+    parser.add_argument("--images", type=int, default=64 if CUDA else 2, help="per process")
     parser.add_argument("--side", type=int, default=416)
     parser.add_argument("--width", type=float, default=1.0, help="of the network")
     parser.add_argument("--steps", type=int, default=10 if CUDA else 4, help="timed in each round of a case")
     parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--predict", action="store_true", help="and measure nothing")
-    parser.add_argument("--step-ms", type=float, help="of one GPU with --predicted-images; predict from that")
+    parser.add_argument("--predict", action="store_true", help="predict only, measure nothing")
+    parser.add_argument("--step-ms", type=float, help="step of one GPU with --predicted-images, to predict from")
     parser.add_argument("--predicted-images", type=int, default=64, help="on each GPU, with --step-ms")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)

@@ -1,8 +1,8 @@
-"""What more GPUs bring, predicted by `benchmarks.exchange`: tables for `benchmarks.scaling`. Nothing here is measured.
+"""Predicts the gain of more GPUs by `benchmarks.exchange`: tables for `benchmarks.scaling`. Nothing is measured.
 
-Three questions. The same images on each GPU: how efficient is a step when there are more. The same batch, as a run has
-it whatever the hardware: how many GPUs are worth it, where each has fewer images when there are more. And how many
-images each GPU needs so that the network does not matter.
+Three questions. With the same images on each GPU: how efficient is a step on more GPUs? With the same batch, as in a
+run on any hardware: how many GPUs are worth it, when more GPUs mean fewer images on each? And how many images does each
+GPU need so that the network does not matter?
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,8 @@ from benchmarks import exchange
 from train.model import YOLOv2
 
 GPUS = [8, 16, 32, 64, 128, 256, 512, 1024]
-BATCH, AT_ONCE = 4096, 64  # images of a whole batch, and of a GPU at once: more are accumulated
-ENOUGH, MOST_IMAGES = 0.95, 4096  # efficiency; of each GPU
+BATCH, AT_ONCE = 4096, 64  # images of a whole batch, and on a GPU at a time: more are accumulated
+ENOUGH, MOST_IMAGES = 0.95, 4096  # efficiency; images on each GPU
 
 
 class Row(NamedTuple):
@@ -40,7 +40,7 @@ def rows(step_s: float, buckets: Sequence[exchange.Bucket], statistics: int) -> 
 
 
 def same_batch(image_s: float, buckets: Sequence[exchange.Bucket], statistics: int) -> list[Row]:
-    """`BATCH` images shared by all; image_s: of one GPU, of many at once."""
+    """`BATCH` images shared by all. image_s: seconds per image on one GPU, many at a time."""
     found = []
     for name, link in exchange.BETWEEN_NODES.items():
         for width in (4, 2):
@@ -70,7 +70,7 @@ def table(found: Sequence[Row]) -> str:
 
 
 def speeds(found: Sequence[Row], image_s: float) -> str:
-    """How many times as fast as one GPU."""
+    """Speeds as multiples of one GPU's."""
     lines = [f"{'between nodes':<16}{'gradients':<27}" + "".join(f"{gpus:>7}" for gpus in GPUS)]
     for row in found:
         times = (image_s * BATCH / max(each.device, exchange.LAUNCH_S) for each in row.predictions)
@@ -81,7 +81,7 @@ def speeds(found: Sequence[Row], image_s: float) -> str:
 def images_needed(
     gpus: int, link: exchange.Link, width: int, image_s: float, buckets: Sequence[exchange.Bucket], statistics: int
 ) -> int | None:
-    """The fewest of each GPU, a power of two, that make a step `ENOUGH` efficient; None: more than `MOST_IMAGES`."""
+    """The fewest images per GPU, a power of two, for a step of `ENOUGH` efficiency; None: more than `MOST_IMAGES`."""
     images = 8
     while images <= MOST_IMAGES:
         step_s = image_s * images
@@ -118,21 +118,21 @@ def assumptions(buckets: Sequence[exchange.Bucket]) -> str:
             "assumed:",
             f"- nodes of {exchange.GPUS_OF_A_NODE} GPUs; all-reduce inside nodes, then between them",
             *(f"- {link}" for link in links),
-            f"- buckets as DDP makes them, each ready when so much of backward's work is done: {ready}",
+            f"- buckets as DDP makes them, each ready at this share of backward's work: {ready}",
             f"- backward is {exchange.BACKWARD_SHARE:.0%} of a step; exchange does not slow it down",
             f"- whether to stop: {exchange.AGREEMENT_BYTES} bytes between devices while forward runs; every"
             f" {exchange.LOG_EVERY} steps two means for a log line, which nothing hides",
             f"- the host launches a step in {exchange.LAUNCH_S * 1e3:g} ms; no host talks to another between steps",
             "- left out: processes that are slower than others, waiting for data, evaluation, saving, other traffic",
-            "- efficiency: of the step of one GPU with as many images",
+            "- efficiency: relative to one GPU's step with as many images",
         ]
     )
 
 
 def print_predictions(bases: Sequence[tuple[int, float, str]], side: int, model: YOLOv2) -> list[dict[str, Any]]:
-    """bases: images on each GPU, seconds of a step of one GPU, where they are from. As JSON too."""
+    """Prints predictions; returns them for JSON. bases: images on each GPU, seconds of one GPU's step, their source."""
     buckets, small = exchange.gradient_buckets(model, side), exchange.statistics_bytes(model)
-    print("\nPREDICTED: efficiency by the number of GPUs; nothing here is measured but where it says so")
+    print("\nPREDICTED: efficiency by the number of GPUs; nothing here is measured except where it says so")
     found = []
     for images, step_s, basis in bases:
         same_images = rows(step_s, buckets, small)

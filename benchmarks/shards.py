@@ -1,9 +1,9 @@
-"""python -m benchmarks.shards SHARDS: what the size of a shard changes, on a set as large as VOC 2007+2012 trainval.
+"""python -m benchmarks.shards SHARDS: effects of the shard size, on a set as large as VOC 2007+2012 trainval.
 
-The set is made of the images in SHARDS, which come again under new keys until there are 16,551. For each size it is
-written, read in the order of an epoch (from the disk, then from memory) and removed again. The last columns need no
-data: how much must have come from elsewhere before the first batch, and how well batches are mixed. They are there for
-a set as large as COCO train2017 as well.
+The set is made of the images in SHARDS, repeated under new keys until there are 16,551. For each size it is written,
+read in the order of an epoch (from the disk, then from memory) and removed. The last columns need no data: how much of
+a remote set must have come before the first batch, and how well batches are mixed. They are also shown for a set as
+large as COCO train2017.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from data.shards.read import ShardReader
 from data.shards.verify import verify
 from data.shards.write import write_shards
 
-VOC, COCO = (16_551, 90_000), (118_287, 162_000)  # images, bytes of each
+VOC, COCO = (16_551, 90_000), (118_287, 162_000)  # images, bytes per image
 WINDOW, BATCH = 8, 64  # the defaults of a run
 EPOCHS = 4
 
@@ -50,7 +50,7 @@ def read_epoch(index: ShardIndex) -> float:
 
 
 def forget(index: ShardIndex) -> None:
-    """Leaves no byte of the shards in memory."""
+    """Drops the shards from the page cache."""
     for shard in index.shards:
         descriptor = os.open(index.folder / shard.name, os.O_RDONLY)
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -58,7 +58,7 @@ def forget(index: ShardIndex) -> None:
 
 
 def companions_again(sizes: NDArray[np.int64], window: int) -> float:
-    """How many of the BATCH - 1 others in an image's batch were in its batch in the previous epoch too."""
+    """How many of the BATCH - 1 others in an image's batch were also in its batch in the previous epoch."""
     batches = np.empty((EPOCHS, sizes.sum()), np.int64)
     for epoch in range(EPOCHS):
         batches[epoch][epoch_order(sizes, 0, epoch, window)] = np.arange(sizes.sum()) // BATCH
@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("shards", type=Path)
     parser.add_argument("--sizes", default="4,16,32,64,128,256,512", help="MB")
     parser.add_argument("--images", type=int, default=VOC[0])
-    parser.add_argument("--folder", type=Path, help="on the disk to be measured: takes 2 GB")
+    parser.add_argument("--folder", type=Path, help="on the disk to measure: takes 2 GB")
     options = parser.parse_args()
     index, sizes = ShardIndex.load(options.shards), [float(size) for size in options.sizes.split(",")]
     heading = f"{'MB':>5} {'write s':>8} {'verify s':>9} {'disk s':>7} {'memory s':>9}"

@@ -1,13 +1,13 @@
-"""python -m benchmarks.step: the training step of the full network against what the same machine multiplies.
+"""python -m benchmarks.step: the training step of the full network against the machine's rate of matrix products.
 
 Images/s, FLOP/s (3 times the forward pass) and their share of the rate of matrix products, measured in the same round:
-a square one, and one of the shape of the network's middle convolutions; the faster counts. Cases take turns, medians of
-the rounds are shown. On CUDA every side and precision, eager and compiled, 64 images at once; on a CPU 4 images, bf16
-at every side, float32 at 416 px (or the first side), and eager unless --compiled says otherwise (compiling takes
-minutes there).
+a square one, and one shaped like the network's middle convolutions; the faster counts. Cases take turns, medians of the
+rounds are shown. On CUDA every side and precision, eager and compiled, 64 images at once; on a CPU 4 images, bf16 at
+every side, float32 at 416 px (or the first side), and eager unless --compiled says otherwise (compiling takes minutes
+there).
 
---clock cpu counts CPU seconds of the process instead, for a CPU that others use too; best with OMP_NUM_THREADS=1.
-`--trace FILE` writes a profile of one step at that side, and prints where the time goes, operator by operator.
+--clock cpu counts CPU seconds of the process instead, for a shared CPU; best with OMP_NUM_THREADS=1. `--trace FILE`
+writes a profile of one step at that side, and prints where the time goes, operator by operator.
 """
 
 import argparse
@@ -35,7 +35,7 @@ from train.stepping.warm_up import predicted_memory, warm_up
 
 SIDES = [320, 416, 544, 608]
 FORWARD_AND_BACKWARD = 3  # times the forward pass
-SMALL = "4 pool 4 pool 8 pool 8 pool 8 pool -8"  # a network that costs next to nothing: what is left is the loop
+SMALL = "4 pool 4 pool 8 pool 8 pool 8 pool -8"  # a network that costs almost nothing: the rest is the loop
 
 
 class Case(NamedTuple):
@@ -129,8 +129,8 @@ class Products:
 
 
 def overhead(env: Environment, precision: str, images: int) -> tuple[float, float]:
-    """Seconds of a step beside forward, backward and optimizer: of a network that costs nothing, with the loop's part
-    of it; and of the two passes over the full network's weights, gradient norm and the zeroing of gradients."""
+    """Seconds of a step besides forward, backward and optimizer: with a network that costs nothing, including the loop;
+    and for two passes over the full network's weights, the gradient norm and zeroing gradients."""
     step, batch = build(precision, False, env, SMALL), batch_of(images, 32, env.device)
     position = torch.zeros((), device=env.device)
 
@@ -195,7 +195,7 @@ def measure(env: Environment, images: int, rounds: int, chosen: list[Case], widt
 
 
 class _Nobody(Stop):
-    """Never asks to stop."""
+    """A Stop that never asks to stop."""
 
     def __init__(self) -> None:
         pass
@@ -208,7 +208,7 @@ class _Nobody(Stop):
 
 
 def profile(env: Environment, images: int, side: int, path: Path, width: float) -> str:
-    """Profile of one step, after two others."""
+    """Profiles one step, after two others."""
     step, batch = build("bf16", env.device.type == "cuda", env, width=width), batch_of(images, side, env.device)
     activities = [torch.profiler.ProfilerActivity.CPU]
     if env.device.type == "cuda":
@@ -244,17 +244,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.step", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--images", type=int, help="of one process and step; default 64 on CUDA, 4 on a CPU")
+    parser.add_argument("--images", type=int, help="per process and step; default 64 on CUDA, 4 on a CPU")
     parser.add_argument("--sides", default=",".join(map(str, SIDES)), help="px, comma separated")
     parser.add_argument("--width", type=float, default=1.0, help="of the network")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--compiled", action="store_true", help="on a CPU: also compiled, at 416 px")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--trace", type=Path)
-    parser.add_argument("--precisions", default="bf16,fp16,fp32", help="comma separated; a CPU leaves fp16 out")
-    parser.add_argument(
-        "--backend", help="of the compiler; eager: what it would compile runs as it is, to try this out"
-    )
+    parser.add_argument("--precisions", default="bf16,fp16,fp32", help="comma separated; no fp16 on a CPU")
+    parser.add_argument("--backend", help="of the compiler; eager: run without compiling, to try this out")
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     options = parser.parse_args()
     if options.backend:

@@ -1,4 +1,4 @@
-"""Counter-based random numbers: each is a pure function of its purpose, and nobody holds a state.
+"""Counter-based random numbers: each is a pure function of its purpose, without any state.
 
 Philox has a key of two words and a counter of four: key (seed, epoch), counter (0, 0, purpose, sample). The first two
 words of the counter advance as numbers are drawn. Who draws, when, and what else is drawn, makes no difference.

@@ -46,7 +46,7 @@ class Heartbeat:
         self._over.set()
 
     def _beat(self) -> None:
-        store = self._store.clone()  # type: ignore[attr-defined]  # a connection of its own: nobody waits for others
+        store = self._store.clone()  # type: ignore[attr-defined]  # its own connection: nobody waits for others
         with suppress(RuntimeError):  # the store is gone, and soon so is the run
             while True:
                 beat = Beat(socket.gethostname(), time.time(), location(sys._current_frames().get(self._main)))

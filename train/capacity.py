@@ -1,8 +1,8 @@
 """python -m train.capacity CONFIG [--processes N] [--gb 80] [key=value ...]: what fits into the memory of a device.
 
-A row for each side: what a step takes at its peak, and the most images that one pass may have. Predicted (see
-train/stepping/memory.py) for the device at hand, or for one of so many GB. What is not counted: libraries, and what
-allocators cannot use; a tenth of the device is kept for them.
+One row for each side: the peak memory of a step, and the most images that fit into one pass. Predicted (see
+train/stepping/memory.py) for this machine's device, or for one with the given GB. Libraries and what allocators waste
+are not counted; a tenth of the device is reserved for them.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from train.stepping.warm_up import ROOM
 def memory_of(
     config: Config, side: int, *, processes: int = 1, local: int | None = None, parts: int | None = None
 ) -> Memory:
-    """Memory of one process. local: images in a step, the config's if None; parts likewise, 1 where it says auto."""
+    """Memory of one process. local: images in a step; parts: 1 if auto. None: as in the config."""
     step = config.step
     return step_memory(
         _model(config),
@@ -42,7 +42,7 @@ def memory_of(
 
 
 def most_images(config: Config, side: int, room: float, *, processes: int = 1) -> int:
-    """The most images of a pass that fit into so many bytes; 0 where one does not."""
+    """The most images of a pass that fit into `room` bytes; 0 if none does."""
     most = 0
     for bit in reversed(range(16)):
         tried = most + 2**bit
@@ -52,7 +52,7 @@ def most_images(config: Config, side: int, room: float, *, processes: int = 1) -
 
 
 def _model(config: Config) -> YOLOv2:
-    """Build on the meta device. The number of classes hardly matters: VOC's where the config does not say."""
+    """The model on the meta device. The number of classes hardly matters: VOC's if the config does not say."""
     with torch.device("meta"):
         model = build_model(config.model, len(config.data.classes or range(20)), config.num_anchors)
     if config.step.freeze == "backbone":
@@ -63,7 +63,7 @@ def _model(config: Config) -> YOLOv2:
 def table(config: Config, room: float, processes: int) -> str:
     local = config.data.batch // processes
     lines = [
-        f"{local} images of each process, {room / 1e9:.1f} GB for them",
+        f"{local} images in each process, {room / 1e9:.1f} GB for them",
         f"{'side':>5}{'GB':>8}{'weights':>9}{'gradients':>11}{'batch':>7}{'activations':>13}"
         f"{'most images':>13}{'parts':>7}",
     ]
@@ -83,8 +83,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m train.capacity", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", metavar="CONFIG")
-    parser.add_argument("--processes", type=int, default=1, help="of the run, one for each device")
-    parser.add_argument("--gb", type=float, help="memory of a device; default: of the one at hand")
+    parser.add_argument("--processes", type=int, default=1, help="processes of the run, one for each device")
+    parser.add_argument("--gb", type=float, help="memory of a device; default: that of this machine's")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)
     config = load(options.config, options.overrides, opens_sets=False)

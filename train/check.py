@@ -1,9 +1,9 @@
-"""What a start would find, before anything is queued: all that is wrong at once, and what the run will need.
+"""Checks a run before it is queued: reports all problems at once, and what the run will need.
 
     python -m train.check CONFIG [--processes N] [key=value ...]
 
 One process on a CPU stands in for all N. It plans the batches of every rank, builds what rank 0 builds, over torch's
-fake process group, and loads what the run would resume from. Of the shards it looks at index, names and lengths
+fake process group, and loads what the run would resume from. Of the shards it checks index, names and lengths
 (`python -m data.shards verify` reads them). Nothing is written.
 """
 
@@ -35,7 +35,7 @@ from train.starting.settle import settled
 
 
 def read(path: str, overrides: Sequence[str], report: Report) -> Config | None:
-    """The config, without the keys of the command line that spoil it; None where the file does."""
+    """The config, without invalid keys of the command line; None if the file is invalid."""
     given = list(overrides)
     while True:
         try:
@@ -50,7 +50,7 @@ def read(path: str, overrides: Sequence[str], report: Report) -> Config | None:
 
 
 def _names(reason: str, key: str) -> bool:
-    """The key, or a section of it that does not exist."""
+    """Whether the reason names the key, or a section of it that does not exist."""
     parts = key.split(".")
     prefixes = [".".join(parts[: depth + 1]) for depth in range(len(parts))]
     return any(re.search(rf"(?<![\w.]){re.escape(each)}(?!\w|\.\w)", reason) for each in prefixes)
@@ -106,7 +106,7 @@ def _compare(config: Config, train: ShardIndex, val: ShardIndex, report: Report)
 
 
 def _settled(config: Config, train: ShardIndex | None) -> Config:
-    """Config with what the set decides; with the published anchors where there is no set yet."""
+    """The config with what the set decides; with the published anchors if there is no set yet."""
     if train is None:
         return dataclasses.replace(config, anchors=VOC_ANCHORS if config.anchors == AUTO else config.anchors)
     return settled(config, train, Environment())
@@ -133,8 +133,8 @@ def _set(name: str, config: Config, report: Report) -> ShardIndex | None:
 def _memory(config: Config, processes: int) -> str:
     side, auto = max(config.data.sides), config.step.accumulate == "auto"
     memory = memory_of(config, side, processes=processes)
-    text = f"{amount(memory.total)} of each process for a step at {side} px, predicted"
-    return f"{text}; less where that is too much, in as few parts as fit" if auto else text
+    text = f"{amount(memory.total)} in each process for a step at {side} px, predicted"
+    return f"{text}; less if that does not fit, in as few parts as possible" if auto else text
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -142,8 +142,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m train.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("config", metavar="CONFIG")
-    parser.add_argument("--processes", type=int, default=1, help="of the run, on all its nodes")
-    parser.add_argument(ALLOW_PIPE, action="store_true", help="run commands that stand in the config")
+    parser.add_argument("--processes", type=int, default=1, help="processes of the run, on all its nodes")
+    parser.add_argument(ALLOW_PIPE, action="store_true", help="run commands in the config")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)
     overrides = [*options.overrides, *[ALLOW_PIPE] * options.allow_pipe]

@@ -2,7 +2,7 @@
 
     python -m train.config        # all keys: docs/config.md
 
-The only module that knows every section. Nothing that leaves here knows of OmegaConf, and all of it is frozen.
+The only module that knows every section. What it returns is frozen and free of OmegaConf.
 """
 
 import sys
@@ -40,13 +40,13 @@ VOC_ANCHORS = [1.3221, 1.73145, 3.19275, 4.00944, 5.05587, 8.09892, 9.47112, 4.8
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    run: str  #: folder of the run: a second start with the same one resumes where the first ended
+    run: str  #: folder of the run: a second start with the same folder resumes where the first ended
     data: DataConfig
     epochs: int = 160  #: [epochs] passes over `data.train`
-    recipe: Recipe = "darknet"  #: defaults of all other keys; not named: darknet with `weights`, else scratch
-    seed: int = 0  #: [number] of the first weights, the order of samples and every augmentation
+    recipe: Recipe = "darknet"  #: defaults of all other keys; if not given: darknet with `weights`, else scratch
+    seed: int = 0  #: [number] seed of the first weights, the order of samples and every augmentation
     anchors: Any = field(default_factory=lambda: list(VOC_ANCHORS))  #: [cells] w, h, w, h ...; auto: clusters
-    weights: str | None = None  #: to start from: a run, a file or an address (docs/weights.md)
+    weights: str | None = None  #: weights to start from: a run, a file or an address (docs/weights.md)
     model: ModelConfig = field(default_factory=ModelConfig)
     loss: LossConfig = field(default_factory=LossConfig)
     step: StepConfig = field(default_factory=StepConfig)
@@ -70,8 +70,8 @@ class Config:
         most = 2 * max(416, *self.data.sides) // 32
         if not 0 < min(self.anchors) <= max(self.anchors) <= most:
             raise ValueError(
-                f"anchors={self.anchors}: expected w, h in grid cells of 32 px, above 0 and at most {most}, twice what "
-                "the largest input has; if these are pixels divide them by 32"
+                f"anchors={self.anchors}: expected w, h in grid cells of 32 px, above 0 and at most {most}, twice the "
+                "largest input; if these are pixels, divide them by 32"
             )
 
     @property
@@ -82,13 +82,13 @@ class Config:
     def anchor_pairs(self) -> list[tuple[float, float]]:
         if self.anchors == AUTO:
             raise ValueError(
-                "anchors=auto: known once a run has started; name the run's folder, or the anchors as a list (python "
+                "anchors=auto: unknown until a run has started; name the run's folder, or list the anchors (python "
                 "-m data.anchors SHARDS)"
             )
         return list(zip(self.anchors[::2], self.anchors[1::2], strict=True))
 
     def network(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """What a checkpoint must agree on to fit."""
+        """What must match in a checkpoint."""
         return {
             "variant": self.model.variant,
             "passthrough": self.model.passthrough,
@@ -101,10 +101,10 @@ class Config:
 
 
 def load(path: str | Path, overrides: Sequence[str], *, opens_sets: bool = True) -> Config:
-    """The file over the defaults of its recipe, `key=value` over the file. ValueError names what is not understood.
+    """Loads the file over the defaults of its recipe, and `key=value` over the file. ValueError names what is invalid.
 
-    A darknet .cfg is such a file too, as `train.darknet.cfg` translates it. opens_sets: False where nothing is read
-    from data.train and data.val, so that commands which stand there do no harm.
+    The file may also be a darknet .cfg, which `train.darknet.cfg` translates. opens_sets: False if nothing is read from
+    data.train and data.val, so that commands there do no harm.
     """
     path, texts = Path(path), text_keys(Config)
     if path.suffix == ".cfg" and path.is_file():
@@ -126,9 +126,9 @@ def load(path: str | Path, overrides: Sequence[str], *, opens_sets: bool = True)
 
 
 def require_own_commands(config: Config, overrides: Sequence[str]) -> None:
-    """ValueError where a command (data.val=pipe:...) is to be run that whoever starts the program has not written.
+    """ValueError if a command (data.val=pipe:...) would run that the user did not write.
 
-    A config may come from a third party: commands count on the command line, or with --allow-pipe.
+    A config may come from a third party: commands are only run from the command line, or with --allow-pipe.
     """
     typed = parse_overrides(overrides, text_keys(Config))
     for name in ("train", "val"):
@@ -143,12 +143,12 @@ def require_own_commands(config: Config, overrides: Sequence[str]) -> None:
 def _translated(path: Path) -> str:
     network = read_cfg(path)
     for remark in network.remarks:
-        print(f"{path}: not taken over, of training only: {remark}", file=sys.stderr)
+        print(f"{path}: not translated, used in training only: {remark}", file=sys.stderr)
     return as_config(network, path.stem)
 
 
 def save(config: Config, path: Path, remarks: Sequence[str] = ()) -> None:
-    """YAML of a config, without passwords and tokens of addresses. remarks: lines on top."""
+    """Writes a config as YAML, without passwords and tokens of addresses. remarks: comment lines at the top."""
     path.parent.mkdir(parents=True, exist_ok=True)
     tree: Any = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(config)))
     for name, value in flat(config).items():
@@ -175,7 +175,7 @@ def all_keys() -> str:
 
 def main(words: Sequence[str]) -> None:
     if words:
-        raise ValueError(f"expected python -m train.config, found {' '.join(words)} behind it")
+        raise ValueError(f"expected python -m train.config, found {' '.join(words)} after it")
     print(all_keys())
 
 

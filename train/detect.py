@@ -1,10 +1,10 @@
 """python -m train.detect RUN|CHECKPOINT.pt|CONFIG IMAGE|VIDEO|FOLDER|'GLOB' ... [--out FOLDER] [key=value ...]
 
-A trained network on pictures and videos: --out gets each with its detections drawn, and all of them in a file of the
-chosen formats. Folders, with all that is in them, and globs are taken in the order of the numbers in their names.
-Pictures are turned as their EXIF says, and boxes (left, top, right, bottom edge in px) are those of the turned picture.
+Runs a trained network on pictures and videos: --out receives each with its detections drawn, and files of all
+detections in the chosen formats. Files in folders (at any depth) and globs come in the order of the numbers in their
+names. Pictures are turned as their EXIF says, and boxes (left, top, right, bottom edge in px) refer to the turned one.
 
-RUN and the others as in train.score; darknet's weights need data.classes=[...]. Other keys of the config that matter:
+RUN and the others as in train.score; darknet's weights need data.classes=[...]. Other config keys that matter:
 evaluate.side, evaluate.iou_threshold (of suppression), evaluate.max_detections, data.resize.
 
 From Python: `from train.detect import load_detector`; train/inference/detector.py shows how.
@@ -35,7 +35,7 @@ USUAL_THRESHOLD = 0.3
 
 
 def read_thresholds(text: str, detector: Detector) -> NDArray[np.float64]:
-    """[C] from a number for all classes, or from train.score's scores.json: where each class has its best F1."""
+    """[C] thresholds: one number for all classes, or from train.score's scores.json that of each class's best F1."""
     classes = detector.classes
     if not text.endswith(".json"):
         try:
@@ -56,7 +56,7 @@ def read_thresholds(text: str, detector: Detector) -> NDArray[np.float64]:
 
 
 def detect(detector: Detector, paths: Sequence[Path], options: Options, speed: Speed) -> Iterator[Result | Exception]:
-    """Pictures first, then videos; an error stands for a file that does not decode or cannot be written."""
+    """Results of pictures, then of videos; an error in place of a file that does not decode or cannot be written."""
     named = list(zip(unique_names(paths), paths, strict=True))
     yield from detect_pictures(detector, [each for each in named if not is_video(each[1])], options, speed)
     for name, path in named:
@@ -73,12 +73,12 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("target", type=Path, metavar="RUN|CHECKPOINT|CONFIG")
     parser.add_argument("inputs", nargs="+", metavar="IMAGE|VIDEO|FOLDER|GLOB|key=value")
-    parser.add_argument("--out", type=Path, help="folder; default: RUN/detections, without a run ./detections")
+    parser.add_argument("--out", type=Path, help="folder; default: RUN/detections, or ./detections without a run")
     parser.add_argument(
         "--threshold",
         default=str(USUAL_THRESHOLD),
         metavar="SCORE|SCORES.json",
-        help="lowest score that is shown; or for each class the score of its best F1, as train.score --out wrote it; "
+        help="lowest score shown; or scores.json of train.score --out, for the score of each class's best F1; "
         "default .3",
     )
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""The modules that networks here are made of.
+"""The modules that the networks are made of.
 
 B images  C channels  H W rows and columns of a feature map
 """
@@ -26,7 +26,7 @@ class SpaceToDepth(nn.Module):
 
 
 class Reorg(nn.Module):
-    """darknet's [reorg] (src/blas.c, reorg_cpu), quirk included: it mixes pixels of far-off blocks.
+    """darknet's [reorg] (src/blas.c, reorg_cpu), including its quirk: it mixes pixels of distant blocks.
 
     [B, C, H, W] -> [B, s*s*C, H/s, W/s], s the stride. No permutation of channels turns it into SpaceToDepth.
     """
@@ -54,7 +54,7 @@ ACTIVATIONS: dict[Activation, Callable[[], nn.Module]] = {
 
 
 class ConvBlock(nn.Sequential):
-    """Convolution, batch norm (then without bias) or none, activation; by default norm and leaky ReLU of slope .1."""
+    """Convolution, optional batch norm (then without bias), activation; default: norm and leaky ReLU of slope .1."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class ConvBlock(nn.Sequential):
 
 
 class MaxPool(nn.Module):
-    """darknet's [maxpool] (src/maxpool_layer.c): `padding` rows and columns in all, the smaller half of them before."""
+    """darknet's [maxpool] (src/maxpool_layer.c): `padding` rows and columns in total, the smaller half before."""
 
     def __init__(self, size: int, stride: int, padding: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class MaxPool(nn.Module):
         return functional.max_pool2d(padded, self.size, self.stride)
 
     def side(self, length: int) -> int:
-        """What a side of the map becomes."""
+        """The side of the map after the layer."""
         return (length + self.padding - self.size) // self.stride + 1
 
 
@@ -114,10 +114,10 @@ class Output(nn.Conv2d):
 
 
 class Stack(nn.Sequential):
-    """Layers one after the other.
+    """Layers in sequence.
 
-    With `recompute` training keeps what lies between stages, which end with pools, and computes the inner of a stage
-    again in backward: the same numbers, gradients and statistics.
+    With `recompute` training keeps only the maps between stages, which end with pools, and recomputes the inside of a
+    stage in backward: the same numbers, gradients and statistics.
     """
 
     recompute = False
@@ -140,7 +140,7 @@ def _checkpointed(stage: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
         return nullcontext(), _without_statistics(stage)
 
-    # the compiler computes again by itself, without a second pass that could change anything
+    # the compiler recomputes by itself, without a second pass that could change anything
     more: dict[str, Any] = {} if torch.compiler.is_compiling() else {"context_fn": contexts}
     y: torch.Tensor = checkpoint(stage, x, use_reentrant=False, preserve_rng_state=False, **more)
     return y
@@ -148,7 +148,7 @@ def _checkpointed(stage: nn.Sequential, x: torch.Tensor) -> torch.Tensor:
 
 @contextmanager
 def _without_statistics(stage: nn.Sequential) -> Iterator[None]:
-    """Batch norm as in training, but its running statistics stay: they keep all of the old and take 0 of the new."""
+    """Batch norm as in training, but with momentum 0: its running statistics do not change."""
     norms = [module for module in stage.modules() if isinstance(module, nn.BatchNorm2d)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

@@ -1,4 +1,4 @@
-"""The page: how a run goes."""
+"""The page: how a run works."""
 
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from train.stepping.warm_up import warm_up
 
 
 def train(config: Config, env: Environment, stop: Stop) -> None:
-    """Train until the last epoch, or until processes agree to stop; either way leave a checkpoint."""
+    """Trains until the last epoch, or until processes agree to stop; either way leaves a checkpoint."""
     run = Path(config.run)
     if config.drawn:
         env.first(partial(draw_shards, config.drawn, config.data.train, config.data.val))
@@ -73,6 +73,6 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
             checkpoint.save(progress.images)
         checkpoint.wait()
         if progress.given_up(config.evaluate.patience):
-            env.say(f"evaluate.patience={config.evaluate.patience}: ended, so many evaluations brought nothing better")
+            env.say(f"evaluate.patience={config.evaluate.patience}: ended, so many evaluations without improvement")
         over = progress.images >= end or progress.given_up(config.evaluate.patience)
         stop.mark(finished=over and not progress.evaluation_due(every, end))

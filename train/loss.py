@@ -40,16 +40,16 @@ class LossConfig:
     """Defaults: [region] of yolov2-voc.cfg."""
 
     coord: float = 1.0  #: [weight] of the boxes
-    boxes: Boxes = "darknet"  #: darknet: squares of centre and log size; giou, ciou: how much is missing of an overlap
-    object: float = 5.0  #: [weight] of the objectness where there is an object
-    noobject: float = 1.0  #: [weight] of the objectness where there is none
-    objectness: Objectness = "squared"  #: darknet: squared; bce: its gradient does not fade at 0 and 1
+    boxes: Boxes = "darknet"  #: darknet: squared error of centre and log size; giou, ciou: 1 minus that overlap
+    object: float = 5.0  #: [weight] of the objectness of predictions with an object
+    noobject: float = 1.0  #: [weight] of the objectness of predictions without an object
+    objectness: Objectness = "squared"  #: darknet: squared; bce: its gradient does not vanish near 0 and 1
     classes: float = 1.0  #: [weight] of the class
-    ignore_iou: float = 0.6  #: [IoU] boxes that overlap a truth more are not pushed to "no object" (thresh)
-    softmax: bool = True  #: classes exclude each other; false: each has a probability of its own, darknet's softmax=0
-    anchor_iou: float = 1.0  #: [IoU] anchors whose shape overlaps a truth more answer too; 1: the nearest alone
+    ignore_iou: float = 0.6  #: [IoU] boxes that overlap a truth more are not pushed towards "no object" (thresh)
+    softmax: bool = True  #: classes exclude each other; false: each has its own probability, darknet's softmax=0
+    anchor_iou: float = 1.0  #: [IoU] anchors whose shape overlaps a truth more are responsible too; 1: only the nearest
     prior: float = 0.01  #: [weight] of the pull of all boxes towards their anchors at the start
-    prior_images: int = 12_800  #: [images] seen until that pull ends
+    prior_images: int = 12_800  #: [images] seen when that pull ends
 
 
 class YOLOv2Loss(nn.Module):
@@ -57,11 +57,11 @@ class YOLOv2Loss(nn.Module):
 
     `target` is either dense, (B, H, W, A, 5+C) = cx cy w h as fractions, objectness, one-hot class (`detection.targets`
     makes it), or the truths themselves, (B, T, 5) = cx cy w h class with class -1 for free slots. A dense target holds
-    one truth for each anchor and cell; only the truths hold all of them, which the ignore test wants.
+    one truth for each anchor and cell; the ignore test needs all truths, which only the second form holds.
 
-    anchors: A pairs w, h in pixels of a square input of `img_size` px. Inside they are grid cells of 32 px, so they
-    are as large on inputs of other sizes. img_size only serves to refuse anchors that cannot be such pixels; None
-    refuses nothing. The defaults of the weights are YOLOv1's 5 and .5; training uses those of YOLOv2 (`LossConfig`).
+    anchors: A pairs w, h in pixels of a square input of `img_size` px. Internally they are grid cells of 32 px, so they
+    are equally large on inputs of other sizes. img_size only serves to refuse anchors that cannot be such pixels; None
+    refuses nothing. The default weights are YOLOv1's 5 and .5; training uses those of YOLOv2 (`LossConfig`).
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class YOLOv2Loss(nn.Module):
     ) -> torch.Tensor:
         """Mean over the images. `images_seen`: a number on the device; without it the prior term is off.
 
-        Looks for truths and targets that cannot be meant (ValueError), which waits for the device; `terms` does not.
+        Checks for invalid truths and targets (ValueError), which waits for the device; `terms` does not.
         """
         check_shapes(predictions, target, len(self.anchors_cells), self.num_classes)
         if not torch.compiler.is_compiling() and target.device.type != "meta":
@@ -132,7 +132,7 @@ class YOLOv2Loss(nn.Module):
         mine = targets.responsible_BAHW
         one = mine.float()
         xy_BAHW, wh_BAHW = self._box(head, targets)
-        small_BAHW = one * (2 - targets.boxes_cxcywh_BAHW4[..., 2:].prod(-1))  # small boxes weigh up to twice
+        small_BAHW = one * (2 - targets.boxes_cxcywh_BAHW4[..., 2:].prod(-1))  # small boxes weigh up to twice as much
         background = (~mine & (best_BAHW <= self.ignore_iou)).float()
         object_BAHW, no_object_BAHW = self._objectness(head, iou_BAHW)
         class_BAHW = self._class(head, targets.labels_BAHW)
@@ -149,7 +149,7 @@ class YOLOv2Loss(nn.Module):
         )
 
     def _box(self, head: Head, targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:
-        """What is wrong with centre and size; all of it in the first where an overlap takes both together."""
+        """Errors of centre and size; an overlap measures both, and is all in the first."""
         if self.boxes == "darknet":
             goal_xy, goal_wh = goals(targets, self.anchors_cells)
             return ((head.xy_BAHW2 - goal_xy) ** 2).sum(-1), ((head.wh_BAHW2 - goal_wh) ** 2).sum(-1)
@@ -166,7 +166,7 @@ class YOLOv2Loss(nn.Module):
         return functional.binary_cross_entropy_with_logits(logits, one_hot, reduction="none").sum(-1)
 
     def _objectness(self, head: Head, iou_BAHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What it costs each prediction if there is an object of that IoU, and if there is none."""
+        """The cost of each prediction with an object of that IoU, and without an object."""
         if self.objectness == "squared":
             return 0.5 * (head.objectness_BAHW - iou_BAHW) ** 2, 0.5 * head.objectness_BAHW**2
         logits = head.objectness_logits_BAHW
@@ -176,7 +176,7 @@ class YOLOv2Loss(nn.Module):
 
 
 def build_loss(config: LossConfig, anchors_cells: list[tuple[float, float]], num_classes: int) -> YOLOv2Loss:
-    """anchors_cells: w, h in grid cells, the unit of the config and of darknet."""
+    """The loss of a config. anchors_cells: w, h in grid cells, the unit of the config and of darknet."""
     return YOLOv2Loss(
         [(width * CELL_PX, height * CELL_PX) for width, height in anchors_cells],
         num_classes,

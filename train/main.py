@@ -1,6 +1,6 @@
 """[torchrun --nproc-per-node N] train/main.py [CONFIG.yaml] [key=value ...] [--allow-pipe] [--traceback]: trains.
 
---allow-pipe: run commands that stand in the config. --traceback: show where an error came from.
+--allow-pipe: run commands in the config. --traceback: show where an error came from.
 """
 
 from collections.abc import Sequence

@@ -33,13 +33,13 @@ Passthrough = Literal["space_to_depth", "reorg"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    variant: Variant = "yolov2"  #: which of darknet's cfgs the network is
+    variant: Variant = "yolov2"  #: the network, after darknet's cfgs
     passthrough: Passthrough = "space_to_depth"  #: reorg: darknet's own order, needed for its trained detectors
-    width: float = 1.0  #: [factor] on every number of filters but the output's
-    objectness_bias: float = 0.0  #: [logit] of the output at the start; darknet: 0; -4: hardly any objects at first
-    bn_momentum: float | str = 0.01  #: [share] of the new in the statistics (darknet: .01); auto: by the run's length
+    width: float = 1.0  #: [factor] on every number of filters except the output's
+    objectness_bias: float = 0.0  #: [logit] initial bias of the output; darknet: 0; -4: hardly any objects at first
+    bn_momentum: float | str = 0.01  #: [share] of new values in statistics (darknet: .01); auto: by the run's length
     layers: str | None = None  #: a plain network of your own instead: "16 pool 32 pool ... -64 128", negative is 1x1
-    graph: list[str] | None = None  #: any network instead, in darknet's words, up to the last convolution
+    graph: list[str] | None = None  #: any network instead, in darknet's terms, up to the last convolution
 
     def __post_init__(self) -> None:
         if not 0 < self.width <= 4:
@@ -52,7 +52,7 @@ class ModelConfig:
             parse_graph(self.graph)
             for name, default in (("width", 1.0), ("layers", None), ("variant", "yolov2")):
                 if getattr(self, name) != default:
-                    raise ValueError(f"model.{name}={getattr(self, name)}: expected {default} beside model.graph")
+                    raise ValueError(f"model.{name}={getattr(self, name)}: expected {default} with model.graph")
 
     def momentum(self, steps: int | None) -> float:
         """Momentum of batch norm. auto: statistics cover the last 1/30 of the steps, at least 10 and at most 100."""
@@ -75,7 +75,7 @@ class Darknet19(nn.Module):
 
 
 class Tiny(nn.Module):
-    """One stack, such as the seven convolutions of the tiny networks: [B, 3, 32H, 32W] -> [B, C, H, W], twice."""
+    """A single stack, such as the seven convolutions of the tiny networks: [B, 3, 32H, 32W] -> [B, C, H, W], twice."""
 
     def __init__(self, layers: Layers = TINY, width: float = 1.0, bn_momentum: float = 0.01) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class YOLOv2(nn.Module):
         layers: str | None = None,
         graph: Sequence[str] | None = None,
     ) -> None:
-        """layers: of a plain network, graph: of any network, instead of a variant."""
+        """layers: a plain network, graph: any network, instead of a variant."""
         super().__init__()
         description = VARIANTS[variant]
         if layers is not None or graph is not None:
@@ -143,7 +143,7 @@ class YOLOv2(nn.Module):
                     nn.init.zeros_(module.bias)
 
     def freeze_backbone(self) -> None:
-        """Its weights and batch-norm statistics stay as they are, and forward keeps nothing of it for backward."""
+        """Freezes the backbone's weights and batch-norm statistics; forward keeps nothing of it for backward."""
         self.frozen = True
         self.backbone.requires_grad_(False)
         self.train(self.training)
@@ -171,7 +171,7 @@ def _backbone(description: Description, width: float, bn_momentum: float) -> Dar
 
 
 def build_model(config: ModelConfig, num_classes: int, num_anchors: int, steps: int | None = None) -> YOLOv2:
-    """steps: of the run that will train it, for `bn_momentum: auto`."""
+    """The model of a config. steps: of the run that will train it, for `bn_momentum: auto`."""
     return YOLOv2(
         num_classes,
         num_anchors,
@@ -189,7 +189,7 @@ def main(words: Sequence[str]) -> None:
     import torchinfo
 
     if words:
-        raise ValueError(f"expected python -m train.model, found {' '.join(words)} behind it")
+        raise ValueError(f"expected python -m train.model, found {' '.join(words)} after it")
 
     with torch.random.fork_rng():  # the summary draws random numbers
         torchinfo.summary(YOLOv2(), (1, 3, 416, 416), depth=4, verbose=1)

@@ -1,7 +1,7 @@
-"""Recipes: sets of defaults that every key of a file and of the command line overrides.
+"""Recipes: sets of defaults, overridden by every key of a file or the command line.
 
-`darknet` is what the dataclasses say by themselves: the published one, for weights that were trained before. `scratch`
-trains from random weights on any set, large or small: its durations are shares of the run.
+`darknet` is the dataclasses' own defaults: the published recipe, for pretrained weights. `scratch` trains from random
+weights on any set, large or small: its durations are shares of the run.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 
-#: Keys that say the same in two ways: of a file or a command line that names one of them, the other is not meant.
+#: Keys that say the same in two ways: a file or command line that sets one of them unsets the other.
 PAIRS = [
     ("step", "ema", "ema_images"),
     ("schedule", "burn_in", "burn_in_images"),
@@ -31,20 +31,20 @@ PAIRS = [
 
 
 def over_its_recipe(layers: Sequence[Any]) -> list[dict[str, Any]]:
-    """A recipe's defaults, and the layers that go over them: a file and a command line, as plain mappings."""
+    """A recipe's defaults, and the layers that override them: a file and a command line, as plain mappings."""
     named = _named([layer for layer in layers if isinstance(layer, dict)])
     return [RECIPES.get(named, {}), *(_alone(layer) for layer in layers), {"recipe": named}]
 
 
 def _named(layers: list[dict[str, Any]]) -> str:
-    """The recipe of the topmost layer that names one; else darknet where there are weights to start from."""
+    """The recipe named by the topmost layer; otherwise darknet if there are weights to start from, else scratch."""
     recipe = next((layer["recipe"] for layer in reversed(layers) if layer.get("recipe") is not None), None)
     weights = next((layer["weights"] for layer in reversed(layers) if "weights" in layer), None)
     return str(recipe) if recipe is not None else "darknet" if weights else "scratch"
 
 
 def _alone(layer: Any) -> Any:
-    """A layer that replaces what lies below it: the other key of a pair is null, drops of the rate come in steps."""
+    """A layer that fully overrides lower ones: the other key of a pair is null, drops of the rate imply steps."""
     if not isinstance(layer, dict):
         return layer
     layer = {key: dict(value) if isinstance(value, dict) else value for key, value in layer.items()}

@@ -1,15 +1,15 @@
 """python -m train.score RUN|CHECKPOINT.pt|CONFIG [--sides 288,416,544] [key=value ...]: how good a network is on a set.
 
-A run folder brings its config and its best checkpoint, a checkpoint the config of the run it lies in; a config file, or
-darknet's .cfg, wants weights=FILE. Keys are those of the config: data.val=SHARDS chooses another set. `torchrun -m
-train.score ...` shares the work.
+A run folder provides its config and best checkpoint, a checkpoint the config of its run; a config file, or darknet's
+.cfg, needs weights=FILE. Keys are those of the config: data.val=SHARDS chooses another set. `torchrun -m train.score
+...` shares the work.
 
-Printed for every side: means, then each class with its AP@[.5:.95] by the size of objects (COCO's: below 32^2, to 96^2
-and above, px of the image) and the score at which F1 is best, a threshold for train.detect; then what mAP loses to
-which kind of error (train/reports/errors.py), and how far scores are from the share that is right (ECE). --out has
-all of it as scores.json, and charts: precision over recall, F1 over the score, confusion of classes, reliability.
+Prints for every side: means, then each class with its AP@[.5:.95] by object size (COCO's: below 32^2, to 96^2 and
+above, px of the image) and the score at which F1 is best, a threshold for train.detect; then what mAP loses to each
+kind of error (train/reports/errors.py), and how far scores are from the share that is right (ECE). --out receives all
+of it as scores.json, and charts: precision over recall, F1 over the score, confusion of classes, reliability.
 
-The network runs in step.precision; its last layer, and all that comes of it, is computed in float32.
+The network runs in step.precision; its last layer, and all that follows, is computed in float32.
 """
 
 import argparse
@@ -47,12 +47,12 @@ from train.trained import find_trained, load_trained
 def score(
     config: Config, weights: Path, sides: Sequence[int], env: Environment
 ) -> tuple[ShardIndex, dict[int, Scored]]:
-    """The set, and by side in px what rank 0 has counted; nothing on other ranks."""
+    """The set, and scores by side in px on rank 0; no scores on other ranks."""
     evaluate = [dataclasses.replace(config.evaluate, side=side, pictures=0) for side in sides]
     index = open_shards(config.data.val, config.data.classes, config.data.staging)
     loader = Loader(
         index,
-        dataclasses.replace(config.data, batch=env.world_size),  # of training, and there is none
+        dataclasses.replace(config.data, batch=env.world_size),  # for training, which does not happen here
         seed=config.seed,
         rank=env.rank,
         world_size=env.world_size,
@@ -80,7 +80,7 @@ def _score_side(config: EvaluateConfig, loader: Loader, step: Step, env: Environ
 
 
 def write_results(out: Path, side: int, found: Detections, index: ShardIndex) -> None:
-    """Write files for the official servers: COCO's JSON of a COCO set, else the files of VOC."""
+    """Writes files for the official servers: COCO's JSON for a COCO set, otherwise VOC's files."""
     if index.source.startswith("coco "):
         write_coco(out / f"results-{side}.json", found, index)
     else:
@@ -90,7 +90,7 @@ def write_results(out: Path, side: int, found: Detections, index: ShardIndex) ->
 def write_all(
     out: Path, about: Mapping[str, Any], index: ShardIndex, found: Mapping[int, Scored], *, results: bool
 ) -> None:
-    """The numbers first; what fails is named at the end and keeps nothing else from being written."""
+    """Writes the numbers first; a failure is reported at the end and keeps nothing else from being written."""
     out.mkdir(parents=True, exist_ok=True)
     problems = []
     files: list[tuple[str, Callable[[], object]]] = [
@@ -105,7 +105,7 @@ def write_all(
     for name, write in files:
         try:
             write()
-        except Exception as error:  # of a chart a library may raise anything
+        except Exception as error:  # drawing a chart may raise anything
             problems.append(f"{out / name} could not be written: {describe(error)}")
     if problems:
         raise ValueError("\n".join(problems))
@@ -130,9 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("target", type=Path, metavar="RUN|CHECKPOINT|CONFIG")
     parser.add_argument("--sides", help="comma separated, px; default: evaluate.side")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="for scores.json and charts")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for scores.json and charts")
     parser.add_argument("--results", action="store_true", help="also result files for VOC's or COCO's server, in --out")
-    parser.add_argument(ALLOW_PIPE, action="store_true", help="run commands that stand in the config")
+    parser.add_argument(ALLOW_PIPE, action="store_true", help="run commands in the config")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)
     overrides = [*options.overrides, *[ALLOW_PIPE] * options.allow_pipe]

@@ -1,11 +1,11 @@
-"""A config for a set and this machine: python -m train.suggest SHARDS [--val SHARDS] [--minutes N] > mine.yaml
+"""Suggests a config for a set and this machine: python -m train.suggest SHARDS [--val SHARDS] [--minutes N] > mine.yaml
 
-It looks at the set (how many images, how large their objects) and takes a few steps here to know the speed. The config
-on stdout is complete, with the reason of each choice; what makes the set hard is said there and on stderr.
+It examines the set (number of images, sizes of objects) and takes a few steps here to measure the speed. The config on
+stdout is complete, with the reason for each choice; what makes the set hard is said there and on stderr.
 
-- Side: the shorter side of all but the smallest 5 % of objects comes to 24 px, three quarters of a grid cell, where
-  each class counts as much as any other; never more than images have themselves, which would only enlarge pixels.
-- Network: the largest of a ladder that sees enough images in the time: 30 epochs, and 10,000 images at least.
+- Side: the shorter side of all but the smallest 5 % of objects is at least 24 px, three quarters of a grid cell, where
+  all classes count equally; never larger than the images, which would only enlarge pixels.
+- Network: the largest of a ladder that sees enough images in the time: 30 epochs, and at least 10,000 images.
 """
 
 import argparse
@@ -34,11 +34,11 @@ from train.starting.fit import remarks_on
 from train.starting.settle import settled
 from train.stepping.duration import RunLength
 
-EPOCHS, IMAGES, MOST_EPOCHS = 30, 10_000, 300  # of a run that learns: at least, at least, at most
-EVALUATIONS = 40  # of a run, as evaluate.every_epochs=auto; an image costs a third of one in training
-MIXED_EPOCHS = 40  # from which on, in a run that sees enough images, mosaic helps more than it hides
-STEPS = 3  # measured, after a first one
-USABLE = 0.9  # of the time: start, checkpoints
+EPOCHS, IMAGES, MOST_EPOCHS = 30, 10_000, 300  # for a run that learns: minimum, minimum, maximum
+EVALUATIONS = 40  # of a run, as with evaluate.every_epochs=auto; an image costs a third of one in training
+MIXED_EPOCHS = 40  # from here on, in a run that sees enough images, mosaic helps more than it hides
+STEPS = 3  # measured, after an unmeasured one
+USABLE = 0.9  # share of the time: the rest goes to start and checkpoints
 
 
 class Network(NamedTuple):
@@ -47,20 +47,20 @@ class Network(NamedTuple):
     rate: float  # at batch 16
 
 
-LADDER = [  # from the quickest to the largest
+LADDER = [  # from the fastest to the largest
     Network("tiny-voc", 0.25, 6e-3),
     Network("tiny-voc", 0.5, 3e-3),
     Network("yolov2", 0.25, 3e-3),
     Network("yolov2", 0.5, 3e-3),
     Network("yolov2", 1.0, 1e-3),
 ]
-FIRST = {"cpu": 2, "cuda": 4}  # of the ladder, to be tried
+FIRST = {"cpu": 2, "cuda": 4}  # rung of the ladder to try first
 
 
 class Choice(NamedTuple):
     network: Network
     epochs: int
-    speed: float  # images a second
+    speed: float  # images per second
 
 
 def text_of(train: str, val: str | None, side: int, choice: Choice, images: int, env: Environment) -> str:
@@ -79,10 +79,10 @@ def text_of(train: str, val: str | None, side: int, choice: Choice, images: int,
             f"  train: {train}",
             f"  val: {val or train}{'' if val else '  # no --val was given'}",
             f"  batch: {batch}",
-            f"  sides: {sides}  # px, a new one every 10 batches: objects of all sizes are met",
+            f"  sides: {sides}  # px, a new one every 10 batches: objects of all sizes occur",
             f"  workers: {4 if gpu else 0}  # on a CPU the training process reads as well",
             f"  augment: {{scale_min: 0.7, scale_max: 1.3, min_visible: 0.25, mosaic: {mosaic}}}  # mosaic: in a run "
-            f"of more than {MIXED_EPOCHS} epochs; flip_vertical: 0.5 for pictures without an up",
+            f"of more than {MIXED_EPOCHS} epochs; flip_vertical: 0.5 for pictures with no up",
             "model:",
             f"  variant: {network.variant}",
             f"  width: {network.width}  # the largest that sees enough images in the time",
@@ -90,7 +90,7 @@ def text_of(train: str, val: str | None, side: int, choice: Choice, images: int,
             f"step: {{accumulate: {'auto' if gpu else 1}}}  # auto: as few parts as fit into the GPU",
             "evaluate:",
             f"  side: {side}  # all but {SMALLEST:.0%} of objects reach {SMALL_PX} px, or as large as images are",
-            f"  every_epochs: auto  # some {EVALUATIONS} times",
+            f"  every_epochs: auto  # about {EVALUATIONS} times",
             "",
         ]
     )
@@ -104,9 +104,9 @@ def read(text: str) -> Config:
 
 
 def measured_speed(config: Config, index: ShardIndex, env: Environment) -> float:
-    """Images a second, from the shards through the optimizer, at the largest side. config: settled.
+    """Images per second, from the shards through the optimizer, at the largest side. config: settled.
 
-    Of a few steps that are forgotten. On a CPU their CPU time counts, as if nothing else ran beside them.
+    Measured over a few throw-away steps. On a CPU their CPU time counts, as if nothing else were running.
     """
     data = replace(config.data, workers=0, sides=[max(config.data.sides)])
     trial = replace(config, data=data, step=replace(config.step, compile="no", accumulate=1))
@@ -128,7 +128,7 @@ def _now(env: Environment) -> float:
 
 
 def epochs_in(minutes: float | None, speed: float, images: int, val_images: int) -> int:
-    """Epochs that fit into the time; without a limit, enough for a run that learns well."""
+    """Epochs that fit into the time; without a limit, enough to learn well."""
     if minutes is None:
         return min(MOST_EPOCHS, max(2 * EPOCHS, -(-2 * IMAGES // images)))
     left = minutes * 60 * speed * USABLE - EVALUATIONS * val_images / 3
@@ -158,14 +158,14 @@ def suggest(train: str, val: str | None, minutes: float | None, env: Environment
     choice = choose(index, val_index or index, side, minutes, env)
     images = choice.epochs * index.num_samples
     if images < IMAGES:
-        hard.append(f"{images:,} images seen in all: too few to learn well; give it more --minutes, or a GPU")
+        hard.append(f"{images:,} images seen in total: too few to learn well; give it more --minutes, or a GPU")
     seconds = (images + EVALUATIONS * (val_index or index).num_samples / 3) / choice.speed / USABLE
     text = text_of(train, val, side, choice, images, env)
-    remarks_on(settled(read(text), index, Environment()), index)  # what cannot be started is not printed
+    remarks_on(settled(read(text), index, Environment()), index)  # a config that cannot be started is not printed
     objects = len(shorter_sides(index))
     lines = [
         f"{index.source}: {index.num_samples:,} images, {len(index.classes)} classes, {objects:,} objects to train on",
-        f"Expected: {seconds / 60:.0f} minutes here, {choice.speed:.1f} images/s on {env.device} without other work",
+        f"Expected: {seconds / 60:.0f} minutes here, {choice.speed:.1f} images/s on {env.device} if idle otherwise",
         "Start:    python train/main.py THIS_FILE",
         *(f"Hard:     {point}" for point in hard),
     ]
@@ -178,9 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m train.suggest", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("shards", metavar="SHARDS", help="to train on")
-    parser.add_argument("--val", metavar="SHARDS", help="to be scored")
-    parser.add_argument("--minutes", type=float, help="that training may take here; default: as long as it needs")
+    parser.add_argument("shards", metavar="SHARDS", help="shards to train on")
+    parser.add_argument("--val", metavar="SHARDS", help="shards for validation")
+    parser.add_argument("--minutes", type=float, help="time that training may take here; default: as long as it needs")
     options = parser.parse_args(arguments)
     if options.minutes is not None and not options.minutes > 0:
         raise ValueError(f"--minutes {options.minutes:g}: expected more than 0")

@@ -1,4 +1,4 @@
-"""A trained network from where it lies: a run folder, a checkpoint in one, or a config beside `weights=`."""
+"""Loads a trained network: a run folder, a checkpoint in one, or a config with `weights=`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,15 +13,15 @@ from train.weights.transfer import transfer
 
 
 class Trained(NamedTuple):
-    model: YOLOv2  # on the host, for training as it is built
+    model: YOLOv2  # on the host, in training mode
     classes: tuple[str, ...]
 
 
 def find_trained(target: Path, overrides: Sequence[str]) -> tuple[Config, Path]:
-    """The config and the file of numbers that go with it. ValueError where one of them is missing.
+    """The config and its file of weights. ValueError if one of them is missing.
 
-    target: a run folder (its best checkpoint), RUN/checkpoints/NAME.pt, or a config, darknet's .cfg too. `weights=`
-    among the overrides, a file or an address, goes before a run's checkpoint.
+    target: a run folder (its best checkpoint), RUN/checkpoints/NAME.pt, or a config, including darknet's .cfg.
+    `weights=` among the overrides, a file or an address, takes precedence over a run's checkpoint.
     """
     is_checkpoint, weights_named = target.suffix == ".pt", any(each.startswith("weights=") for each in overrides)
     run = target if target.is_dir() else target.parents[1] if is_checkpoint and len(target.parents) > 1 else None
@@ -34,12 +34,12 @@ def find_trained(target: Path, overrides: Sequence[str]) -> tuple[Config, Path]:
             raise ValueError(f"no checkpoint under {run / 'checkpoints'}; train the run first")
         return config, checkpoint
     if config.weights is None:
-        raise ValueError("expected a run folder or weights=FILE beside a config, found neither; name one")
+        raise ValueError("expected a run folder or a config with weights=FILE, found neither; name one")
     return config, local_file(config.weights, Path(config.data.staging) if config.data.staging else None)
 
 
 def load_trained(config: Config, path: Path, classes: Sequence[str] | None = None) -> Trained:
-    """classes: of the set that the network meets, if there is one; those of a checkpoint must be the same."""
+    """Loads a network. classes: of the set to run it on, if any; a checkpoint's must be the same."""
     saved = None if is_darknets(path) else read_saved(path)
     known = tuple(saved.network.get("classes", ())) if saved else ()
     if known and classes is not None and known != tuple(classes):

@@ -1,9 +1,9 @@
 """python -m benchmarks.faults [WORD ...]: makes each fault of a table, runs a command in it, and judges how it ends.
 
-A row is a fault, the shell commands that make it, the right exit status and what must be said. Whatever the row, an
-error is one `error:` line without a traceback, and nothing that was started is still there 10 seconds later. WORDs
-choose the rows that have one in their name; as root, and with gcc, there are more rows. On the CPU. benchmarks.chaos
-kills whole runs.
+A row is a fault, the shell commands that make it, the right exit status and the expected output. In every row an error
+is one `error:` line without a traceback, and no process that was started is left 10 seconds later. WORDs choose the
+rows with one of them in their name; as root, and with gcc, there are more rows. On the CPU. benchmarks.chaos kills
+whole runs.
 """
 
 import socket
@@ -29,7 +29,7 @@ def main() -> None:
     bad, left_out = 0, 0
     with tempfile.TemporaryDirectory() as temporary, socket.create_server(("127.0.0.1", 0)) as server:
         shared = Path(temporary)
-        shared.chmod(0o755)  # for rows of another user
+        shared.chmod(0o755)  # for rows with another user
         prepare(shared)
         for number, row in enumerate(rows):
             if lacking := lacks(row, shared):
@@ -46,7 +46,7 @@ def main() -> None:
                 print(f"    {wrong}".replace("\n", "\n    "), flush=True)
             subprocess.run(["chmod", "-R", "u+rwX", str(folder)])
     made = len(rows) - left_out
-    print(f"{made - bad} of {made} faults end as they should" + f"; {left_out} were left out" * bool(left_out))
+    print(f"{made - bad} of {made} faults end as they should" + f"; {left_out} were skipped" * bool(left_out))
     sys.exit(bool(bad))
 
 

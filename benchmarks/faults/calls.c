@@ -1,9 +1,9 @@
-// A preload whose calls fail or are slow: what disks do that are full, broken or far away. By environment:
-//   FAULT_CALLS   of write fsync rename pread read, those that are meant
+// A preload library whose calls fail or are slow, like disks that are full, broken or remote. Set by environment:
+//   FAULT_CALLS   which of write fsync rename pread read
 //   FAULT_PATH    a part of the file's name
-//   FAULT_ARM     a file that has to be there; optional
-//   FAULT_CHANCE  of a call to be hit; 1 if not set
-//   FAULT_ERRNO   what it fails with; not set: it only takes longer
+//   FAULT_ARM     a file that must exist; optional
+//   FAULT_CHANCE  probability that a call is hit; 1 if not set
+//   FAULT_ERRNO   error to fail with; not set: it only takes longer
 //   FAULT_SLEEP   seconds
 //   FAULT_SAID    a file that gets a line for each call that was hit; optional
 // gcc -shared -fPIC -O1 -o calls.so calls.c -ldl

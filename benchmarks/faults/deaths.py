@@ -1,10 +1,10 @@
-"""Rows: processes of a run that are killed or stand still. Within 10 seconds all end, the cause last."""
+"""Rows: processes of a run that are killed or hang. Within 10 seconds all end, the cause last."""
 
 from benchmarks.faults.judge import Row
 
 TRAINING = "begin_training $LONG data.workers=1; until_said images/s; "
 PAIR = "begin_pair $LONG data.workers=1; until_said images/s; "
-#: processes of the loader, and how to find them
+#: loader processes, and how to find them
 HELPERS = {
     "the loader process": "$(below $run forkserver | sed -n 2p)",
     "the fork server": "$(below $run forkserver | head -n 1)",
@@ -14,7 +14,7 @@ KILLED = "error: a loader process was killed"
 GONE = "another process is gone"
 
 ROWS = [
-    Row("the training process is killed, its loader process goes", TRAINING + "end_by KILL", 137, "gone after"),
+    Row("the training process is killed, its loader process ends", TRAINING + "end_by KILL", 137, "gone after"),
     Row(
         "the loader process is killed",
         f"{TRAINING}kill -KILL {HELPERS['the loader process']}; await",

@@ -1,4 +1,4 @@
-"""Rows: disks that are full, read-only, broken or of another user, before a command and during it."""
+"""Rows: disks that are full, read-only, broken or another user's, before a command and during it."""
 
 from benchmarks.faults.judge import Row
 
@@ -64,7 +64,7 @@ ROWS = [
         "root",
     ),
     Row(
-        "the disk of the staging fills up",
+        "the staging disk fills up",
         'small_disk 4m s; begin_training "data.train=pipe:sleep 3; cat $T/train/{}" data.staging=s; '
         "until_there s/*/*.part; fill s; await",
         1,

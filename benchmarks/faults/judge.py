@@ -1,4 +1,4 @@
-"""What a row of the table is, what it finds at hand, and whether it ended as it should."""
+"""A row of the table, the shell functions it can use, and whether it ended as it should."""
 
 import os
 import re
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRON = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 LIMIT_S = 300
 GONE_S = 10.0
-#: bare ones: not what torchrun says of itself once its processes have ended
+#: bare ones: not torchrun's own after its processes have ended
 TRACEBACK = re.compile(r"Traceback \(most recent call last\):\n(?!(?:.*[|].*\n|[ ].*\n)+torch\.distributed\.elastic\.)")
 SHELL = r"""
 TINY="$T/tiny.yaml run=run"
@@ -71,14 +71,14 @@ failing() { export LD_PRELOAD=$T/calls.so FAULT_CALLS=$1 FAULT_PATH=$2; export "
 
 class Row(NamedTuple):
     fault: str
-    script: str  # bash, in a folder of its own; what SHELL defines, $T (shared), $PY, $ROOT and $SILENT are at hand
+    script: str  # bash, in its own folder, with SHELL's functions, $T (shared), $PY, $ROOT and $SILENT
     status: int
     said: str  # a regular expression
     needs: str = ""  # root: mounts, other users; gcc: calls that fail
 
 
 def prepare(folder: Path) -> None:
-    """A few pictures as shards, and a config of a small network; names that are hard to show; calls that fail."""
+    """Makes shards of a few pictures, a config of a small network, names that are hard to show, calls that fail."""
     draw_voc(folder / "drawn", train=24, val=8, seed=1)
     for split in ("train", "val"):
         write_shards(read_voc(folder / "drawn", [f"2007:{split}"]), folder / split, shard_mb=0.15)
@@ -116,7 +116,7 @@ def draw_named(folder: Path) -> None:
 
 
 def lacks(row: Row, shared: Path) -> str | None:
-    """What this machine has not that the row needs."""
+    """What the row needs and this machine lacks."""
     if "root" in row.needs and os.geteuid():
         return "root"
     return "gcc" if "gcc" in row.needs and not (shared / "calls.so").exists() else None
@@ -139,11 +139,11 @@ def _command_line(number: int) -> str:
 
 
 def judge(row: Row, shared: Path, folder: Path, silent: int) -> str | None:
-    """What is wrong; None: nothing."""
+    """What is wrong, if anything."""
     mark = f"FAULT=row-{uuid4()}"
     environ = {**ENVIRON, "T": str(shared), "ROOT": str(ROOT), "PY": sys.executable, "SILENT": str(silent)}
     environ |= dict([mark.split("=")])
-    alone = ["unshare", "--mount"] if "root" in row.needs else []  # what it mounts is gone with it
+    alone = ["unshare", "--mount"] if "root" in row.needs else []  # its mounts end with it
     with (folder / "output").open("wb") as output:
         try:
             process = subprocess.Popen(

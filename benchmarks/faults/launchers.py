@@ -1,4 +1,4 @@
-"""Rows: shells of Slurm, torchrun and no launcher at all, and what they leave in the environment."""
+"""Rows: shells under Slurm, torchrun or no launcher, and what they leave in the environment."""
 
 from benchmarks.faults.judge import Row
 
@@ -7,7 +7,7 @@ SRUN = "SLURM_JOB_ID=77 SLURM_STEP_ID=0 SLURM_STEP_NUM_TASKS=4"
 VARIABLES = {
     "RANK is empty": ("RANK= WORLD_SIZE= LOCAL_RANK=", "no shards at"),
     "RANK alone": ("RANK=0", "WORLD_SIZE: expected a number"),
-    "RANK is no number": ("RANK=x WORLD_SIZE=2", "RANK: expected a number"),
+    "RANK is not a number": ("RANK=x WORLD_SIZE=2", "RANK: expected a number"),
     "a rank too many": ("RANK=2 WORLD_SIZE=2", "expected a rank below"),
     "half of srun's variables": ("SLURM_STEP_NUM_TASKS=4", "SLURM_PROCID: expected .* to train alone"),
     "srun's variables without nodes": (
@@ -36,7 +36,7 @@ ROWS = [
     ),
     Row("no sbatch", "PATH=/nowhere $PY -m launch.submit $T/tiny.yaml run=r gpus_per_node=0", 1, "no sbatch on this"),
     Row(
-        "an interactive step whose other tasks have gone, then Ctrl-C",
+        "an interactive step whose other tasks are gone, then Ctrl-C",
         f"export {SRUN} SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_STEP_NODELIST=localhost; begin_training; "
         "until_said 'waiting for rank 1, 2, 3 of the 4 tasks .* to train alone'; end_by INT",
         130,

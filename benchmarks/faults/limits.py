@@ -1,10 +1,10 @@
-"""Rows: what the machine gives a process: files, address space, memory, a home, /dev/shm."""
+"""Rows: limits of a process: files, address space, memory, a home, /dev/shm."""
 
 from benchmarks.faults.judge import Row
 
 ROWS = [
     Row("no home", "env -u HOME $PY -m train.capacity $T/tiny.yaml --gb 8", 0, "images"),
-    Row("a home that cannot be, training", "HOME=/proc/nowhere train", 0, "best mAP"),
+    Row("an impossible home, training", "HOME=/proc/nowhere train", 0, "best mAP"),
     Row("24 file descriptors", "ulimit -n 24; train", 0, "best mAP"),
     Row(
         "24 file descriptors, two loader processes",

@@ -1,4 +1,4 @@
-"""Rows: other runs, other users and earlier starts, in one folder."""
+"""Rows: other runs, other users and earlier starts in the same folder."""
 
 from benchmarks.faults.judge import Row
 
@@ -47,6 +47,6 @@ ROWS = [
         "other classes since the run ended",
         "cp -r $T/trained run; train data.train=$T/named/train data.val=$T/named/val",
         1,
-        "error: .*the weights are those of another network",
+        "error: .*the weights belong to another network",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Rows: consoles, boards and files for people that fail. What is shown ends nothing."""
+"""Rows: consoles, boards and reports that fail. A failing display ends nothing."""
 
 from benchmarks.faults.judge import Row
 
@@ -8,7 +8,7 @@ WHOLE = "; ended; test -e run/finished && ls run/checkpoints"  # after `train`
 PICTURES = "$T/drawn/VOC2007/JPEGImages"
 
 ROWS = [
-    Row("a name that the console has no letters for", "PYTHONIOENCODING=ascii $PY -m data.shards verify 图", 1, r"\?"),
+    Row("a name that the console cannot show", "PYTHONIOENCODING=ascii $PY -m data.shards verify 图", 1, r"\?"),
     Row("a name with escape sequences", "$PY -m data.shards verify $'a\\e[2Jb'", 1, r"error: .*a\\x1b\[2Jb"),
     Row("standard output is closed", f"{CAPACITY} >&-", 0, ""),
     Row("standard output is full", f"{CAPACITY} > /dev/full", 1, "No space left"),

@@ -6,11 +6,11 @@ SILENT = "data.train=http://127.0.0.1:$SILENT/set data.staging=s"
 NOTHING_TRAINED = r"stopped before the first step; nothing was trained\ngone after [012] s"
 INTERRUPTED = r"error: interrupted\ngone after [012] s"
 SAVED = r"gone after [0-5] s(?s:.*)interrupted"
-#: where a training spends its time before the first step
+#: where training spends its time before the first step
 WAITS = {
     "a set at a silent server": f"begin_training {SILENT}; until_started",
-    "a command that gives nothing": "begin_training 'data.train=pipe:sleep 200; cat {}' data.staging=s; until_started",
-    "another attempt has the run": "mkdir run; touch run/lock; hold run/lock; begin_training; until_started",
+    "a command without output": "begin_training 'data.train=pipe:sleep 200; cat {}' data.staging=s; until_started",
+    "another attempt holds the run": "mkdir run; touch run/lock; hold run/lock; begin_training; until_started",
     "another run draws the set": "hold p; begin_training drawn.pictures=p data.train=a data.val=b; until_started",
     "drawing its set": (
         "begin_training drawn.pictures=p drawn.train=90000 data.train=a data.val=b; until_there p/*/J*/*.jpg"

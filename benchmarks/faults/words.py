@@ -1,4 +1,4 @@
-"""Rows: what people write, on the command line and in configs, and what stands in the files of other people."""
+"""Rows: what users write on the command line and in configs, and what third-party files contain."""
 
 from benchmarks.faults.judge import Row
 
@@ -14,14 +14,14 @@ CONFIGS = {
 }
 #: what `train` gets, and the error
 WORDS = {
-    "a config that asks for the environment": ("data.val='http://h/${oc.env:HOME}'", "oc.env"),
+    "a config that reads the environment": ("data.val='http://h/${oc.env:HOME}'", "oc.env"),
     "a password in an address": ("data.train=http://me:secret@host/set", "^(?!(?s:.*secret)).*user"),
     "a token in an address": ("'data.train=http://host/set?sig=secret'", "^(?!(?s:.*secret)).*staging"),
-    "weights that are not there": ("weights=/nowhere/a.weights", "error: .*/nowhere/a.weights"),
-    "shards that are not there": ("data.train=$PWD", "error: no shards at"),
-    "a run folder that cannot be": ("run=/proc/run", "error: .*/proc/run"),
+    "missing weights": ("weights=/nowhere/a.weights", "error: .*/nowhere/a.weights"),
+    "missing shards": ("data.train=$PWD", "error: no shards at"),
+    "an impossible run folder": ("run=/proc/run", "error: .*/proc/run"),
     "anchors in pixels": ("anchors=[10,13,16,30]", "error: .*anchors"),
-    "a rate that is no number": ("schedule.rate=nan", "error: .*schedule.rate"),
+    "a rate that is not a number": ("schedule.rate=nan", "error: .*schedule.rate"),
 }
 #: lines of a .cfg, and the error
 CFGS = {

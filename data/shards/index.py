@@ -117,7 +117,7 @@ def _text(folder: Path) -> bytes:
 
 
 def _require_shards(folder: Path, shards: tuple[Shard, ...]) -> None:
-    """Each at its full length. One system call for a shard: a large set has tens of thousands."""
+    """ValueError unless each is there in full length. One system call each: a large set has tens of thousands."""
     for shard in shards:
         found = _bytes(folder / shard.name)
         if found != shard.bytes:
@@ -129,7 +129,7 @@ def _require_shards(folder: Path, shards: tuple[Shard, ...]) -> None:
 
 
 def _bytes(path: Path) -> int | None:
-    """Length of a file; None where there is none."""
+    """The length of a file; None if there is none."""
     with suppress(FileNotFoundError):
         status = path.stat()
         return status.st_size if stat.S_ISREG(status.st_mode) else None

@@ -32,7 +32,7 @@ def panels(title: str, count: int, across: int = 3) -> tuple[Figure, list[Axes]]
 
 
 def small_panels(title: str, count: int, across: int = 8) -> tuple[Figure, list[Axes]]:
-    """Charts of 0..1 both ways, a hundred in a few seconds: margins are fixed, ticks few."""
+    """Charts of 0..1 in both directions, a hundred in a few seconds: fixed margins, few ticks."""
     down = -(-count // across)
     width, height = SMALL_IN[0] * across + 0.5, SMALL_IN[1] * down + 0.8
     figure = Figure((width, height), DPI)

@@ -18,7 +18,7 @@ def test_the_most_images_fit_and_one_more_does_not() -> None:
 def test_a_row_for_each_side(capsys: pytest.CaptureFixture[str]) -> None:
     main([str(ROOT / "configs/voc.yaml"), "--gb", "8", "--processes", "2", "data.sides=[608,320]"])
     head, names, *rows = capsys.readouterr().out.splitlines()
-    assert head.startswith("32 images of each process") and names.split()[0] == "side"
+    assert head.startswith("32 images in each process") and names.split()[0] == "side"
     assert [row.split()[0] for row in rows] == ["320", "608"]
     config = load(ROOT / "configs/voc.yaml", ["data.sides=[608]"])
     assert float(table(config, 1e9, 2).splitlines()[-1].split()[1]) == pytest.approx(

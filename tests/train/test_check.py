@@ -59,9 +59,9 @@ def test_a_run_that_can_start(checked: Checked, config: Path) -> None:
     assert "4 ranks of 2 images, 7 steps an epoch" in found.lines["plan"]
     assert "remark" not in found.lines
     assert "checkpoints of 3.2 MB" in found.lines["disk"] and "202,209 parameters" in found.lines["network"]
-    assert "not known" in found.lines["time"] and "position" not in found.lines
-    assert found.lines["memory"].endswith(" MB of each process for a step at 96 px, predicted")
-    assert checked("step.accumulate=auto").lines["memory"].endswith("in as few parts as fit")
+    assert "unknown" in found.lines["time"] and "position" not in found.lines
+    assert found.lines["memory"].endswith(" MB in each process for a step at 96 px, predicted")
+    assert checked("step.accumulate=auto").lines["memory"].endswith("in as few parts as possible")
     assert sorted(config.parent.rglob("*")) == before
 
 

@@ -123,7 +123,7 @@ def test_an_unknown_key_is_named_with_the_one_that_was_meant(tmp_path: Path, key
     required = "run: r\n" + ("" if sections[:1] == ["data"] else "data: {train: a, val: b}\n")
     from_file = refusal(written(tmp_path, required + "\n".join(lines)))
     for text in (from_command_line, from_file):
-        assert text.startswith(f"{tmp_path}/some.yaml: {key}=3: there is no key {key}; did you mean {meant}? ")
+        assert text.startswith(f"{tmp_path}/some.yaml: {key}=3: unknown key {key}; did you mean {meant}? ")
 
 
 def test_other_programs_keys_lead_to_keys_that_exist(least: Path) -> None:
@@ -133,8 +133,8 @@ def test_other_programs_keys_lead_to_keys_that_exist(least: Path) -> None:
 
 
 def test_a_key_that_resembles_none_is_named_too(least: Path) -> None:
-    assert refusal(least, "zzz=1").endswith("zzz=1: there is no key zzz; python -m train.config lists all keys")
-    assert "there is no key loss.zzz;" in refusal(least, "loss.zzz=1")
+    assert refusal(least, "zzz=1").endswith("zzz=1: unknown key zzz; python -m train.config lists all keys")
+    assert "unknown key loss.zzz;" in refusal(least, "loss.zzz=1")
 
 
 @pytest.mark.parametrize(
@@ -238,7 +238,7 @@ def test_a_file_that_is_no_config_at_all_is_named(tmp_path: Path, content: bytes
         ("anchors=[1,2,3]", "anchors=[1.0, 2.0, 3.0]: expected pairs w, h in grid cells of 32 px"),
         (
             "anchors=[10,13,62,45]",
-            "at most 38, twice what the largest input has; if these are pixels divide them by 32",
+            "at most 38, twice the largest input; if these are pixels, divide them by 32",
         ),
         ("anchors=[1,0]", "expected w, h in grid cells of 32 px, above 0"),
         ("anchors=[]", "anchors=[]: expected pairs w, h in grid cells of 32 px"),

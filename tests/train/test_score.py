@@ -108,7 +108,7 @@ def test_what_there_is_not_is_named(config: Path, tmp_path: Path) -> None:
         main([str(config), f"weights={tmp_path}/some.weights", "--sides", "64,65"])
     with pytest.raises((ValueError, OSError), match=r"none\.weights"):
         main([str(config), f"weights={tmp_path}/none.weights"])
-    with pytest.raises(ValueError, match="expected a run folder or weights=FILE beside a config, found neither"):
+    with pytest.raises(ValueError, match="expected a run folder or a config with weights=FILE, found neither"):
         main([str(config)])
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.yaml").write_text(config.read_text())

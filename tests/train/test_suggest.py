@@ -50,7 +50,7 @@ def test_a_shorter_time_is_a_smaller_network(shards: Path, monkeypatch: pytest.M
 def test_too_short_a_time_is_said(shards: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config, text = suggested(shards, monkeypatch, ALL, 0.5)
     assert (config.model.variant, config.model.width) == ("tiny-voc", 0.25)
-    assert "images seen in all: too few to learn well; give it more --minutes, or a GPU" in text
+    assert "images seen in total: too few to learn well; give it more --minutes, or a GPU" in text
     assert config.data.augment.mosaic == 0
 
 

@@ -103,7 +103,7 @@ def test_darknets_own_two_files_are_enough(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_named(run: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected a run folder or weights=FILE beside a config, found neither"):
+    with pytest.raises(ValueError, match="expected a run folder or a config with weights=FILE, found neither"):
         find_trained(run / "config.yaml", [])
     (tmp_path / "stray.pt").touch()
     with pytest.raises(ValueError, match="no config at"):

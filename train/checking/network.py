@@ -1,4 +1,4 @@
-"""What a process builds before its first step, built over torch's fake process group."""
+"""Builds what a process builds before its first step, over torch's fake process group."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ from train.stepping.duration import RunLength
 
 @contextmanager
 def stand_in(processes: int) -> Iterator[Environment]:
-    """Rank 0 of so many processes: what it sends goes nowhere, and nothing ever comes."""
+    """Rank 0 of `processes`: what it sends goes nowhere, and nothing ever arrives."""
     from torch.testing._internal.distributed.fake_pg import FakeStore
 
     if processes > 1:
@@ -39,7 +39,7 @@ def stand_in(processes: int) -> Iterator[Environment]:
 def build(
     config: Config, train: ShardIndex | None, val: ShardIndex | None, env: Environment, report: Report
 ) -> Progress:
-    """Builds what a process builds, and restores the newest checkpoint. Where the run stands. config: settled."""
+    """Builds what a process builds, restores the newest checkpoint, returns the run's progress. config: settled."""
     index = train or val
     classes = index.classes if index else tuple(config.data.classes or CLASSES)
     if config.weights and is_remote(config.weights):
@@ -54,7 +54,7 @@ def build(
     folder, progress = Path(config.run) / "checkpoints", Progress()
     size = _num_bytes(step.state_dict())
     there = sum(path.lstat().st_size for path in folder.glob("*.pt"))
-    with report.part("disk"):  # the newest, the best, and the one that is being written
+    with report.part("disk"):  # the newest, the best, and the one being written
         report.need(folder, (config.checkpoint.keep + 2) * size - there, f"of checkpoints of {amount(size)}")
     Checkpoint(folder, config.checkpoint, env, config.network(classes), step=step, progress=progress).restore()
     return progress

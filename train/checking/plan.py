@@ -1,4 +1,4 @@
-"""The batches of every rank, planned in one process, and how long they will take."""
+"""Plans the batches of every rank in one process, and predicts how long they will take."""
 
 from functools import partial
 from pathlib import Path
@@ -33,7 +33,7 @@ def of_all_ranks(index: ShardIndex, config: Config, processes: int) -> list[Load
 
 
 def planned(loaders: list[Loader], images: int, config: Config) -> str:
-    """Plan of the epoch in which the run stands, and of its last batch, as every rank computes it by itself."""
+    """Checks the plan of the current epoch, and of its last batch, as each rank computes it; a summary."""
     order, batch, ranks = loaders[0].order, config.data.batch, len(loaders)
     last = config.epochs * order.num_samples
     epoch = min(images // order.num_samples, config.epochs - 1)
@@ -43,7 +43,7 @@ def planned(loaders: list[Loader], images: int, config: Config) -> str:
         assert len({plan.side for plan in step}) == 1, "ranks differ in a side"
         samples, epochs = (np.concatenate(parts) for parts in zip(*(plan[:2] for plan in step), strict=True))
         np.add.at(times, samples[epochs == epoch], 1)
-    last_steps = [list(loader.plans((last - 1) // batch * batch, last)) for loader in loaders]  # an order of its own
+    last_steps = [list(loader.plans((last - 1) // batch * batch, last)) for loader in loaders]  # with its own order
     assert (times == 1).all(), f"epoch {epoch}: an image comes twice or not at all"
     assert len({(len(plans), plans[0].side) for plans in last_steps}) == 1, "ranks differ in their last step"
     return (
@@ -53,12 +53,12 @@ def planned(loaders: list[Loader], images: int, config: Config) -> str:
 
 
 def expected_time(board: Path, left: int) -> str:
-    """Estimate from the speed that the run has logged; nothing else is known of the machines it will have."""
+    """An estimate from the speed that the run has logged; nothing else is known about its future machines."""
     events = EventAccumulator(str(board), size_guidance={"scalars": 100, "images": 1})
     if board.is_dir():
         events.Reload()
     if SPEED not in events.Tags()["scalars"]:
-        return "not known: this run has logged no speed yet"
+        return "unknown: this run has logged no speed yet"
     speed = float(np.median([point.value for point in events.Scalars(SPEED)]))
     minutes = left / speed / 60
     time = f"{minutes:.1f} min" if minutes < 60 else f"{minutes / 60:.1f} h"

@@ -1,4 +1,4 @@
-"""What a check says: lines as they come, and all problems at the end."""
+"""The report of a check: lines as they come, and all problems at the end."""
 
 import shutil
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 class Report:
-    """Lines for a person as they come; the problems are kept for the end."""
+    """Prints lines as they come; keeps the problems for the end."""
 
     def __init__(self) -> None:
         self.problems: list[str] = []
@@ -17,30 +17,30 @@ class Report:
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """What is wrong ends this part, not the report."""
+        """A context in which an error ends this part, not the report."""
         try:
             yield
         except (ValueError, OSError) as error:
             self.problems.append(str(error))
-            self.say(name, "not as it should be, see below")
+            self.say(name, "has a problem, see below")
 
     def free(self, folder: Path) -> int:
-        """Bytes on the disk where this folder is, or would be."""
+        """Free bytes on the disk where this folder is, or would be."""
         return shutil.disk_usage(nearest(folder)).free
 
     def need(self, folder: Path, size: int, what: str) -> None:
-        """ValueError: the disk where this folder is, or would be, has no room for so many bytes more."""
+        """ValueError if the disk where this folder is, or would be, lacks room for `size` more bytes."""
         free = self.free(folder)
         self.say("disk", f"{folder}: {amount(max(size, 0))} more {what}, {amount(free)} free on this machine")
         if free < size:
             raise ValueError(
-                f"{folder}: expected room for {amount(size)} {what}, found {amount(free)}; make room or choose "
-                "another folder"
+                f"{folder}: expected room for {amount(size)} {what}, found {amount(free)}; free some space or "
+                "choose another folder"
             )
 
 
 def nearest(folder: Path) -> Path:
-    """The folder, or the lowest one above it that is there."""
+    """The folder, or its nearest existing parent."""
     return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
 
 

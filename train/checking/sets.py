@@ -1,4 +1,4 @@
-"""What two sets have in common that they should not."""
+"""What two sets share though they should not."""
 
 from data.records import NUM_EXAMPLES
 from data.shards.index import ShardIndex
@@ -6,9 +6,9 @@ from data.shards.summary import duplicates
 
 
 def shared_images(train: ShardIndex, val: ShardIndex) -> str | None:
-    """Images that are in both, by their bytes, whatever they are called; None where there are none.
+    """A sentence on images that are in both sets, by their bytes, not their names; None if there are none.
 
-    Reads images of equal length and size in px alone: ValueError or OSError where their shards are not there.
+    Reads only images of equal length and size in px: ValueError or OSError if their shards are missing.
     """
     same = duplicates(val, train)
     if not same:
@@ -16,6 +16,6 @@ def shared_images(train: ShardIndex, val: ShardIndex) -> str | None:
     pairs = sorted(f"{val.image_id(mine)} = {train.image_id(theirs)}" for mine, theirs in same)
     shown = ", ".join(pairs[:NUM_EXAMPLES])
     return (
-        f"{len(same):,} of {val.num_samples:,} images of {val.folder} are, byte for byte, in {train.folder} too "
-        f"({shown}{', ...' if len(same) > NUM_EXAMPLES else ''}): their scores are of what was learned by heart"
+        f"{len(same):,} of {val.num_samples:,} images of {val.folder} are, byte for byte, also in {train.folder} "
+        f"({shown}{', ...' if len(same) > NUM_EXAMPLES else ''}): their scores would be for memorized images"
     )

@@ -1,7 +1,7 @@
 """python -m train.darknet.cfg NET.cfg > CONFIG.yaml: a darknet network description as a config of this program.
 
-What is computed is taken over or refused, with file, line and key. What only training reads goes into the config where
-it has such a key; a comment on top names the rest.
+Keys that affect the computation are translated or refused, with file, line and key. Keys that only training reads go
+into the config if it has such keys; a comment at the top lists the others.
 """
 
 import sys
@@ -23,19 +23,19 @@ TYPES = ("net", *KEYS, "region")
 
 
 class Network(NamedTuple):
-    """What a cfg says of a detector."""
+    """What a cfg says about a detector."""
 
     model: ModelConfig
     anchors: list[float]  #: w, h, w, h ... in grid cells
     num_classes: int
     side: int  #: px
     softmax: bool  #: classes exclude each other
-    training: dict[str, Any]  #: the keys of a config that only training reads
-    remarks: list[str]  #: what only training would read, and the config cannot hold
+    training: dict[str, Any]  #: config keys that only training reads
+    remarks: list[str]  #: keys that only training would read, and the config lacks
 
 
 def read_cfg(path: Path) -> Network:
-    """ValueError with file, line and key for what this program cannot compute."""
+    """Reads a cfg. ValueError with file, line and key for what this program cannot compute."""
     sections = read_sections(path)
     kinds = [section.kind for section in sections]
     if not sections or kinds[0] != "net" or kinds[-1] != "region":
@@ -53,7 +53,7 @@ def read_cfg(path: Path) -> Network:
     sorted_keys = [sort_keys(section) for section in sections]
     side = _side(net)
     computing = [keys for keys, _ in sorted_keys]
-    for each in (416, side):  # what fits one input by chance must fit all of them
+    for each in (416, side):  # what fits one input by chance must fit all inputs
         described = _layers(sections[1:-1], computing[1:-1], each)
     anchors, num_classes = _region(region, sections[-2], described[-1])
     training, remarks = training_config(net, region)
@@ -143,7 +143,7 @@ def as_config(network: Network, name: str) -> str:
         tree["loss"] = {**tree.get("loss", {}), "softmax": False}
     text: str = yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=2**16)
     said = "".join(f"#   {remark}\n" for remark in network.remarks)
-    return (f"# not taken over, of training only:\n{said}" if said else "") + text
+    return (f"# not translated, used in training only:\n{said}" if said else "") + text
 
 
 def main(arguments: Sequence[str]) -> None:

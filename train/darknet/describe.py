@@ -1,6 +1,6 @@
-"""A network of this program as a darknet cfg, which `train.darknet.cfg` and darknet itself read.
+"""Describes a network of this program as a darknet cfg, for `train.darknet.cfg` and darknet itself.
 
-darknet has no true space-to-depth. As a convolution it is one: 2x2 kernels of stride 2 that each pick a pixel.
+darknet has no true space-to-depth; it is written as a convolution, of 2x2 kernels with stride 2 that each pick a pixel.
 """
 
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ random=1
 
 
 def as_cfg(config: ModelConfig, anchors: Sequence[float], num_classes: int, side: int) -> str:
-    """anchors: w, h, w, h ... in grid cells. side: px."""
+    """The text of the cfg. anchors: w, h, w, h ... in grid cells. side: px."""
     network = Description((), (), (), None, ()) if config.graph else VARIANTS[config.variant]
     if config.layers is not None:
         network = Description((), parse_layers(config.layers), (), None, ())

@@ -1,7 +1,7 @@
-"""Every key of [net] and [region]: used, of training only, or refused; those of layers are in `train.graph.words`.
+"""Every key of [net] and [region]: used, for training only, or refused; keys of layers are in `train.graph.words`.
 
-USED says what the network computes and how its output is read. A key of TRAINING that the config can hold goes there;
-one that it cannot hold is named when the cfg is read. A value of NEUTRAL changes nothing. All else is refused.
+USED says what the network computes and how its output is read. A key of TRAINING goes into the config; one that only
+training reads and the config lacks is reported. A value of NEUTRAL changes nothing. All else is refused.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ USED = {
     "net": {"width", "height", "channels"},
     "region": {"anchors", "classes", "num", "coords", "softmax"},
 }
-#: key -> where the config holds it
+#: key -> its config key
 TRAINING: dict[str, dict[str, str]] = {
     "net": {
         "batch": "data.batch",
@@ -37,7 +37,7 @@ TRAINING: dict[str, dict[str, str]] = {
         "max": "data.truth_slots",
     },
 }
-#: only training reads them, and the config has no such key
+#: only training reads these, and the config has no such key
 NAMED = {
     "net": {"subdivisions", "max_batches", "policy", "time_steps", "angle", "aspect", "flip", "max_crop", "min_crop"},
     "region": {"bias_match", "rescore", "random", "absolute", "mask_scale", "log", "sqrt"},
@@ -50,7 +50,7 @@ NEUTRAL = {
     "convolutional": {"binary": "0", "xnor": "0", "flipped": "0", "dot": "0"},
     "reorg": {"reverse": "0", "flatten": "0", "extra": "0"},
 }
-#: what training does here anyway: such a value need not be named
+#: what training does here anyway: such a value is not reported
 AS_HERE = {
     "net": {"policy": "steps", "angle": "0"},
     "region": {"bias_match": "1", "rescore": "1", "absolute": "1"},
@@ -58,7 +58,7 @@ AS_HERE = {
 
 
 def sort_keys(section: Section) -> tuple[set[str], list[str]]:
-    """Keys that say what is computed, and a sentence for each that only training reads and the config cannot hold.
+    """Keys that say what is computed, and a remark on each that only training reads and the config lacks.
 
     ValueError for any other key.
     """
@@ -67,19 +67,19 @@ def sort_keys(section: Section) -> tuple[set[str], list[str]]:
     for key, value in section.options.items():
         if key in NEUTRAL.get(kind, {}):
             if value != NEUTRAL[kind][key]:
-                raise section.error(key, f"expected {NEUTRAL[kind][key]}; another network than those of this program")
+                raise section.error(key, f"expected {NEUTRAL[kind][key]}; other values make another network")
         elif key in NAMED.get(kind, ()):
             if AS_HERE.get(kind, {}).get(key) != value:
                 remarks.append(f"line {section.lines[key]}, [{kind}] {key}={value}")
         elif key not in TRAINING.get(kind, {}):
             if kind in USED and key not in USED[kind]:
-                raise section.error(key, "is no key of YOLOv2 that this program knows; take it out if it means nothing")
+                raise section.error(key, "is not a YOLOv2 key known to this program; remove it if it means nothing")
             computing.add(key)
     return computing, remarks
 
 
 def training_config(net: Section, region: Section) -> tuple[dict[str, Any], list[str]]:
-    """Nested as a config, and sentences on what of it cannot be held."""
+    """A nested config, and remarks on what it cannot hold."""
     flat: dict[str, Any] = {}
     remarks: list[str] = []
     batch = net.whole("batch", 1, least=1)

@@ -1,4 +1,4 @@
-"""A cfg as text: sections of key=value lines, each with the line it stands on (src/option_list.c, read_data_cfg)."""
+"""A cfg as text: sections of key=value lines, each with its line number (src/option_list.c, read_data_cfg)."""
 
 import re
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class Section:
         return int(value)
 
     def numbers(self, key: str) -> list[float]:
-        """Separated by commas."""
+        """Numbers separated by commas."""
         words = [word for word in self.options.get(key, "").split(",") if word]
         if not all(NUMBER.fullmatch(word) for word in words):
             raise self.error(key, "expected numbers with commas between them")
@@ -48,7 +48,7 @@ class Section:
 
 
 def read_sections(path: Path) -> list[Section]:
-    """ValueError for what is no key=value line of a section, and for a key that is there twice.
+    """Reads a cfg. ValueError for a line that is not key=value in a section, and for a repeated key.
 
     Comments may be in any encoding.
     """

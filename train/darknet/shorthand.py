@@ -1,4 +1,4 @@
-"""A described network as `model.variant` or `model.layers`, where it is one."""
+"""Recognizes a described network as `model.variant` or `model.layers`."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from train.model import ModelConfig, Passthrough
 
 
 def shorthand(layers: Sequence[Layer]) -> ModelConfig | None:
-    """layers: all but the last convolution."""
+    """The short form of a network, if any. layers: all but the last convolution."""
     words = _words(layers)
     if words is None:
         return None
@@ -18,7 +18,7 @@ def shorthand(layers: Sequence[Layer]) -> ModelConfig | None:
 
 
 def _words(layers: Sequence[Layer]) -> Layers | None:
-    """As `train.graph.variants` has them, without routes; None where a convolution or pool is of another kind."""
+    """The layers in the words of `train.graph.variants`, without routes; None if one is of another kind."""
     words: list[int | str] = []
     for layer in layers:
         if isinstance(layer, Convolution) and not _is_space_to_depth(layer):
@@ -34,7 +34,7 @@ def _words(layers: Sequence[Layer]) -> Layers | None:
 
 
 def _is_space_to_depth(layer: Layer) -> bool:
-    """As `train.darknet.describe` writes it; what its kernel must be is checked where weights are read."""
+    """Whether it is as `train.darknet.describe` writes it; its kernel is checked when weights are read."""
     return isinstance(layer, Convolution) and layer == Convolution(layer.filters, 2, 2, 0, 1, False, "linear")
 
 
@@ -58,7 +58,7 @@ def _plain(words: Layers) -> ModelConfig | None:
 
 
 def _published(words: Layers, layers: Sequence[Layer]) -> ModelConfig | None:
-    """Darknet-19 with one passthrough, at any width, where its routes are those of yolov2-voc.cfg."""
+    """Darknet-19 with one passthrough, at any width, if its routes are those of yolov2-voc.cfg."""
     routes = [(number, layer) for number, layer in enumerate(layers) if isinstance(layer, Route)]
     if len(routes) != 2:
         return None

@@ -34,7 +34,7 @@ class Header(NamedTuple):
 def load_weights(model: YOLOv2, path: Path, *, partial: bool = False) -> Header:
     """Fills the model. `partial`: the file may end after any whole convolution (darknet19_448.conv.23 holds 18).
 
-    ValueError for a file that does not fit, with the layer where it stops; the model is then untouched.
+    ValueError for a file that does not fit, with the layer where it stops fitting; the model is then unchanged.
     """
     header, numbers = read_numbers(path)
     numbers = without_passthrough(model, numbers)
@@ -49,7 +49,7 @@ def load_weights(model: YOLOv2, path: Path, *, partial: bool = False) -> Header:
 
 @torch.no_grad()
 def fill(groups: Sequence[Sequence[torch.Tensor]], numbers: NDArray[np.float32]) -> None:
-    """Convolutions, one after the other, from the first of the numbers."""
+    """Fills convolutions, one after the other, from the first number on."""
     at = 0
     for tensor in (tensor for group in groups for tensor in group):
         tensor.copy_(torch.from_numpy(numbers[at : at + tensor.numel()]).view(tensor.shape))
@@ -57,21 +57,21 @@ def fill(groups: Sequence[Sequence[torch.Tensor]], numbers: NDArray[np.float32])
 
 
 def misfit(count: int, groups: Sequence[Sequence[torch.Tensor]]) -> str:
-    """Where a file of so many numbers stops fitting the network of these convolutions, and what may be the cause."""
+    """Where a file of `count` numbers stops fitting a network of these convolutions, and the likely cause."""
     ends = np.cumsum([_size([group]) for group in groups])
     number = int(np.searchsorted(ends, count))
     if number == len(groups):
-        place = f"{count - ends[-1]:,} are left after the last convolution"
-        cause = "something was added to it"
+        place = f"{count - ends[-1]:,} are left over after the last convolution"
+        cause = "something was appended to it"
     else:
         filters, channels, height, width = groups[number][-1].shape
         inside = "ends with" if ends[number] == count else "ends inside"
         place = f"it {inside} convolution {number + 1}, {filters} filters of {height}x{width} on {channels} channels"
-        cause = "it is not whole"
+        cause = "it is incomplete"
     return (
         f"holds {count:,} numbers, this network of {len(groups)} convolutions takes {ends[-1]:,}; {place}. Either it "
         f"was trained with another cfg: check variant, width, classes, anchors and batch_normalize; or {cause}: "
-        "compare its size with that of its source"
+        "compare its size with the original's"
     )
 
 
@@ -80,7 +80,7 @@ def _size(groups: Sequence[Sequence[torch.Tensor]]) -> int:
 
 
 def read_numbers(path: Path) -> tuple[Header, NDArray[np.float32]]:
-    """A file taken apart. ValueError: it is too short for a header, or ends inside a number."""
+    """Header and numbers of a file. ValueError: it is too short for a header, or ends inside a number."""
     data = path.read_bytes()
     if len(data) < 16:
         raise ValueError(f"{path}: {len(data)} bytes are too few for the header of a .weights file")
@@ -105,9 +105,9 @@ def save_weights(
     wide: bool = True,
     passthrough: bool = False,
 ) -> None:
-    """Writes the first `convolutions` of the model (default: all), as version 0.2, or 0.1 where not `wide`.
+    """Writes the first `convolutions` of the model (default: all), as version 0.2, or 0.1 if not `wide`.
 
-    passthrough: a true space-to-depth is written too, as the convolution that it is (`train.darknet.describe`).
+    passthrough: also write a true space-to-depth, as a convolution (`train.darknet.describe`).
     """
     header = struct.pack("<iiiq", 0, 2, 0, seen) if wide else struct.pack("<iiii", 0, 1, 0, seen)
     parts: list[NDArray[np.float32]] = [
@@ -122,7 +122,7 @@ def save_weights(
 
 
 def without_passthrough(model: YOLOv2, numbers: NDArray[np.float32]) -> NDArray[np.float32]:
-    """A file that was written with `passthrough`, as one that was not; any other as it is."""
+    """The numbers of a file written with `passthrough`, without it; those of any other file unchanged."""
     if not isinstance(model.passthrough, SpaceToDepth):
         return numbers
     at, kernel = _passthrough(model)
@@ -152,7 +152,7 @@ def in_order(model: nn.Module) -> list[list[torch.Tensor]]:
         if isinstance(module, nn.Conv2d):
             groups.append([] if module.bias is None else [module.bias, module.weight])
             kernel = module.weight
-        elif isinstance(module, nn.BatchNorm2d):  # of the convolution before it, which has no bias
+        elif isinstance(module, nn.BatchNorm2d):  # belongs to the convolution before it, which has no bias
             assert module.running_mean is not None and module.running_var is not None
             groups[-1] = [module.bias, module.weight, module.running_mean, module.running_var, kernel]
     return groups

@@ -1,4 +1,4 @@
-"""What the head's numbers mean: raw output -> boxes and scores -> detections.
+"""Decodes the head: raw output -> boxes and scores -> detections.
 
     B images  A anchors  H W grid cells  C classes  K = 5 + C entries (x y w h objectness classes)  N = A*H*W
 
@@ -19,7 +19,7 @@ Floats = NDArray[np.float32]
 
 
 class Head(NamedTuple):
-    """The raw output taken apart, float32."""
+    """The parts of the raw output, float32."""
 
     xy_BAHW2: torch.Tensor  # sigmoid: the centre inside its cell, 0..1
     wh_BAHW2: torch.Tensor  # raw: log of size over anchor
@@ -30,7 +30,7 @@ class Head(NamedTuple):
 
 
 def read_head(raw: torch.Tensor, anchors_cells: torch.Tensor) -> Head:
-    """Section 2, "Direct location prediction". In float32 whatever the input: exp overflows in half precision."""
+    """Section 2, "Direct location prediction". Always in float32: exp overflows in half precision."""
     batch, channels, height, width = raw.shape
     num_anchors = anchors_cells.shape[0]
     raw_BAHWK = raw.float().view(batch, num_anchors, channels // num_anchors, height, width).permute(0, 1, 3, 4, 2)
@@ -50,12 +50,12 @@ def read_head(raw: torch.Tensor, anchors_cells: torch.Tensor) -> Head:
 
 
 def class_scores(head: Head, softmax: bool) -> torch.Tensor:
-    """[B, A, H, W, C]. softmax: classes exclude each other; else each has a probability of its own."""
+    """[B, A, H, W, C]. softmax: classes exclude each other; otherwise each has its own probability."""
     return head.class_logits_BAHWC.softmax(-1) if softmax else head.class_logits_BAHWC.sigmoid()
 
 
 def grid_size(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """[2] width, height on the tensor's device, filled in there: a copy from the host would wait for the device."""
+    """[2] width, height, filled in on the tensor's device: a copy from the host would wait for the device."""
     return torch.stack([torch.full((), float(side), device=like.device) for side in (width, height)])
 
 
@@ -82,7 +82,7 @@ def detections(
     max_detections: int | None = None,
     softmax: bool = True,
 ) -> list[Found]:
-    """One `Found` for each image of the batch, of at most `max_detections`.
+    """One `Found` for each image of the batch, with at most `max_detections`.
 
     As `darknet detector valid`: every (box, class) pair whose objectness and whose score exceed the threshold, then
     non-maximum suppression.
@@ -104,12 +104,12 @@ def detections(
 def candidates(
     raw: torch.Tensor, anchors_cells: torch.Tensor, score_threshold: float, softmax: bool = True
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """[B, N, 4] boxes, xyxy, and [B, N, C] their scores, 0 where one is too low."""
+    """[B, N, 4] boxes, xyxy, and [B, N, C] their scores, 0 if too low."""
     head = read_head(raw, anchors_cells)
     objectness_BN1 = head.objectness_BAHW.flatten(1)[..., None]
     scores_BNC = objectness_BN1 * class_scores(head, softmax).flatten(1, 3)
-    too_low = (objectness_BN1 <= score_threshold) | (scores_BNC <= score_threshold)  # nan is not: it gets through
+    too_low = (objectness_BN1 <= score_threshold) | (scores_BNC <= score_threshold)  # nan is not: it passes
     centre, size = head.boxes_cxcywh_BAHW4.flatten(1, 3).chunk(2, dim=-1)
-    # an untrained network's exp may be infinite: a thousand inputs away is as good, and has an IoU
+    # an untrained network's exp may be infinite: a thousand inputs away is equivalent, and has an IoU
     boxes_BN4 = torch.cat([centre - size / 2, centre + size / 2], dim=-1).clamp(-FAR, FAR)
     return boxes_BN4, scores_BNC.masked_fill(too_low, 0)

@@ -1,10 +1,10 @@
 """Greedy non-maximum suppression within each class, exact, for all images and classes of a batch at once.
 
-The classes of an image share its boxes. Which of them overlap is worked out once per image, on the device, as rows of
-bits: memory grows with boxes squared over 8, not with candidates. The walk from the best candidate down happens on the
-host, one step for all images and classes together, and only there the device is waited for.
+The classes of an image share its boxes. Their overlaps are computed once per image, on the device, as rows of bits:
+memory grows with boxes squared over 8, not with candidates. The walk from the best candidate down happens on the host,
+one step for all images and classes together, and only there does anything wait for the device.
 
-    B images  N boxes  C classes  G = B*C walks  W words of 64 bits, enough for N  D what is left
+    B images  N boxes  C classes  G = B*C walks  W words of 64 bits, enough for N  D survivors
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ PAIRS_AT_ONCE = {"cpu": 2**16, "cuda": 2**24}  # fits the caches; fills the devi
 
 
 class Survivors(NamedTuple):
-    """Sorted by image, then best first; of equal scores the lower class, then the earlier box."""
+    """The remaining boxes, by image, then best first; among equal scores the lower class, then the earlier box."""
 
     images: NDArray[np.int64]  # [D]
     boxes: NDArray[np.int64]  # [D] which of the N
@@ -28,18 +28,18 @@ class Survivors(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """On the device."""
+    """What the walks need, on the device."""
 
     scores_GN: torch.Tensor  # of each walk, best first; 0 after the last candidate
-    order_GN: torch.Tensor  # their rows in what follows
-    overlaps_BNW: torch.Tensor  # a row for each box that has a candidate, then the other boxes
+    order_GN: torch.Tensor  # their rows in the fields below
+    overlaps_BNW: torch.Tensor  # a row for each box with a candidate, then the other boxes
     box_BN: torch.Tensor  # which of the N a row is
 
 
 def suppress(boxes_xyxy_BN4: torch.Tensor, scores_BNC: torch.Tensor, iou_threshold: float) -> Survivors:
-    """A candidate goes where a better one of its class that stays overlaps it by more than the threshold.
+    """Removes each candidate that a better, surviving one of its class overlaps by more than the threshold.
 
-    A score of 0 marks what is no candidate. Of equal scores the earlier box is the better one.
+    A score of 0 marks what is not a candidate. Of equal scores the earlier box is better.
     """
     num_classes = scores_BNC.shape[2]
     scores_GN, order_GN, overlaps_BNW, box_BN = (
@@ -54,10 +54,10 @@ def suppress(boxes_xyxy_BN4: torch.Tensor, scores_BNC: torch.Tensor, iou_thresho
 
 
 def prepare(boxes_xyxy_BN4: torch.Tensor, scores_BNC: torch.Tensor, iou_threshold: float) -> Prepared:
-    """Boxes that are of no class go to the end, so that walks and overlaps have few rows."""
+    """Moves boxes of no class to the end, so that walks and overlaps have few rows."""
     used_BN = (scores_BNC != 0).any(-1)
     box_BN = used_BN.byte().sort(dim=1, descending=True, stable=True).indices
-    if box_BN.device.type == "cpu":  # elsewhere a look at the number would wait for the device
+    if box_BN.device.type == "cpu":  # on others, reading the number would wait for the device
         box_BN = box_BN[:, : int(used_BN.sum(1).max())]
     boxes_BN4 = boxes_xyxy_BN4.gather(1, box_BN[..., None].expand(-1, -1, 4))
     scores_BNC = scores_BNC.gather(1, box_BN[..., None].expand(-1, -1, scores_BNC.shape[2]))
@@ -89,12 +89,12 @@ def _overlaps(boxes_xyxy_BN4: torch.Tensor, iou_threshold: float) -> torch.Tenso
 def _walk(
     order_GN: NDArray[np.int64], counts_G: NDArray[np.int64], overlaps_BNW: NDArray[np.int64], num_classes: int
 ) -> NDArray[np.bool_]:
-    """[G, longest walk] whether the candidate of each step stays; `order_GN` has `counts_G` of them, best first."""
+    """[G, longest walk] whether the candidate of each step survives; `order_GN` has `counts_G` of them, best first."""
     longest_first = np.argsort(-counts_G, kind="stable")
     lengths = counts_G[longest_first]
     steps = int(lengths.max(initial=0))
     row_GN, image_G = order_GN[longest_first, :steps], longest_first // num_classes
-    under_way = np.searchsorted(-lengths, -np.arange(steps))  # walks of more steps than this one
+    under_way = np.searchsorted(-lengths, -np.arange(steps))  # walks with more steps than this one
     gone_GW = np.zeros((len(lengths), overlaps_BNW.shape[2]), np.int64)
     stays_GN = np.zeros((len(lengths), steps), np.bool_)
     for step, walks in enumerate(under_way):

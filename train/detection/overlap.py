@@ -1,4 +1,4 @@
-"""How much boxes overlap. Every function broadcasts and waits for no device.
+"""Overlaps of boxes. Every function broadcasts, and none waits for the device.
 
 B images  N predictions  T truth slots  A anchors
 """
@@ -16,21 +16,21 @@ def corners(boxes_cxcywh: torch.Tensor) -> Corners:
 
 
 def intersection(one: Corners, other: Corners) -> torch.Tensor:
-    """Area. In place as far as possible: in suppression these are the largest tensors of an evaluation."""
+    """Area, in place as far as possible: in suppression these are the largest tensors of an evaluation."""
     width = torch.minimum(one[2], other[2]).sub_(torch.maximum(one[0], other[0])).clamp_(min=0)
     height = torch.minimum(one[3], other[3]).sub_(torch.maximum(one[1], other[1])).clamp_(min=0)
     return width.mul_(height)
 
 
 def iou(a_cxcywh: torch.Tensor, b_cxcywh: torch.Tensor) -> torch.Tensor:
-    """Intersection over union; 0 where both are empty."""
+    """Intersection over union; 0 if both are empty."""
     shared = intersection(corners(a_cxcywh), corners(b_cxcywh))
     union = a_cxcywh[..., 2:].prod(-1) + b_cxcywh[..., 2:].prod(-1) - shared
     return shared / union.clamp(min=1e-12)
 
 
 def generalized_iou(a_cxcywh: torch.Tensor, b_cxcywh: torch.Tensor) -> torch.Tensor:
-    """IoU less the share of the smallest box around both that neither covers, -1..1 (arXiv 1902.09630, equation 1)."""
+    """IoU minus the share of the smallest enclosing box that neither covers, -1..1 (arXiv 1902.09630, equation 1)."""
     one, other = corners(a_cxcywh), corners(b_cxcywh)
     shared, (width, height) = intersection(one, other), _around(one, other)
     union = a_cxcywh[..., 2:].prod(-1) + b_cxcywh[..., 2:].prod(-1) - shared
@@ -39,7 +39,7 @@ def generalized_iou(a_cxcywh: torch.Tensor, b_cxcywh: torch.Tensor) -> torch.Ten
 
 
 def complete_iou(a_cxcywh: torch.Tensor, b_cxcywh: torch.Tensor) -> torch.Tensor:
-    """IoU less what centres and shapes differ by (arXiv 1911.08287, equations 7 and 10 to 12)."""
+    """IoU minus penalties for distance and shape (arXiv 1911.08287, equations 7 and 10 to 12)."""
     overlapping = iou(a_cxcywh, b_cxcywh)
     width, height = _around(corners(a_cxcywh), corners(b_cxcywh))
     centres = ((a_cxcywh[..., :2] - b_cxcywh[..., :2]) ** 2).sum(-1) / (width**2 + height**2).clamp(min=1e-12)
@@ -57,7 +57,7 @@ def _around(one: Corners, other: Corners) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def shape_iou(sizes_BT2: torch.Tensor, anchors_A2: torch.Tensor) -> torch.Tensor:
-    """[B, T, A] of boxes around the same centre; both in the same unit."""
+    """[B, T, A] IoU of boxes around the same centre; both in the same unit."""
     shared_BTA = torch.minimum(sizes_BT2[:, :, None], anchors_A2).prod(-1)
     union_BTA = sizes_BT2.prod(-1, keepdim=True) + anchors_A2.prod(-1) - shared_BTA
     return shared_BTA / union_BTA

@@ -1,4 +1,4 @@
-"""The numbers of one batch: terms of the loss, and what darknet prints (src/region_layer.c, forward_region_layer).
+"""The numbers of one batch: terms of the loss, and darknet's statistics (src/region_layer.c, forward_region_layer).
 
 B images  T truth slots  N predictions  X numbers of a prediction
 """
@@ -15,7 +15,7 @@ from train.detection.targets import responsible_index
 class Losses(NamedTuple):
     """Means over the images of a batch. The first six are the terms of the loss, the rest are statistics.
 
-    Those that are sums over truths become what darknet prints when they are divided by `truths`.
+    Sums over truths become what darknet prints when divided by `truths`.
     """
 
     xy: torch.Tensor
@@ -24,9 +24,9 @@ class Losses(NamedTuple):
     no_objectness: torch.Tensor
     classes: torch.Tensor
     prior: torch.Tensor
-    truths: torch.Tensor  #: how many there are ("count")
-    iou: torch.Tensor  #: sum over truths of the IoU of the box that answers for it ("Avg IOU")
-    recall: torch.Tensor  #: how many of these are above .5 ("Avg Recall")
+    truths: torch.Tensor  #: their number ("count")
+    iou: torch.Tensor  #: sum over truths of the IoU of the responsible box ("Avg IOU")
+    recall: torch.Tensor  #: how many of these IoUs are above .5 ("Avg Recall")
     class_score: torch.Tensor  #: sum over truths of the probability of its class there ("Class")
     object_score: torch.Tensor  #: sum over truths of the objectness there ("Obj")
     any_score: torch.Tensor  #: mean of the objectness everywhere, objects included ("No Obj")
@@ -51,7 +51,7 @@ class Losses(NamedTuple):
 def region_statistics(
     head: Head, truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, softmax: bool = True
 ) -> tuple[torch.Tensor, ...]:
-    """The last six of `Losses`. As in darknet every truth counts, also one whose prediction a later one has won."""
+    """The last six of `Losses`. As in darknet every truth counts, even if a later one has won its prediction."""
     index_BT = responsible_index(truths_BT5, anchors_cells, *head.objectness_BAHW.shape[2:])
     here_BT = index_BT.clamp(max=head.objectness_BAHW[0].numel() - 1)
 

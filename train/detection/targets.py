@@ -1,4 +1,4 @@
-"""Which prediction answers for which truth (darknet src/region_layer.c, forward_region_layer).
+"""Which prediction is responsible for which truth (darknet src/region_layer.c, forward_region_layer).
 
     B images  T truth slots  A anchors  H W grid cells  C classes  N = A*H*W predictions
     K claims of truths to predictions
@@ -24,14 +24,14 @@ class Targets(NamedTuple):
 
 
 def responsible_index(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """[B, T] index among the N of the prediction that a truth belongs to, N itself for free slots."""
+    """[B, T] index of the prediction that a truth belongs to, 0..N-1; N for free slots."""
     anchor_BT = _shape_iou(truths_BT5, anchors_cells, height, width).argmax(-1)
     index_BT = anchor_BT * (height * width) + _cell_index(truths_BT5, height, width)
     return torch.where(truths_BT5[..., 4] >= 0, index_BT, anchors_cells.shape[0] * height * width)
 
 
 def _cell_index(truths_BT5: torch.Tensor, height: int, width: int) -> torch.Tensor:
-    """[B, T] of the cell that holds the centre; a centre on the far border belongs to the last cell."""
+    """[B, T] index of the cell with the centre; a centre on the far border belongs to the last cell."""
     column_BT = (truths_BT5[..., 0] * width).floor().long().clamp(0, width - 1)
     row_BT = (truths_BT5[..., 1] * height).floor().long().clamp(0, height - 1)
     return row_BT * width + column_BT
@@ -44,10 +44,10 @@ def _shape_iou(truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: in
 def assign(
     truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int, *, anchor_iou: float = 1.0
 ) -> Targets:
-    """No loop over objects, no shape that depends on how many there are, no wait for the device.
+    """Assigns truths without a loop over objects, a shape that depends on their number, or a wait for the device.
 
-    anchor_iou: other anchors of the same cell are responsible too where their shape overlaps the truth more than this.
-    A truth's nearest anchor goes before those of all others; 1 leaves the nearest alone.
+    anchor_iou: other anchors of the same cell are also responsible if their shape overlaps the truth more than this. A
+    truth's nearest anchor takes precedence over the further anchors of all truths; 1: only the nearest.
     """
     batch, num_slots, _ = truths_BT5.shape
     num_anchors = anchors_cells.shape[0]
@@ -73,7 +73,7 @@ def assign(
 def _further_index(
     truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int, anchor_iou: float
 ) -> torch.Tensor:
-    """[B, A*T] anchor by anchor: index of the prediction of a truth's cell if its shape is near enough, else N."""
+    """[B, A*T] anchor by anchor: the prediction in a truth's cell if its shape is near enough, else N."""
     num_anchors, cells = anchors_cells.shape[0], height * width
     near_BAT = (_shape_iou(truths_BT5, anchors_cells, height, width) > anchor_iou).transpose(1, 2)
     near_BAT = near_BAT & (truths_BT5[:, None, :, 4] >= 0)
@@ -83,7 +83,7 @@ def _further_index(
 
 
 def goals(targets: Targets, anchors_cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """What sigma(xy) and raw wh should be, [B, A, H, W, 2] each; 0 where no truth belongs (no log of 0)."""
+    """Goals of sigma(xy) and raw wh, [B, A, H, W, 2] each; 0 without a truth (no log of 0)."""
     boxes = targets.boxes_cxcywh_BAHW4
     height, width = boxes.shape[2:4]
     grid = grid_size(boxes, height, width)
@@ -93,7 +93,7 @@ def goals(targets: Targets, anchors_cells: torch.Tensor) -> tuple[torch.Tensor, 
 
 
 def dense_target(targets: Targets, num_classes: int) -> torch.Tensor:
-    """The same as one (B, H, W, A, 5+C) tensor: cx cy w h, objectness, one-hot class; zeros where no truth belongs."""
+    """The targets as one (B, H, W, A, 5+C) tensor: cx cy w h, objectness, one-hot class; zeros without a truth."""
     present = targets.responsible_BAHW[..., None].float()
     one_hot = functional.one_hot(targets.labels_BAHW, num_classes).float()
     return (torch.cat([targets.boxes_cxcywh_BAHW4, torch.ones_like(present), one_hot], -1) * present).permute(
@@ -108,7 +108,7 @@ def from_dense(target: torch.Tensor) -> Targets:
 
 
 def truths_of(targets: Targets, most: int = 128) -> torch.Tensor:
-    """[B, T, 5] truths, up to `most` per image: T is a constant, as compiling wants."""
+    """[B, T, 5] truths, up to `most` per image: T is a constant, as the compiler needs."""
     present_BN = targets.responsible_BAHW.flatten(1).float()
     found_BT, index_BT = present_BN.topk(min(most, present_BN.shape[1]), dim=1)
     boxes_BT4 = targets.boxes_cxcywh_BAHW4.flatten(1, 3).gather(1, index_BT[..., None].expand(-1, -1, 4))

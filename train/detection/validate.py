@@ -1,7 +1,7 @@
-"""What cannot be meant as anchors, truths or a target, refused before a loss is made of it.
+"""Refuses invalid anchors, truths and targets before the loss is computed.
 
-`check_values` waits for the device and is for direct calls. Training does without: its loader clips every box to the
-input and writes the free slots itself.
+`check_values` waits for the device and is for direct calls. Training does not need it: its loader clips every box to
+the input and writes the free slots itself.
 
     B images  T truth slots  A anchors  H W grid cells  C classes
 """
@@ -17,7 +17,7 @@ TOLERANCE = 1e-4
 
 
 def check_anchors(anchors: Sequence[Sequence[float]], img_size: int | None) -> torch.Tensor:
-    """[A, 2] w, h in px. ValueError for what cannot be pixels of an input of img_size px, unless that is None."""
+    """[A, 2] w, h in px. ValueError if they cannot be pixels of an input of img_size px, unless that is None."""
     try:
         anchors_px = torch.tensor(anchors, dtype=torch.float32)
     except (TypeError, ValueError):
@@ -35,7 +35,7 @@ def check_anchors(anchors: Sequence[Sequence[float]], img_size: int | None) -> t
 
 
 def check_shapes(predictions: torch.Tensor, target: torch.Tensor, num_anchors: int, num_classes: int) -> None:
-    """ValueError with the shapes that fit. Waits for nothing."""
+    """ValueError with the shapes that fit. Does not wait for the device."""
     expected = num_anchors * (5 + num_classes)
     if predictions.ndim != 4 or predictions.shape[1] != expected:
         raise ValueError(
@@ -49,7 +49,7 @@ def check_shapes(predictions: torch.Tensor, target: torch.Tensor, num_anchors: i
 
 
 def check_values(target: torch.Tensor, num_classes: int) -> None:
-    """ValueError with the first vector that cannot be meant. `target` has a shape that `check_shapes` lets pass."""
+    """ValueError with the first invalid vector. `target` has a shape that `check_shapes` accepts."""
     if target.ndim == 3:
         _check_truths(target, num_classes)
     else:
@@ -73,7 +73,7 @@ def _check_dense(target_BHWAK: torch.Tensor) -> None:
     present = target_BHWAK[..., 4] == 1
     one_hot = ((target_BHWAK[..., 5:] == 1).sum(-1) == 1) & ((target_BHWAK[..., 5:] != 0).sum(-1) == 1)
     within = target_BHWAK[..., :2] * grid_size(target_BHWAK, height, width)
-    within = within - cell_grid(target_BHWAK, height, width)[:, :, None]  # of 0..1 where the centre is in its cell
+    within = within - cell_grid(target_BHWAK, height, width)[:, :, None]  # 0..1 if the centre is in its cell
     slack = TOLERANCE * max(height, width)
     in_cell = ((within >= -slack) & (within <= 1 + slack)).all(-1)
     is_truth = present & one_hot & in_cell & _are_fractions(target_BHWAK[..., :4])
@@ -87,7 +87,7 @@ def _check_dense(target_BHWAK: torch.Tensor) -> None:
 
 
 def _are_fractions(boxes_cxcywh: torch.Tensor) -> torch.Tensor:
-    """nan is not."""
+    """Whether they are fractions; nan is not."""
     inside = (boxes_cxcywh >= -TOLERANCE) & (boxes_cxcywh <= 1 + TOLERANCE)
     return inside.all(-1) & (boxes_cxcywh[..., 2:] > 0).all(-1)
 

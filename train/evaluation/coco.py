@@ -1,8 +1,8 @@
-"""Average precision and recall as COCO counts them, to the last bit of pycocotools' twelve numbers.
+"""Average precision and recall by COCO's rules, equal to the last bit to pycocotools' twelve numbers.
 
-In two halves. `match` says what each detection found; it looks at one image at a time, so that a process can do it for
-its own share. `coco_scores` ranks the matches of all processes and counts. Ten IoU thresholds are ten bits of an
-integer: a truth is claimed at all of them at once.
+It has two halves. `match` says what each detection found; it needs one image at a time, so each process can do its own
+share. `coco_scores` ranks the matches of all processes and counts. Ten IoU thresholds are ten bits of an integer: a
+truth is claimed at all of them at once.
 
     N detections  M truths  P pairs of a detection and a truth of the same image and class  C classes
     T = 10 IoU thresholds  R = 101 recalls  A = 4 ranges of area
@@ -20,9 +20,9 @@ from train.evaluation.tables import Detections, Truths, mean_of_known, rows, xyw
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
-AREAS_PX = [(0, 1e5**2), (0, 32**2), (32**2, 96**2), (96**2, 1e5**2)]  # all, small, medium, large; both ends included
-MOST = 100  # detections of one image and class; the others are as if they were not there
-RECALLED = [(0, 1), (0, 10), (0, 100), (1, 100), (2, 100), (3, 100)]  # range of areas, by the best so many of an image
+AREAS_PX = [(0, 1e5**2), (0, 32**2), (32**2, 96**2), (96**2, 1e5**2)]  # all, small, medium, large; both ends inclusive
+MOST = 100  # detections of one image and class; the others are ignored
+RECALLED = [(0, 1), (0, 10), (0, 100), (1, 100), (2, 100), (3, 100)]  # range of areas, detections per image
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 SIZES = ("small", "medium", "large")
 AT_ALL = np.uint16(2 ** len(IOUS) - 1)
@@ -30,9 +30,9 @@ AT_ALL = np.uint16(2 ** len(IOUS) - 1)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matches:
-    """What became of some detections, flat; those of an image and class best first."""
+    """What some detections found, flat; those of an image and class best first."""
 
-    images: NDArray[np.int64]  #: [N] their order decides between equal scores
+    images: NDArray[np.int64]  #: [N] their order breaks ties of scores
     labels: NDArray[np.int64]  #: [N]
     scores: NDArray[np.float64]  #: [N]
     ranks: NDArray[np.int64]  #: [N] 0: the best of its image and class
@@ -41,17 +41,17 @@ class Matches:
 
     @classmethod
     def concatenate(cls, parts: Sequence["Matches"]) -> "Matches":
-        """All parts as one. If each image is in one part only, the order of the parts changes no score."""
+        """Joins all parts. If each image is in one part only, their order changes no score."""
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CocoScores:
-    """nan marks what has no truth that counts (pycocotools: -1); the means leave it out."""
+    """Scores; nan without truths that count (pycocotools: -1), and not part of the means."""
 
     twelve: NDArray[np.float64]  #: [12] as NAMES
-    precision_TRC: NDArray[np.float64]  #: of all areas: the best at this recall or a higher one
-    ap_AC: NDArray[np.float64]  #: of each range of areas and class, mean over thresholds and recalls
+    precision_TRC: NDArray[np.float64]  #: for all areas: the best at this recall or a higher one
+    ap_AC: NDArray[np.float64]  #: for each range of areas and class, mean over thresholds and recalls
 
     @property
     def ap(self) -> float:
@@ -64,7 +64,7 @@ class CocoScores:
             yield f"coco/{name}", value
 
     def of_classes(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        """[C] each."""
+        """Name and [C] values of each score."""
         yield from zip(("AP@[.5:.95]", *(f"AP@[.5:.95] {size}" for size in SIZES)), self.ap_AC, strict=True)
 
 
@@ -74,9 +74,9 @@ def coco_ap(detections: Detections, truths: Truths, num_classes: int) -> CocoSco
 
 
 def match(detections: Detections, truths: Truths, num_classes: int) -> Matches:
-    """Best first, each detection claims the truth with the largest IoU that is still free, the last of equals.
+    """Matches detections, best first: each claims the free truth with the largest IoU, the last among equals.
 
-    Those that count come before those that are ignored, whatever the IoU. A crowd is never taken.
+    Truths that count come before ignored ones, whatever the IoU. A crowd always stays free.
     """
     group_N = detections.images * num_classes + detections.labels
     order_N = np.lexsort((-detections.scores, group_N))
@@ -115,10 +115,10 @@ def _claim(
     ignored_M: NDArray[np.bool_],
     crowd_M: NDArray[np.bool_],
 ) -> tuple[NDArray[np.uint16], NDArray[np.uint16]]:
-    """[N] at which thresholds a detection has claimed a truth, [N] at which of them one that counts.
+    """[N] thresholds at which a detection claimed a truth, and [N] those at which it is one that counts.
 
-    The pairs come in the order in which they are granted. Groups know nothing of each other: a round takes the next
-    pair of every group.
+    Pairs come in the order in which claims are granted. Groups are independent: a round takes the next pair of every
+    group.
     """
     claimed_N, right_N = np.zeros(len(group_N), np.uint16), np.zeros(len(group_N), np.uint16)
     taken_M = np.zeros(len(crowd_M), np.uint16)
@@ -137,7 +137,7 @@ def _claim(
 
 
 def coco_scores(matches: Matches, truths: Truths, num_classes: int) -> CocoScores:
-    """Equals pycocotools' bit for bit if labels come in the order of the category ids and images in that of theirs."""
+    """Equal to pycocotools bit for bit if labels are in the order of category ids and images in that of their ids."""
     order_N = np.lexsort((matches.images, -matches.scores, matches.labels))
     edges = np.searchsorted(matches.labels[order_N], np.arange(num_classes + 1))
     thresholds = np.arange(len(IOUS), dtype=np.uint16)[:, None]
@@ -148,7 +148,7 @@ def coco_scores(matches: Matches, truths: Truths, num_classes: int) -> CocoScore
         for label in np.flatnonzero(num_truths):
             mine = order_N[edges[label] : edges[label + 1]]
             right_N = matches.right[mine, a]
-            hits = np.flatnonzero(right_N)  # at any threshold: elsewhere no curve rises
+            hits = np.flatnonzero(right_N)  # at any threshold: only there can a curve rise
             right_TH = right_N[hits] >> thresholds & 1
             ranked_TN = np.cumsum(~matches.ignored[mine, a] >> thresholds & 1, axis=1, dtype=np.int32)
             precision_ATRC[a, :, :, label] = _precision(right_TH, ranked_TN[:, hits], num_truths[label])
@@ -163,14 +163,14 @@ def coco_scores(matches: Matches, truths: Truths, num_classes: int) -> CocoScore
 
 
 def mean_precision(precision_ATRC: NDArray[np.float64]) -> NDArray[np.float64]:
-    """[A, C] over thresholds and recalls."""
+    """[A, C] means over thresholds and recalls."""
     ranges, _, _, num_classes = precision_ATRC.shape
-    in_one_order = np.ascontiguousarray(np.moveaxis(precision_ATRC, 3, 1))  # sums of another have other last bits
+    in_one_order = np.ascontiguousarray(np.moveaxis(precision_ATRC, 3, 1))  # another order changes the sums' last bits
     return np.asarray(in_one_order.reshape(ranges, num_classes, -1).mean(-1))
 
 
 def _precision(right_TH: NDArray[np.uint16], ranked_TH: NDArray[np.int32], num_truths: int) -> NDArray[np.float64]:
-    """[T, R], from the verdicts of one class, best first, and how many detections counted until then."""
+    """[T, R] precision from the verdicts of one class, best first, and the number of detections counted so far."""
     hits_TH = np.cumsum(right_TH, axis=1, dtype=np.float64)
     precision_TH = hits_TH / (ranked_TH + np.spacing(1))
     envelope_TH = np.maximum.accumulate(precision_TH[:, ::-1], axis=1)[:, ::-1]  # the best from here on
@@ -186,7 +186,7 @@ def _ignored(truths: Truths, low_px: float, high_px: float) -> NDArray[np.bool_]
 def _iou(
     detections_xywh: NDArray[np.float64], truths_xywh: NDArray[np.float64], crowd: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """[P, 4], [P, 4], [P] -> [P], in the arithmetic of maskApi.c. A crowd: the share of the detection inside of it."""
+    """[P, 4], [P, 4], [P] -> [P], in the arithmetic of maskApi.c. For a crowd: the share of the detection inside it."""
     low = np.maximum(detections_xywh[:, :2], truths_xywh[:, :2])
     high = np.minimum(detections_xywh[:, :2] + detections_xywh[:, 2:], truths_xywh[:, :2] + truths_xywh[:, 2:])
     overlap = np.clip(high - low, 0, None).prod(-1)

@@ -1,4 +1,4 @@
-"""The same numbers as coco.py from pycocotools itself: slower by far, to compare with. An optional dependency."""
+"""The numbers of coco.py from pycocotools itself, for comparison: much slower, and an optional dependency."""
 
 import contextlib
 import io
@@ -22,7 +22,7 @@ def reference_scores(detections: Detections, truths: Truths, num_classes: int) -
         results = _results(detections)
         if results:
             found = known.loadRes(results)
-        else:  # loadRes looks at the first one
+        else:  # loadRes inspects the first one
             found.dataset = known.dataset | {"annotations": []}
             found.createIndex()
         evaluation = COCOeval(known, found, "bbox")
@@ -35,7 +35,7 @@ def reference_scores(detections: Detections, truths: Truths, num_classes: int) -
 
 
 def _dataset(detections: Detections, truths: Truths, num_classes: int) -> dict[str, Any]:
-    # an area outside of every range has pycocotools ignore an object without taking it for a crowd
+    # with an area outside every range pycocotools ignores an object without treating it as a crowd
     areas_px = np.where(truths.difficult & ~truths.crowd, -1, truths.areas_px)
     columns = (truths.images, truths.labels, xywh_from_xyxy(truths.boxes_xyxy_px), areas_px, truths.crowd)
     annotations = [

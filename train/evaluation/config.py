@@ -9,15 +9,15 @@ AUTO, EVALUATIONS = "auto", 40
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
     side: int = 416  #: [px] of the square input
-    every_epochs: int | str = 1  #: [epochs] between two evaluations; auto: some 40 evaluations in a run
-    patience: int | None = None  #: [evaluations] in a row without a better one end the run; null: none do
-    batch: int = 32  #: [images] of one forward pass of each process
+    every_epochs: int | str = 1  #: [epochs] between two evaluations; auto: about 40 evaluations in a run
+    patience: int | None = None  #: [evaluations] without improvement after which the run ends; null: never
+    batch: int = 32  #: [images] of one forward pass in each process
     score_threshold: float = 0.005  #: [score] detections below it do not count; darknet detector valid: .005
     iou_threshold: float = 0.45  #: [IoU] of non-maximum suppression
-    max_detections: int | None = None  #: [detections] of an image at most; null: 100 by COCO's protocol, all by VOC's
-    protocol: Literal["auto", "voc", "coco"] = "auto"  #: whose number decides what is best; auto: where the set is from
+    max_detections: int | None = None  #: [detections] per image at most; null: 100 by COCO's protocol, all by VOC's
+    protocol: Literal["auto", "voc", "coco"] = "auto"  #: whose score decides what is best; auto: by the set's source
     coco_backend: Literal["own", "pycocotools"] = "own"  #: the same numbers; pycocotools is slow
-    pictures: int = 8  #: [images] that are drawn with truths and detections
+    pictures: int = 8  #: [images] to draw with truths and detections
     picture_threshold: float = 0.3  #: [score] detections below it are not drawn
 
     def __post_init__(self) -> None:
@@ -33,5 +33,5 @@ class EvaluateConfig:
             raise ValueError(f"evaluate.max_detections={self.max_detections}: expected at least 1, or null for all")
 
     def epochs_between(self, epochs: int) -> int:
-        """Two evaluations of a run of so many."""
+        """Epochs between two evaluations in a run of `epochs`."""
         return max(epochs // EVALUATIONS, 1) if isinstance(self.every_epochs, str) else self.every_epochs

@@ -1,8 +1,8 @@
-"""Which class an object was taken for: a confusion matrix of detection, with the background as one more class.
+"""The confusion matrix of detection: which class objects were taken for, with the background as one more class.
 
-Of detections above a score, each is paired with the truth that it overlaps most, whatever the classes; the pair with
-the largest IoU first, each detection and each truth once. A truth without a pair was taken for background, a detection
-without one is background taken for its class. Ignored truths take their detections out of the count.
+Each detection above a score is paired with the truth that it overlaps most, whatever the classes; the pair with the
+largest IoU first, each detection and each truth once. A truth without a pair was taken for background, a detection
+without one is background taken for its class. Detections paired with ignored truths do not count.
 
 C classes, N detections, M truths, P pairs of a detection and a truth of the same image
 """
@@ -23,7 +23,7 @@ LEAST_IOU = 0.5
 def confusion_matrix(
     detections: Detections, truths: Truths, num_classes: int, least_score: float = LEAST_SCORE
 ) -> NDArray[np.int64]:
-    """[C + 1, C + 1] counts: row what there is, column what was said; the last of each is the background."""
+    """[C + 1, C + 1] counts: rows are true classes, columns detected ones; the last of each is the background."""
     found = rows(detections, detections.scores >= least_score)
     detection_P, truth_P, iou_P = _overlapping(found, truths)
     order = np.lexsort((-found.scores[detection_P], -iou_P))
@@ -42,7 +42,7 @@ def confusion_matrix(
 
 
 def _overlapping(found: Detections, truths: Truths) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """Pairs of any classes that overlap enough, and by how much."""
+    """Pairs of any classes that overlap enough, and their IoU."""
     alike = replace(found, labels=np.zeros_like(found.labels)), replace(truths, labels=np.zeros_like(truths.labels))
     detection_P, truth_P = pairs(*alike, 1)
     iou_P = iou(found.boxes_xyxy_px[detection_P], truths.boxes_xyxy_px[truth_P])

@@ -1,4 +1,4 @@
-"""A whole set through the network: every process predicts its own, unpadded share; all get the same scores."""
+"""Evaluates a whole set: every process predicts its own, unpadded share; all get the same scores."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -30,27 +30,27 @@ from train.stepping.step import Step
 
 
 class Evaluation(NamedTuple):
-    """The scores are on every rank, what they were counted from on rank 0 alone."""
+    """Scores, on every rank, and what they were counted from, on rank 0 alone."""
 
     voc: VocScores
     coco: CocoScores | None  # by COCO's protocol
     found: Detections  # images are samples of the index
-    pictures: dict[str, NDArray[np.uint8]]  # by image id, [H, W, 3] the first of the set, truths and detections drawn
-    confusion: NDArray[np.int64] | None = None  # [C + 1, C + 1] as of `confusion_matrix`
+    pictures: dict[str, NDArray[np.uint8]]  # by image id, [H, W, 3] the set's first images with truths and detections
+    confusion: NDArray[np.int64] | None = None  # [C + 1, C + 1], see `confusion_matrix`
     losses: Losses | None = None  # means over the images, float64
 
     @property
     def deciding_ap(self) -> float:
-        """What decides which network is best: COCO's AP@[.5:.95], or VOC's mAP under the curve."""
+        """The score that decides which network is best: COCO's AP@[.5:.95], or VOC's mAP under the curve."""
         return self.coco.ap if self.coco else self.voc.map_area
 
     @property
     def deciding_ap_C(self) -> NDArray[np.float64]:
-        """What `deciding_ap` is the mean of."""
+        """The APs of the classes, whose mean is `deciding_ap`."""
         return self.coco.ap_AC[0] if self.coco else self.voc.ap_area
 
     def means(self) -> Iterator[tuple[str, float]]:
-        """Everything that is one number for the set: name, value. A new metric is added here and shown everywhere."""
+        """Name and value of every score of the whole set. A new metric is added here and shown everywhere."""
         yield from self.voc.means()
         if self.coco:
             yield from self.coco.means()
@@ -58,14 +58,14 @@ class Evaluation(NamedTuple):
             yield from named(self.losses)
 
     def of_classes(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        """Everything that is one number for a class: name, [C] values."""
+        """Name and [C] values of every score of a class."""
         yield from self.voc.of_classes()
         if self.coco:
             yield from self.coco.of_classes()
 
 
 class Evaluator:
-    """`evaluator(step)` -> `Evaluation`; with a `Stop`, None if processes agreed to stop before it was through.
+    """`evaluator(step)` -> `Evaluation`; with a `Stop`, None if processes agreed to stop before it was done.
 
     All processes must call it; the scores are equal on all of them.
     """
@@ -88,7 +88,7 @@ class Evaluator:
     def __call__(
         self, step: Step, stop: Stop | None = None, tell: Callable[[int, int], None] | None = None
     ) -> Evaluation | None:
-        """tell: gets the number of images predicted so far by all processes, and of all, after each round."""
+        """tell: called in each round with the number of images predicted so far by all processes, and the total."""
         predicted = self._predict_share(step, stop, tell)
         if predicted is None:
             return None
@@ -105,7 +105,7 @@ class Evaluator:
         return scored._replace(confusion=confusion_matrix(*compared))
 
     def _score(self, found: Detections, losses: LossSums) -> Evaluation:
-        """What the share of this process adds is matched here, and counted on rank 0."""
+        """Matches this process's share; counts all shares on rank 0."""
         index, truths = self.loader.index, self.truths
         num_classes = len(index.classes)
         own = self.coco and self.config.coco_backend == "own"
@@ -127,7 +127,7 @@ class Evaluator:
     def _predict_share(
         self, step: Step, stop: Stop | None, tell: Callable[[int, int], None] | None = None
     ) -> tuple[Detections, LossSums, dict[int, NDArray[np.uint8]]] | None:
-        """Detections and losses of the share of this process, and pictures by sample."""
+        """Detections and losses of this process's share, and pictures by sample."""
         config, index = self.config, self.loader.index
         parts, losses = list[Detections](), LossSums()
         pictures: dict[int, NDArray[np.uint8]] = {}
@@ -138,7 +138,7 @@ class Evaluator:
             if tell:
                 tell(min(number * config.batch * self.env.world_size, index.num_samples), index.num_samples)
             batch = next(batches, None)
-            if stop and stop.agreed():  # of all processes: also one without a batch in this round takes part
+            if stop and stop.agreed():  # asks all processes, including those without a batch in this round
                 return None
             if batch is None:
                 continue
@@ -162,7 +162,7 @@ class Evaluator:
         return Detections.concatenate(parts) if parts else Detections.empty(), losses, pictures
 
     def _predict(self, step: Step, images_BSS3: torch.Tensor) -> torch.Tensor:
-        """Always as many images at once: their number decides how a layer is computed, and so its last bits."""
+        """Predicts a padded batch: the number of images decides how a layer is computed, and so its last bits."""
         missing = self.config.batch - len(images_BSS3)
         padded = torch.nn.functional.pad(images_BSS3, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else images_BSS3
         return step.predict(padded)[: len(images_BSS3)]

@@ -1,4 +1,4 @@
-"""What a validation picture shows: an image as the network sees it, with its truths dashed and its detections solid."""
+"""Validation pictures: an image as the network sees it, with truths dashed and detections solid."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from data.shards.index import ShardIndex
 from data.view.drawing import draw_boxes, draw_dashed, legend
 from train.detection.head import Found
 
-LEAST_SIDE_PX = 400  # smaller inputs are enlarged to be looked at
+LEAST_SIDE_PX = 400  # smaller inputs are enlarged for viewing
 
 
 def draw_validation(
@@ -20,7 +20,7 @@ def draw_validation(
     found: Found,
     threshold: float,
 ) -> NDArray[np.uint8]:
-    """[S, S, 3] network input -> a larger picture with a legend below. ignored: [M], of the truths of this image."""
+    """[S, S, 3] network input -> a larger picture with a legend below. ignored: [M], for the image's truths."""
     side = len(image)
     objects = index.objects(sample)
     labels = index.arrays["labels"][objects]

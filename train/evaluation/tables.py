@@ -1,7 +1,7 @@
-"""Detections and truths of a whole set, flat, and how both are numbered. What every score is counted from.
+"""Detections and truths of a whole set, flat, and their numbering: what every score is counted from.
 
 Boxes have continuous edges and start at 0: a VOC annotation xmin, ymin, xmax, ymax (pixels counted from 1, the last one
-included) is (xmin - 1, ymin - 1, xmax, ymax).
+inclusive) is (xmin - 1, ymin - 1, xmax, ymax).
 
 C classes, N detections, M truths
 """
@@ -29,7 +29,7 @@ class Detections:
 
     def __post_init__(self) -> None:
         _check_rows(self)
-        problem = "expected a number; the network has diverged, start again from an earlier checkpoint"
+        problem = "expected a number; the network has diverged, restart from an earlier checkpoint"
         refuse(self, np.isnan(self.scores), "scores", problem)
 
     @classmethod
@@ -38,30 +38,30 @@ class Detections:
 
     @classmethod
     def concatenate(cls, parts: Sequence["Detections"]) -> "Detections":
-        """All parts as one. If each image is in one part only, the order of the parts changes no score."""
+        """Joins all parts. If each image is in one part only, their order changes no score."""
         parts = [cls.empty(), *parts]
         return cls(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(cls)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Truths:
-    """What there is to find in the same images, flat."""
+    """The objects to find in the same images, flat."""
 
     images: NDArray[np.int64]  #: [M]
     labels: NDArray[np.int64]  #: [M]
     boxes_xyxy_px: NDArray[np.float64]  #: [M, 4]
-    areas_px: NDArray[np.float64]  #: [M] of the segmentation, where there is one
+    areas_px: NDArray[np.float64]  #: [M] of the segmentation, if there is one
     difficult: NDArray[np.bool_]  #: [M] VOC
     crowd: NDArray[np.bool_]  #: [M] COCO: many objects in one box
 
     def __post_init__(self) -> None:
         _check_rows(self)
         empty = (self.boxes_xyxy_px[:, 2:] == self.boxes_xyxy_px[:, :2]).any(-1)
-        refuse(self, empty, "boxes_xyxy_px", "expected an area; nothing can find such an object, leave it out")
+        refuse(self, empty, "boxes_xyxy_px", "expected an area; such an object cannot be found, leave it out")
 
     @property
     def ignored(self) -> NDArray[np.bool_]:
-        """[M] finding it is neither right nor wrong"""
+        """[M] whether finding it is neither right nor wrong."""
         return self.difficult | self.crowd
 
 
@@ -83,12 +83,12 @@ def truths_of(index: ShardIndex) -> Truths:
 
 
 def by_image_id(table: Table, index: ShardIndex) -> Table:
-    """Images numbered in the order of their ids instead of as samples: it decides between equal scores.
+    """Renumbers images in the order of their ids, which breaks ties of scores.
 
-    How a set was cut into shards then makes no difference, and COCO's images come in the order of pycocotools.
+    So the division into shards makes no difference, and COCO's images come in the order of pycocotools.
     """
     ids = index.arrays["image_ids"]
-    order = np.lexsort((ids, np.char.str_len(ids)))  # numbers in the order of their values
+    order = np.lexsort((ids, np.char.str_len(ids)))  # numeric ids in the order of their values
     number_of_sample = np.empty(len(ids), np.int64)
     number_of_sample[order] = np.arange(len(ids))
     return replace(table, images=number_of_sample[table.images])
@@ -100,9 +100,9 @@ def xywh_from_xyxy(boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def mean_of_known(values_C: NDArray[np.float64]) -> float:
-    """Mean over all of [..., C] but the nan of classes without truths; nan if there is nothing else.
+    """Mean over [..., C] without the nan of classes without truths; nan if there is nothing else.
 
-    Summed in this order: another one has other last bits.
+    Summed in this order: another would change the last bits.
     """
     known = values_C[~np.isnan(values_C)]
     return float(known.mean()) if len(known) else np.nan

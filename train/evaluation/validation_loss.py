@@ -1,4 +1,4 @@
-"""The loss of a set that is not trained on, and darknet's statistics there: the same numbers as those of training."""
+"""The loss of a validation set, and darknet's statistics for it: the same numbers as in training."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,14 +8,14 @@ from train.loss import Losses, YOLOv2Loss
 
 
 class LossSums:
-    """Sums over images, of one process. In float64: what processes share the images changes the last bits alone."""
+    """Sums over one process's images, in float64: how images are shared among processes changes only the last bits."""
 
     def __init__(self) -> None:
         self.images, self.sums = 0, torch.zeros(len(Losses._fields), dtype=torch.float64)
 
     @torch.no_grad()
     def add(self, loss: YOLOv2Loss, raw_BCHW: torch.Tensor, truths_BT5: torch.Tensor) -> None:
-        """Waits for the device."""
+        """Adds a batch. Waits for the device."""
         means = torch.stack(list(loss.terms(raw_BCHW, truths_BT5)))
         self.images += len(raw_BCHW)
         self.sums += means.cpu().double() * len(raw_BCHW)

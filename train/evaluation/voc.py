@@ -1,7 +1,7 @@
-"""Average precision as the VOC devkit counts it, from every detection and every truth of a set at once.
+"""Average precision by the VOC devkit's rules, from every detection and every truth of a set at once.
 
-Last on the way from shard to score, in numpy: no network, no device, no process group. Boxes have continuous edges, so
-that a width x2 - x1 is the devkit's xmax - xmin + 1: its "+1 convention" comes out by itself, and there is no +1 below.
+The last step from shard to score, in numpy: no network, no device, no process group. Boxes have continuous edges, so a
+width x2 - x1 is the devkit's xmax - xmin + 1: its "+1 convention" is implied, and there is no +1 below.
 
 C classes, N detections, M truths, P pairs of a detection and a truth of the same image and class, S score thresholds, R
 recalls.
@@ -18,16 +18,16 @@ from data.images.boxes import iou
 from train.evaluation.pairs import best_of_pairs, pairs
 from train.evaluation.tables import Detections, Truths, mean_of_known
 
-# voc_eval's own arange, not tenths: 3 * 0.1 > 0.3, so that a recall of 3/10 misses the fourth threshold.
+# voc_eval's own arange, not tenths: 3 * 0.1 > 0.3, so a recall of 3/10 misses the fourth threshold.
 RECALLS = np.arange(0.0, 1.1, 0.1)
 SCORES = np.linspace(0, 1, 101)
 CURVE_RECALLS = np.linspace(0, 1, 101)
 
 
 class Verdicts(NamedTuple):
-    """What became of each detection; neither right nor ignored is wrong."""
+    """The verdict on each detection; neither right nor ignored means wrong."""
 
-    truth_N: NDArray[np.int64]  # of its image and class the one that it overlaps most; -1: there is none
+    truth_N: NDArray[np.int64]  # the one of its image and class that it overlaps most; -1: none
     iou_N: NDArray[np.float64]  # with that truth
     right_N: NDArray[np.bool_]
     ignored_N: NDArray[np.bool_]
@@ -35,14 +35,14 @@ class Verdicts(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VocScores:
-    """nan marks a class without a truth that counts; the means leave it out."""
+    """Scores; nan for a class without truths that count, which the means leave out."""
 
     ap_11point: NDArray[np.float64]  #: [C] VOC2007: mean of the best precision at recall >= 0, .1, .. 1
     ap_area: NDArray[np.float64]  #: [C] VOC2010 on: area under the precision envelope
     num_truths: NDArray[np.int64]  #: [C] without the ignored ones
     envelope_RC: NDArray[np.float64]  #: best precision at this recall (CURVE_RECALLS) or a higher one
-    right_SC: NDArray[np.int64]  #: detections of at least this score (SCORES) that are right
-    wrong_SC: NDArray[np.int64]  #: and wrong
+    right_SC: NDArray[np.int64]  #: right detections with at least this score (SCORES)
+    wrong_SC: NDArray[np.int64]  #: wrong ones
 
     @property
     def map_11point(self) -> float:
@@ -57,7 +57,7 @@ class VocScores:
         yield "mAP/voc_11point", self.map_11point
 
     def of_classes(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
-        """[C] each."""
+        """Name and [C] values of each score."""
         best_C, known_C = self.f1_SC.argmax(0), self.num_truths > 0
         yield "AP@.5", self.ap_area
         yield "AP@.5 (11-point)", self.ap_11point
@@ -66,13 +66,13 @@ class VocScores:
 
     @property
     def precision_SC(self) -> NDArray[np.float64]:
-        """1 where nothing is found."""
+        """Precision; 1 if nothing is found."""
         found_SC = self.right_SC + self.wrong_SC
         return np.asarray(np.where(found_SC > 0, self.right_SC / np.maximum(found_SC, 1), 1.0))
 
     @property
     def recall_SC(self) -> NDArray[np.float64]:
-        """0 for classes without truths."""
+        """Recall; 0 for classes without truths."""
         return np.asarray(self.right_SC / np.maximum(self.num_truths, 1))
 
     @property
@@ -88,11 +88,11 @@ def voc_ap(detections: Detections, truths: Truths, num_classes: int, iou_thresho
 
 
 def judge(detections: Detections, truths: Truths, num_classes: int, iou_threshold: float = 0.5) -> Verdicts:
-    """The devkit's rule, as py-faster-rcnn's `voc_eval` writes it down.
+    """Judges by the devkit's rule, as in py-faster-rcnn's `voc_eval`.
 
     Each detection goes to the truth of its image and class with the largest IoU, ignored ones included, the first of
-    equals. If the IoU is above the threshold (not at it), an ignored truth takes the detection out of the count; any
-    other makes the first detection that claims it right, later ones wrong. All else is wrong. First means highest
+    equals. If the IoU is above the threshold (not at it), a detection of an ignored truth does not count; of any other
+    truth, the first detection that claims it is right, later ones are wrong. All else is wrong. First means highest
     score; `ranking` has the order of equal ones.
     """
     detection_P, truth_P = pairs(detections, truths, num_classes)
@@ -111,18 +111,18 @@ def judge(detections: Detections, truths: Truths, num_classes: int, iou_threshol
 def ranking(detections: Detections) -> NDArray[np.int64]:
     """[N] class by class, the best score first.
 
-    Equal scores: lower image number, then earlier in the input, so that the result cannot depend on how the detections
-    of the ranks were put together. Differs: voc_eval's argsort leaves equal scores to numpy and the CPU, worth up to
+    Equal scores: lower image number, then earlier in the input, so the result does not depend on how the detections
+    of the ranks were joined. Differs: voc_eval's argsort leaves equal scores to numpy and the CPU, worth up to
     2.2e-6 of a class's AP on VOC2007 test.
     """
-    # lexsort is stable, its last key is the first to decide
+    # lexsort is stable, its last key is the primary one
     return np.lexsort((detections.images, -detections.scores, detections.labels))
 
 
 def voc_scores(
     detections: Detections, right_N: NDArray[np.bool_], counted_N: NDArray[np.bool_], num_truths: NDArray[np.int64]
 ) -> VocScores:
-    """From what is right among what counts. num_truths: [C]."""
+    """Scores from verdicts: which detections are right, and which count. num_truths: [C]."""
     order = ranking(detections)
     order = order[counted_N[order]]
     num_classes = len(num_truths)

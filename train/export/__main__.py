@@ -1,11 +1,11 @@
 """python -m train.export RUN|CHECKPOINT.pt|CONFIG --to onnx|torch|aotinductor|safetensors|darknet [key=value ...]
 
-A trained network for other runtimes. Each file is read back by another one before it gets its name, and compared with
-this program on pictures; one that differs is an error, and is not kept.
+Exports a trained network to other runtimes. Each file is read back by another runtime before it gets its name, and
+compared with this program on pictures; a file that differs is an error, and is not kept.
 
     onnx         any batch, any sides that are multiples of 32 px; suppression inside by default; read by onnxruntime
-    torch        torch.export's .pt2, which needs torch alone
-    aotinductor  compiled for this kind of processor, in a .pt2 package; takes a C++ compiler and a minute
+    torch        torch.export's .pt2, which needs only torch
+    aotinductor  compiled for this type of processor, in a .pt2 package; takes a C++ compiler and a minute
     safetensors  the weights, with the config in their metadata
     darknet      .weights and .cfg
 
@@ -59,7 +59,7 @@ FORMATS = {
 def export(
     trainee: Trainee, kind: str, outputs: Outputs | None, path: Path, pictures: Sequence[Path], count: int
 ) -> str:
-    """Writes, reads back, compares; says what came of it. ValueError: the file differs; an earlier one stays."""
+    """Writes, reads back and compares a file; returns a summary. ValueError: it differs; an earlier one stays."""
     form = FORMATS[kind]
     missing = [name for name in form.needs if find_spec(name) is None]
     if missing:
@@ -88,8 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--outputs", choices=get_args(Outputs), help="default: detections (onnx), boxes (torch)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: NAME of the run, in its folder")
     pictures = parser.add_argument("--pictures", type=Path, action="append", default=[], metavar="FILE|FOLDER")
-    pictures.help = "to compare on, may be given again; default: of data.val"
-    parser.add_argument("--count", type=int, default=50, help="of pictures")
+    pictures.help = "pictures to compare on, may be repeated; default: those of data.val"
+    parser.add_argument("--count", type=int, default=50, help="number of pictures")
     parser.add_argument("--threshold", type=float, help="lowest score found; default: evaluate.score_threshold")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)

@@ -1,7 +1,7 @@
-"""Whether a written file finds what the network finds: every picture, at several sides and batch sizes.
+"""Compares what a written file finds with what the network finds: every picture, at several sides and batch sizes.
 
-The measure is the network in double precision. A file may be as far from it as the network itself is in float32, a few
-times over: boxes are exponentials, and those of an untrained network have no last digits worth the name.
+The reference is the network in double precision. A file's error may be a few times that of the network in float32:
+boxes are exponentials, and the last digits of an untrained network's boxes mean nothing.
 
     B images  N candidates  C classes  D detections  P pictures  S side
 """
@@ -27,14 +27,14 @@ AT_ONCE = 4
 
 
 class Difference(NamedTuple):
-    """The largest of all pictures, boxes clipped to the input."""
+    """The largest differences over all pictures, boxes clipped to the input."""
 
     compared: int  #: candidates or detections
     px: float  #: between the file and this program in float32
     score: float
     file_px: float  #: between the file and double precision
     own_px: float  #: between this program in float32 and double precision
-    unmatched: int  #: detections that only one of the two has
+    unmatched: int  #: detections that only one of the two found
 
     @property
     def accepted(self) -> bool:
@@ -42,9 +42,9 @@ class Difference(NamedTuple):
         return near and self.score <= TOLERANCE_SCORE and not self.unmatched
 
     def __str__(self) -> str:
-        text = f"{self.compared:,} compared, largest difference {self.px:.1e} px, {self.score:.1e} of a score"
+        text = f"{self.compared:,} compared, largest difference {self.px:.1e} px, {self.score:.1e} in score"
         text += f" (from double precision: the file {self.file_px:.1e} px, this program {self.own_px:.1e} px)"
-        return text + f"; {self.unmatched} found by one alone" * bool(self.unmatched)
+        return text + f"; {self.unmatched} found by only one" * bool(self.unmatched)
 
     def worst(self, other: "Difference") -> "Difference":
         px, score, file_px, own_px = (max(pair) for pair in zip(self[1:5], other[1:5], strict=True))
@@ -53,7 +53,7 @@ class Difference(NamedTuple):
 
 
 def inputs(canvases_PSS3: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
-    """All pictures at their side in batches, some one by one at a larger one, some that are not square."""
+    """All pictures at their side in batches, some singly at a larger side, some that are not square."""
     side = canvases_PSS3.shape[1]
     for first in range(0, len(canvases_PSS3), AT_ONCE):
         yield _images(canvases_PSS3[first : first + AT_ONCE], side, side)
@@ -88,7 +88,7 @@ def compare(trainee: Trainee, runtime: Runtime, outputs: Outputs, canvases_PSS3:
 
 
 def _candidates(threshold: float, shape: Sequence[int], found: Arrays, ours: Arrays, truth: Arrays) -> Difference:
-    """Each is boxes [B, N, 4] and scores [B, N, C]."""
+    """Compares candidates: each is boxes [B, N, 4] and scores [B, N, C]."""
     shown = ours[1].max(-1) > threshold
     theirs, mine, right = (_clipped(each[0][shown], shape) for each in (found, ours, truth))
     return Difference(
@@ -97,7 +97,7 @@ def _candidates(threshold: float, shape: Sequence[int], found: Arrays, ours: Arr
 
 
 def _detections(trainee: Trainee, shape: Sequence[int], found: Arrays, ours: Arrays, truth: Arrays) -> Difference:
-    """found: images, boxes, labels, scores, as a file gives them."""
+    """Compares detections. found: images, boxes, labels, scores, as a file returns them."""
     boxes, scores = torch.from_numpy(ours[0]), torch.from_numpy(ours[1])
     mine = suppress(boxes, scores * (scores > trainee.score_threshold), trainee.config.evaluate.iou_threshold)
     pairs = _pairs(mine, ours[0], found)
@@ -105,7 +105,7 @@ def _detections(trainee: Trainee, shape: Sequence[int], found: Arrays, ours: Arr
     places = mine.images[known], mine.boxes[known]
     own, right = _clipped(ours[0][places], shape), _clipped(truth[0][places], shape)
     boxes_found = _clipped(found[1][theirs], shape)
-    near = TOLERANCE_SCORE + trainee.score_threshold  # a last digit decides whether these are found
+    near = TOLERANCE_SCORE + trainee.score_threshold  # the last digit decides whether these are found
     alone = int((np.delete(mine.scores, known) > near).sum() + (np.delete(found[3], theirs) > near).sum())
     return Difference(
         len(pairs),
@@ -118,7 +118,7 @@ def _detections(trainee: Trainee, shape: Sequence[int], found: Arrays, ours: Arr
 
 
 def _pairs(mine: Survivors, boxes_BN4: NDArray[Any], found: Arrays) -> NDArray[np.int64]:
-    """[n, 2] which of mine and which of the found are one detection: of an image and class, the nearest box."""
+    """[n, 2] indices in mine and found of the same detection: for an image and class, the nearest box."""
     images, boxes, labels, _ = found
     free = np.ones(len(images), bool)
     pairs = []

@@ -1,8 +1,8 @@
-"""The network as other runtimes get it: float32 [B, 3, 32H, 32W] RGB in 0..1 in, what `outputs` says out.
+"""The network for other runtimes: float32 [B, 3, 32H, 32W] RGB in 0..1 in, `outputs` out.
 
     raw         [B, A*(5+C), H, W] output of the head
     boxes       [B, N, 4] boxes, N = A*H*W, and [B, N, C] scores
-    detections  D of the whole batch, image by image, best first: [D] image, [D, 4] box, [D] label, [D] score
+    detections  D in the whole batch, image by image, best first: [D] image, [D, 4] box, [D] label, [D] score
 
 Boxes are xyxy in px of the network input, scores are objectness times class probability.
 """
@@ -24,11 +24,11 @@ NAMES: dict[Outputs, list[str]] = {
     "detections": ["image", "box_xyxy", "label", "score"],
 }
 STRIDE_PX = 32
-FAR_PX = 1e6  # an untrained network's exp may be infinite, and what is infinite has no IoU
+FAR_PX = 1e6  # an untrained network's exp may be infinite, and infinite boxes have no IoU
 
 
 class Trainee(NamedTuple):
-    """What is exported: a trained network and what its outputs mean."""
+    """What is exported: a trained network and the meaning of its outputs."""
 
     model: YOLOv2
     config: Config
@@ -41,7 +41,7 @@ class Trainee(NamedTuple):
 
 
 class Decoded(nn.Module):
-    """Images -> boxes and scores. `train.detection.head` in px, so that no number of cells is part of the graph."""
+    """Images -> boxes and scores. `train.detection.head` in px, so that the graph contains no number of cells."""
 
     def __init__(self, model: nn.Module, anchors_cells: torch.Tensor, softmax: bool = True) -> None:
         super().__init__()

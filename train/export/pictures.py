@@ -1,4 +1,4 @@
-"""Pictures to compare on, as the network sees them: named ones, or the first of the run's validation set."""
+"""Pictures to compare on, as the network sees them: given ones, or the first of the run's validation set."""
 
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -18,7 +18,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def load_canvases(config: Config, pictures: Sequence[Path], count: int) -> NDArray[np.uint8]:
-    """[P, S, S, 3] RGB at evaluate.side, at most `count`. ValueError where there is none."""
+    """[P, S, S, 3] RGB at evaluate.side, at most `count`. ValueError if there are none."""
     side = config.evaluate.side
     canvases = []
     for data in islice(_named(pictures) if pictures else _of_validation(config), count):

@@ -1,4 +1,4 @@
-"""Weights alone: .safetensors with the config in it, and darknet's .weights and .cfg. Read back by the readers."""
+"""Writes weights alone: .safetensors with the config, and darknet's .weights and .cfg. Read back by our readers."""
 
 import json
 import tempfile
@@ -20,7 +20,7 @@ from train.trained import load_trained
 
 
 def write_safetensors(trainee: Trainee, path: Path, _outputs: Outputs) -> None:
-    """Names as in a checkpoint; in the metadata `network`, as JSON, and the run's `config`, as YAML."""
+    """Tensor names as in a checkpoint; the metadata hold `network`, as JSON, and the run's `config`, as YAML."""
     from safetensors.torch import save_file
 
     with tempfile.TemporaryDirectory() as folder:
@@ -39,7 +39,7 @@ def write_darknet(trainee: Trainee, path: Path, _outputs: Outputs) -> None:
 
 
 class Runtime:
-    """A network that was built from the written files alone."""
+    """A network built from the written files alone."""
 
     def __init__(self, model: YOLOv2) -> None:
         self.model = model.eval()

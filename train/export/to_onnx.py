@@ -1,4 +1,4 @@
-"""ONNX, written by torch's exporter, suppression appended; read back by onnxruntime."""
+"""Writes ONNX by torch's exporter, with suppression appended; read back by onnxruntime."""
 
 import contextlib
 import io
@@ -24,7 +24,7 @@ def write(trainee: Trainee, path: Path, outputs: Outputs) -> None:
 
     exported = program(trainee, "raw" if outputs == "raw" else "boxes")
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")  # torch's exporter tells of its own deprecations, and misses torchvision
+        warnings.simplefilter("ignore")  # torch's exporter warns of its own deprecations and of missing torchvision
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         made = torch.onnx.export(exported, (), dynamo=True, opset_version=OPSET, verbose=False)
     assert made is not None
@@ -41,7 +41,7 @@ def write(trainee: Trainee, path: Path, outputs: Outputs) -> None:
 
 
 def about(trainee: Trainee, outputs: Outputs) -> dict[str, str]:
-    """What a reader of the file needs to know, as text."""
+    """What a user of the file needs to know, as text."""
     return {
         "input": "float32 [batch, 3, height, width], RGB in 0..1, sides multiples of 32 px",
         "outputs": outputs,
@@ -53,7 +53,7 @@ def about(trainee: Trainee, outputs: Outputs) -> dict[str, str]:
 
 
 def _name(model: Any, outputs: Outputs) -> None:
-    """Names for a person in place of torch's."""
+    """Replaces torch's names by readable ones."""
     names = ["images", *NAMES[outputs]]
     sizes = {"images": ["batch", "", "height", "width"]}
     if outputs != "detections":
@@ -99,7 +99,7 @@ def _append_suppression(graph: Any, score_threshold: float, iou_threshold: float
     add("Gather", ["nms kept", "nms 0 and 2"], "places", axis=1)
     add("GatherND", [boxes, "nms places"], "boxes")
     add("GatherND", ["nms by class", "nms kept"], "scores")
-    # one number to sort by: twice the image less the score, which is below 1
+    # one number to sort by: twice the image minus the score, which is below 1
     add("Cast", ["nms images"], "images as double", to=TensorProto.DOUBLE)
     add("Cast", ["nms scores"], "scores as double", to=TensorProto.DOUBLE)
     add("Mul", ["nms images as double", "nms two"], "first")

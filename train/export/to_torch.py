@@ -1,4 +1,4 @@
-"""torch.export's .pt2, and AOTInductor's package of compiled code; read back by a process that has torch alone."""
+"""Writes torch.export's .pt2, and AOTInductor's package of compiled code; read back by a process with torch alone."""
 
 import subprocess
 import sys
@@ -32,7 +32,7 @@ def write(trainee: Trainee, path: Path, outputs: Outputs) -> None:
 
 
 def write_compiled(trainee: Trainee, path: Path, outputs: Outputs) -> None:
-    """Compile for this kind of processor, as exact as the network itself. Takes a C++ compiler and a minute."""
+    """Compiles for this type of processor, as exactly as the network itself. Takes a C++ compiler and a minute."""
     try:
         torch._inductor.aoti_compile_and_package(program(trainee, outputs), package_path=str(path))
     except (torch._inductor.exc.InductorError, torch._inductor.exc.CppCompileError, FileNotFoundError) as error:
@@ -41,7 +41,7 @@ def write_compiled(trainee: Trainee, path: Path, outputs: Outputs) -> None:
 
 
 class Runtime:
-    """A process of its own, in an empty folder, that imports torch alone."""
+    """A separate process, in an empty folder, that imports only torch."""
 
     def __init__(self, path: Path, kind: str) -> None:
         self.path, self.kind = path.absolute(), kind

@@ -1,4 +1,4 @@
-"""A described network as a module."""
+"""Builds a described network as a module."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from train.layers import ConvBlock, MaxPool, Reorg
 
 
 def parse_graph(lines: Sequence[str], side: int = 416) -> list[Layer]:
-    """`model.graph`. ValueError with the line that cannot be, for an input of `side` px."""
+    """Parses `model.graph`. ValueError with the invalid line, for an input of `side` px."""
     layers: list[Layer] = []
     shapes: list[Shape] = [(3, side)]
     for number, line in enumerate(lines):
@@ -33,7 +33,7 @@ def parse_graph(lines: Sequence[str], side: int = 416) -> list[Layer]:
 
 
 class Graph(nn.Module):
-    """[B, 3, 32H, 32W] -> [B, C, H, W], twice, as the other backbones of `train.model`."""
+    """[B, 3, 32H, 32W] -> [B, C, H, W], twice, like the other backbones of `train.model`."""
 
     fine_channels = 0
 
@@ -65,7 +65,7 @@ class Graph(nn.Module):
 
 
 class Join(nn.Module):
-    """Channels of several maps, one after the other."""
+    """Concatenates the channels of several maps."""
 
     def forward(self, maps: list[torch.Tensor]) -> torch.Tensor:
         return maps[0] if len(maps) == 1 else torch.cat(maps, dim=1)

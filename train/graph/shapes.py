@@ -1,15 +1,15 @@
-"""What becomes of a map of features, layer by layer: sizes only, nothing is computed or allocated."""
+"""Shapes of feature maps, layer by layer: nothing is computed or allocated."""
 
 from collections.abc import Sequence
 
 from train.graph.words import Convolution, KeyProblem, Layer, Pool, Reordering, Route
 
-MOST_WEIGHTS = 2**31  # of one layer: what is larger is a slip of the pen, and is refused before memory is asked for
+MOST_WEIGHTS = 2**31  # of one layer: anything larger is a typo, and is refused before memory is allocated
 Shape = tuple[int, int]  # channels, and the side of a square map
 
 
 def shape_after(layer: Layer, before: Sequence[Shape]) -> Shape:
-    """before: of the input and of all earlier layers. KeyProblem where the layer cannot follow them."""
+    """The shape after a layer. before: of the input and all earlier layers. KeyProblem: it cannot follow them."""
     channels, side = before[-1]
     if isinstance(layer, Convolution):
         if channels % layer.groups or layer.filters % layer.groups:
@@ -33,7 +33,7 @@ def shape_after(layer: Layer, before: Sequence[Shape]) -> Shape:
 
 
 def absolute(route: Route, number: int) -> list[int]:
-    """Its sources from 0, `number` being its own. KeyProblem for one that is not earlier."""
+    """A route's sources, counted from 0; its own number is `number`. KeyProblem for a source that is not earlier."""
     sources = [source + number if source < 0 else source for source in route.sources]
     if not sources or not all(0 <= source < number for source in sources):
         raise KeyProblem("layers", f"expected layers before this one, which is layer {number}, found {route.sources}")

@@ -16,10 +16,10 @@ Variant = Literal["yolov2", "yolov2-2016", "tiny-voc", "tiny-coco"]
 
 class Description(NamedTuple):
     fine: Layers  #: up to the passthrough tap, stride 16
-    coarse: Layers  #: on to stride 32
+    coarse: Layers  #: from there to stride 32
     neck: Layers
     bottleneck: int | None  #: 1x1 filters before the passthrough (None: no such layer)
-    fused: Layers  #: after the concatenation; () means there is no passthrough at all
+    fused: Layers  #: after the concatenation; (): no passthrough
 
 
 FINE = (32, POOL, 64, POOL, 128, -64, 128, POOL, 256, -128, 256, POOL, 512, -256, 512, -256, 512)
@@ -58,7 +58,7 @@ def build_stack(layers: Layers, channels: int, width: float, bn_momentum: float)
     for layer in layers:
         if layer == POOL:
             stack.append(nn.MaxPool2d(2))
-        elif layer == POOL_SAME:  # darknet pads one row below and one column on the right
+        elif layer == POOL_SAME:  # darknet pads one row at the bottom and one column on the right
             stack.append(nn.Sequential(nn.ReplicationPad2d((0, 1, 0, 1)), nn.MaxPool2d(2, stride=1)))
         else:
             assert isinstance(layer, int)

@@ -5,7 +5,7 @@
     route layers=-1,4
     reorg stride=2
 
-A layer reads the one before it; `route` joins the channels of earlier ones, counted from 0, or back from itself.
+A layer reads the one before it; `route` joins the channels of earlier layers, counted from 0, or backwards from itself.
 """
 
 import re
@@ -17,7 +17,7 @@ from train.layers import ACTIVATIONS, Activation
 
 
 class KeyProblem(ValueError):
-    """What is wrong with one key of a layer; who reads the layer knows where it stands."""
+    """What is wrong with one key of a layer; the reader of the layer adds where it is."""
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(f"{key}: {problem}")
@@ -42,7 +42,7 @@ class Pool(NamedTuple):
 
 
 class Route(NamedTuple):
-    sources: tuple[int, ...]  # layers from 0, or negative: back from this one
+    sources: tuple[int, ...]  # layers from 0, or negative: backwards from this one
 
 
 class Reordering(NamedTuple):
@@ -50,14 +50,14 @@ class Reordering(NamedTuple):
 
 
 class Dropout(NamedTuple):
-    """Nothing in a trained network; a layer that others may count."""
+    """Does nothing in a trained network, but counts as a layer."""
 
 
-WHOLE = re.compile(r"[+-]?[0-9]{1,18}")  # what int() takes besides, such as 1_0, is another number to darknet
+WHOLE = re.compile(r"[+-]?[0-9]{1,18}")  # other text that int() accepts, such as 1_0, is another number to darknet
 
 Layer = Convolution | Pool | Route | Reordering | Dropout
 
-#: of each kind of layer: what it may say. Keys that only training reads are `train.darknet.keys`'s business.
+#: allowed keys of each kind of layer. Keys that only training reads are in `train.darknet.keys`.
 KEYS = {
     "convolutional": ("filters", "size", "stride", "pad", "padding", "groups", "batch_normalize", "activation"),
     "maxpool": ("size", "stride", "padding"),
@@ -68,7 +68,7 @@ KEYS = {
 
 
 def whole(options: Mapping[str, str], key: str, default: int | None, least: int = 1) -> int:
-    """A whole number of at least `least`. KeyProblem for anything else; no default: the key must be there."""
+    """A whole number of at least `least`. KeyProblem for anything else; without a default the key is required."""
     if key not in options:
         if default is None:
             raise KeyProblem(key, f"expected a whole number of at least {least}, the key is missing")
@@ -79,7 +79,7 @@ def whole(options: Mapping[str, str], key: str, default: int | None, least: int 
 
 
 def read_layer(kind: str, options: Mapping[str, str]) -> Layer:
-    """KeyProblem for a key that this kind does not have, or a value that cannot be."""
+    """Reads a layer. KeyProblem for a key that this kind does not have, or an invalid value."""
     for key in options:
         if key not in KEYS[kind]:
             raise KeyProblem(key, f"expected {', '.join(KEYS[kind])}")
@@ -91,7 +91,7 @@ def read_layer(kind: str, options: Mapping[str, str]) -> Layer:
         stride = whole(options, "stride", 1)
         size = whole(options, "size", stride)
         padding = whole(options, "padding", size - 1, least=0)
-        if padding > 2 * size - 2:  # else a pool would see nothing but padding
+        if padding > 2 * size - 2:  # otherwise a pool would see nothing but padding
             raise KeyProblem("padding", f"expected at most {2 * size - 2} for pools of size {size}, found {padding}")
         return Pool(size, stride, padding)
     if kind == "route":

@@ -35,9 +35,9 @@ class Detector(NamedTuple):
     classes: tuple[str, ...]
 
     def __call__(self, images: Sequence[Pixels], threshold: float | NDArray[np.floating]) -> list[Found]:
-        """Detect what scores above the threshold, one for all or [C] for each class, on each image.
+        """Detects what scores above the threshold, one for all classes or [C], on each image.
 
-        One forward pass in float32; the memory for it grows with the number of images. Waits for the device once.
+        One forward pass in float32, whose memory grows with the number of images. Waits for the device once.
         """
         if not images:
             return []
@@ -68,7 +68,7 @@ def _above(found: Found, threshold_C: NDArray[np.float64], most: int | None) -> 
 
 
 def _of_image(found: Found, placement: Placement, side: int, image: Pixels) -> Found:
-    """What lies in the image, in its pixels. Beside it is the border of a letterbox."""
+    """Detections in px of the image, without those in the border of a letterbox."""
     boxes_px = clip(unplace_boxes(found.boxes_xyxy, placement, side), image.shape[1], image.shape[0])
     inside = (boxes_px[:, 2:] > boxes_px[:, :2]).all(-1)
     return Found(boxes_px[inside], found.labels[inside], found.scores[inside])

@@ -1,4 +1,4 @@
-"""What train.detect is given: files, folders and globs -> paths in a person's order; a picture -> upright pixels."""
+"""Inputs of train.detect: files, folders and globs -> paths in natural order; a picture -> upright pixels."""
 
 import re
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
 
 
 def list_inputs(inputs: Sequence[str], out: Path) -> list[Path]:
-    """Files as named; what a folder holds, at any depth, and what a glob finds, by the numbers in their names.
+    """Given files; those in folders, at any depth, and globs, in the order of the numbers in their names.
 
-    Each once, and nothing of the folder `out`. ValueError where `out` holds one that was named: it would be lost.
+    Each once, and none from the folder `out`. ValueError if `out` holds a given file: it would be overwritten.
     """
     paths: list[Path] = []
     own = out.resolve()
@@ -50,12 +50,12 @@ def is_video(path: Path) -> bool:
 
 
 def _by_numbers(path: Path) -> list[tuple[int, str]]:
-    """frame9 before frame10."""
+    """A sort key that puts frame9 before frame10."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", str(path))]
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """The stem of each, with a number where another one has it already, be it in other letters' case."""
+    """The stem of each, with a number if another already has it, ignoring case."""
     taken: set[str] = set()
     names = []
     for path in paths:
@@ -69,7 +69,7 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 def read_upright(path: Path) -> NDArray[np.uint8]:
-    """[H, W, 3] RGB as viewers show it. ValueError where it does not decode."""
+    """[H, W, 3] RGB as viewers show it. ValueError if it does not decode."""
     try:
         data = path.read_bytes()
         image = decode(data)

@@ -1,4 +1,4 @@
-"""Pictures and videos through a detector: read, predicted and drawn, a batch at a time."""
+"""Runs pictures and videos through a detector: read, predicted and drawn, a batch at a time."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -26,12 +26,12 @@ AT_ONCE = {"cpu": 4, "cuda": 32}  # images of one forward pass
 class Options(NamedTuple):
     out: Path
     threshold_C: NDArray[np.float64]
-    named: bool  # whether boxes have their classes beside them
+    named: bool  # whether boxes are labelled with their classes
 
 
 @dataclass
 class Speed:
-    """Where the time went."""
+    """Times how long each part took."""
 
     images: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"decoding": 0.0, "the network": 0.0, "drawing": 0.0})
@@ -52,7 +52,7 @@ class Speed:
 def detect_pictures(
     detector: Detector, named_paths: Sequence[tuple[str, Path]], options: Options, speed: Speed
 ) -> Iterator[Result | ValueError | OSError]:
-    """Draws each picture as NAME.jpg and yields what is on it; an error for one that does not decode or draw."""
+    """Draws each picture as NAME.jpg and yields its detections; an error if it cannot be decoded or drawn."""
     at_once = AT_ONCE[detector.anchors_cells.device.type]
     draw = partial(_draw, detector=detector, options=options)
     with ThreadPoolExecutor() as threads:
@@ -76,7 +76,7 @@ def detect_pictures(
 
 
 def detect_video(detector: Detector, name: str, path: Path, options: Options, speed: Speed) -> Iterator[Result]:
-    """Writes NAME.mp4 and yields what is on each frame, in memory for one batch. ValueError if it does not decode."""
+    """Writes NAME.mp4 and yields each frame's detections, in memory for one batch. ValueError if it does not decode."""
     at_once, number = AT_ONCE[detector.anchors_cells.device.type], 0
     frames = read_frames(path, at_once)
     with write_frames(options.out / f"{name}.mp4", frames_per_second(path)) as write:
@@ -114,12 +114,12 @@ def _result(source: str, name: str, picture: str, image: Pixels, found: Found) -
 
 
 def _draw(image: Pixels, result: Result, detector: Detector, options: Options) -> OSError | ValueError | None:
-    """What is wrong with it: the others are done all the same."""
+    """Draws a picture; returns the error, so that the others continue."""
     found, path = result.found, options.out / str(result.picture)
     try:
         drawn = draw_boxes(image, found.boxes_xyxy, found.labels, found.scores, detector.classes, named=options.named)
         _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-        path.write_bytes(jpeg.tobytes())  # unlike cv2.imwrite it takes any name and says why it fails
+        path.write_bytes(jpeg.tobytes())  # unlike cv2.imwrite it accepts any name and says why it fails
     except (OSError, ValueError, cv2.error) as error:
         return error if isinstance(error, OSError | ValueError) else ValueError(f"{path} could not be drawn: {error}")
     return None

@@ -1,4 +1,4 @@
-"""Detections as files for other programs. Written as they come: memory does not grow with their number.
+"""Writes detections as files for other programs, as they come: memory does not grow with their number.
 
 json  detections.json       {path: {picture, width, height, detections: [{class, score, box_xyxy_px}]}}
 csv   detections.csv        a line for each detection
@@ -26,8 +26,8 @@ from train.detection.head import Found
 class Result(NamedTuple):
     """Detections of one picture, or of one frame of a video."""
 
-    source: str  # where it came from, for people
-    name: str  # of its own among all results, fit for a file
+    source: str  # where it came from, for display
+    name: str  # unique among all results, valid as a file name
     picture: str | None  # file name of the drawn picture
     width: int
     height: int
@@ -45,7 +45,7 @@ Add = Callable[[Result], None]
 
 @contextmanager
 def _growing(path: Path) -> Iterator[TextIO]:
-    """A file that takes its place when it is done, also where an error ends it early: what is there is kept."""
+    """A file that is renamed into place when done; after an error, what was written so far is kept."""
     part = part_name(path)
     with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         try:
@@ -88,7 +88,7 @@ def write_csv(out: Path, classes: tuple[str, ...]) -> Iterator[Add]:
 
 @contextmanager
 def write_coco(out: Path, classes: tuple[str, ...]) -> Iterator[Add]:
-    """Ids count from 1, in the order in which results come."""
+    """Writes COCO's JSON; ids count from 1, in the order of results."""
     images = annotations = 0
     with _growing(out / "detections-coco.json") as file, tempfile.TemporaryFile("w+", encoding="utf-8") as later:
         file.write('{"images": [')

@@ -1,4 +1,4 @@
-"""A video frame by frame, in and out, in memory that does not grow with its length."""
+"""Reads and writes videos frame by frame, in memory that does not grow with their length."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CODEC = "mp4v"
-USUAL_FPS = 25.0  # where a file does not say
+USUAL_FPS = 25.0  # if a file does not say
 
 
 class Write(Protocol):
@@ -19,7 +19,7 @@ class Write(Protocol):
 
 
 def read_frames(path: Path, at_once: int) -> Iterator[list[NDArray[np.uint8]]]:
-    """[H, W, 3] RGB, so many in a list, turned as the file says. ValueError for a file without a frame."""
+    """Lists of `at_once` frames [H, W, 3] RGB, rotated as the file says. ValueError for a file without frames."""
     video = cv2.VideoCapture(str(path))
     try:
         frames = _frames(video)
@@ -50,7 +50,7 @@ def frames_per_second(path: Path) -> float:
 
 @contextmanager
 def write_frames(path: Path, rate: float) -> Iterator[Write]:
-    """An .mp4 of the size of its first frame; sides are made even, as its codec wants them. OSError if none is made."""
+    """An .mp4 of the size of its first frame; sides are made even, as the codec requires. OSError if it fails."""
     video: cv2.VideoWriter | None = None
 
     def write(frame: NDArray[np.uint8]) -> None:

@@ -1,4 +1,4 @@
-"""Keys as other programs call them: darknet's cfgs, ultralytics, mmdetection, timm."""
+"""Names of keys in other programs: darknet's cfgs, ultralytics, mmdetection, timm."""
 
 ALIASES = {
     "accumulation_steps": "step.accumulate",

@@ -1,4 +1,4 @@
-"""All keys of a config as a page that a terminal and Markdown both show well: docs/config.md."""
+"""All keys of a config as a page that reads well in a terminal and as Markdown: docs/config.md."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,15 +7,15 @@ from launch.keys import Key, keys_of, lines
 
 HEAD = """# Keys of a config
 
-Made by `python -m train.config > docs/config.md`; `python train/main.py --help` prints the same. Each key stands as it
-is written on a command line, with its default and what may stand there; below it, its [unit] and what it means. In a
-YAML file a section is a mapping, `data: {batch: 64}`. The defaults are those of the recipe `darknet`; where another
-recipe has others, it is named.
+Made by `python -m train.config > docs/config.md`; `python train/main.py --help` prints the same. Each key is shown as
+written on a command line, with its default and allowed values; below it are its [unit] and meaning. In a YAML file a
+section is a mapping, `data: {batch: 64}`. The defaults are those of the recipe `darknet`; different defaults of another
+recipe follow its name.
 """
 
 
 def page(config: type, recipes: Mapping[str, Mapping[str, Any]]) -> str:
-    """config: a dataclass. recipes: {name: nested defaults}."""
+    """The page. config: a dataclass. recipes: {name: nested defaults}."""
     others = {name: (recipe, value) for recipe, tree in recipes.items() for name, value in _flat(tree)}
     sections: dict[str, list[Key]] = {}
     for key in keys_of(config):

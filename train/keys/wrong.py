@@ -1,4 +1,4 @@
-"""What is wrong with a config, in the words of whoever wrote it: the key, the value, what was expected."""
+"""Explains what is wrong with a config, as the user wrote it: the key, the value, what was expected."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,19 +14,19 @@ LIST = "python -m train.config lists all keys"
 
 
 def unknown_key(layers: Sequence[Any], keys: Sequence[Key]) -> str | None:
-    """A sentence on the first key that is none. layers: plain nested mappings, as written."""
+    """A sentence on the first unknown key, if any. layers: plain nested mappings, as written."""
     known = {key.name for key in keys}
     for name, value in (found for layer in layers for found in _leaves(layer, known)):
         if name in known:
             continue
         if inside := [key.name for key in keys if key.name.startswith(f"{name}.")]:
-            if value == {} or (name == "drawn" and value is None):  # the one section that may be left out
+            if value == {} or (name == "drawn" and value is None):  # the one optional section
                 continue
             first = inside[0].removeprefix(f"{name}.")
             return f"{_written(name, value)}: expected a section, such as {name}: {{{first}: ...}}"
         near = nearest(name, [key.name for key in keys], ALIASES)
         meant = f"; did you mean {near}? {LIST}" if near else f"; {LIST}"
-        return f"{_written(name, value)}: there is no key {name}{meant}"
+        return f"{_written(name, value)}: unknown key {name}{meant}"
     return None
 
 
@@ -37,7 +37,7 @@ def wrong_value(error: OmegaConfBaseException, layers: Sequence[Any], keys: Sequ
     if isinstance(error, MissingMandatoryValue):
         key = key or next(each for each in keys if each.default is MISSING and each.name.startswith(name))
         about = f" ({key.meaning})" * bool(key.meaning)
-        return f"{key.name}: expected {key.kind}{about}, found nothing; write it in the config or as {key.name}=..."
+        return f"{key.name}: expected {key.kind}{about}, found nothing; set it in the config or as {key.name}=..."
     if key is None or "interpolation" in type(error).__name__.lower():
         return " ".join(str(error).partition("full_key")[0].split())
     found = [value for layer in layers for where, value in _leaves(layer, {name}) if where == name]

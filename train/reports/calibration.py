@@ -1,8 +1,8 @@
-"""Whether a score of .7 is right in 7 of 10 cases: the reliability of scores, and how far off they are on average.
+"""Reliability of scores: whether a score of .7 is right in 7 of 10 cases, and how far off scores are on average.
 
 The expected calibration error (Guo et al. 2017, "On Calibration of Modern Neural Networks", section 2) of detections: a
 detection is right by VOC's rule at IoU .5. Those below LEAST_SCORE are left out: they are so many that they alone would
-decide, and nobody looks at them.
+decide the result, and nobody uses them.
 
 N detections, B bins of the score
 """
@@ -20,9 +20,9 @@ EDGES = np.linspace(0, 1, 11)
 
 
 class Calibration(NamedTuple):
-    count_B: NDArray[np.int64]  # between EDGES, upper edges included
-    score_B: NDArray[np.float64]  # mean; nan where there are none
-    precision_B: NDArray[np.float64]  # share that is right; nan likewise
+    count_B: NDArray[np.int64]  # between EDGES, upper edges inclusive
+    score_B: NDArray[np.float64]  # mean; nan if there are none
+    precision_B: NDArray[np.float64]  # share that is right; nan if there are none
 
     @property
     def error(self) -> float:

@@ -13,16 +13,16 @@ from train.evaluation.voc import CURVE_RECALLS, SCORES, VocScores
 from train.reports.calibration import EDGES, Calibration
 
 CELL_IN, SMALL_CELL_IN = 0.32, 0.2  # of a confusion matrix
-MOST_WITH_NUMBERS = 30  # classes; cells of more are small
-MOST_WITH_NAMES = 150  # classes; a matrix of more keeps its size and has no names
-LARGE_PANELS = 12  # charts; more are small
+MOST_WITH_NUMBERS = 30  # classes; beyond, cells are small
+MOST_WITH_NAMES = 150  # classes; a larger matrix keeps its size and has no names
+LARGE_PANELS = 12  # charts; beyond, they are small
 MOST_PANELS = 100
 MOST_BARS = 200
-BEST, WORST = 3, 2  # classes in a chart that has not room, or colours, for all
+BEST, WORST = 3, 2  # classes in a chart without room, or colours, for all
 
 
 def write_curves(path: Path, title: str, classes: Sequence[str], scores: Mapping[str, VocScores]) -> None:
-    """Precision over recall at IoU .5: the mean of all classes, then each that has objects; a line for each network."""
+    """Precision over recall at IoU .5: the mean of all classes, then each with objects; a line for each network."""
     voc = next(iter(scores.values()))
     present = np.flatnonzero(voc.num_truths)
     shown, left_out = _best_and_worst(present, voc.ap_area, MOST_PANELS - 1)
@@ -44,7 +44,7 @@ def write_curves(path: Path, title: str, classes: Sequence[str], scores: Mapping
 
 
 def write_f1(path: Path, title: str, classes: Sequence[str], voc: VocScores) -> None:
-    """F1 over the score, of all classes and of the best and worst ones: where a threshold belongs."""
+    """F1 over the score, for all classes and the best and worst ones: helps to choose a threshold."""
     present = np.flatnonzero(voc.num_truths)
     figure, (axes,) = panels(_plain(title), 1)
     mean_S = voc.f1_SC[:, present].mean(1)
@@ -58,7 +58,7 @@ def write_f1(path: Path, title: str, classes: Sequence[str], voc: VocScores) -> 
 
 
 def class_ap(title: str, classes: Sequence[str], ap_C: NDArray[np.float64]) -> Figure:
-    """A bar for each class that has objects, the best on top."""
+    """A bar for each class with objects, the best on top."""
     shown, left_out = _best_and_worst(np.flatnonzero(~np.isnan(ap_C)), ap_C, MOST_BARS)
     best_first = shown[np.argsort(-ap_C[shown], kind="stable")].tolist()
     figure = Figure((PANEL_IN[0] + 2, BAR_IN * len(best_first) + 1.6), DPI, layout="constrained")
@@ -68,7 +68,7 @@ def class_ap(title: str, classes: Sequence[str], ap_C: NDArray[np.float64]) -> F
 
 
 def write_confusion(path: Path, title: str, classes: Sequence[str], counts: NDArray[np.int64]) -> None:
-    """counts: [C + 1, C + 1], the background last. Colours are shares of what there is of a class, numbers counts."""
+    """counts: [C + 1, C + 1], the background last. Colours are shares of a class's truths, numbers are counts."""
     names = [*map(_plain, classes), "background"]
     cell = CELL_IN if len(names) <= MOST_WITH_NUMBERS else SMALL_CELL_IN
     side = cell * min(len(names), MOST_WITH_NAMES) + 2.5
@@ -107,7 +107,7 @@ def _reliability(axes: Axes, name: str, calibration: Calibration) -> None:
 
 
 def _best_and_worst(labels: NDArray[np.int64], ap_C: NDArray[np.float64], most: int) -> tuple[NDArray[np.int64], str]:
-    """As many labels as fit, in their order: those with the highest and the lowest AP; and a word on the others."""
+    """As many labels as fit, in order: those with the highest and the lowest AP; and a note on the others."""
     if len(labels) <= most:
         return labels, ""
     best_first = labels[np.argsort(-ap_C[labels], kind="stable")]
@@ -116,7 +116,7 @@ def _best_and_worst(labels: NDArray[np.int64], ap_C: NDArray[np.float64], most: 
 
 
 def _plain(name: str) -> str:
-    """A dollar would begin a formula."""
+    """Escapes dollars, which would begin a formula."""
     return name.replace("$", r"\$")
 
 

@@ -1,22 +1,22 @@
-"""Why detections are wrong and truths not found: the kinds of errors of TIDE, and what mAP loses to each.
+"""Why detections are wrong and truths are missed: TIDE's kinds of errors, and what mAP loses to each.
 
 Bolya, Foley, Hays, Hoffman: "TIDE: A General Toolbox for Identifying Object Detection Errors" (arXiv 2008.08115, 2.2).
-A wrong detection is of the first kind that fits. `own` is its largest IoU with a truth of its class, `other` with one
-of another class; ignored truths do not exist here.
+A wrong detection gets the first kind that fits. `own` is its largest IoU with a truth of its class, `other` with one
+of another class; ignored truths are excluded.
 
     localisation  .1 <= own <= .5
     confusion     other >= .5
     duplicate     own > .5: a better detection has that truth
     background    own, other <= .1
-    both          all else: of another class, and badly placed
-    missed        a truth that is not found, and that no localisation or confusion is about
+    both          all else: another class, and badly placed
+    missed        a truth that is not found, and involved in no localisation or confusion
 
-A kind costs what mAP@.5 (area) gains once all errors of it are put right, the others left (2.3). Localisations and
-confusions become right if their truth is still free, the best one for each truth; all other wrong detections go; missed
-truths are taken out of the count. The costs do not add up to what is lacking: repairs overlap.
+A kind costs what mAP@.5 (area) gains when all errors of that kind alone are corrected (2.3). Localisations and
+confusions become right if their truth is still free, the best one for each truth; all other wrong detections are
+removed; missed truths no longer count. The costs do not add up to the total loss: corrections overlap.
 
 Differs from the authors' tidecv: right is what VOC's rule calls right (`judge` in voc.py), AP is the area under the
-curve instead of 101 points, and a class that is missed wholly keeps its AP of 0.
+curve instead of 101 points, and a class of which nothing is found keeps its AP of 0.
 
 N detections, M truths, K kinds, C classes
 """
@@ -39,9 +39,9 @@ AT_ONCE = 50_000  # detections
 
 
 class Errors(NamedTuple):
-    kind_N: NDArray[np.int64]  # number in KINDS, -1 for what is right or ignored
+    kind_N: NDArray[np.int64]  # index in KINDS, -1 for right or ignored detections
     missed_M: NDArray[np.bool_]
-    counts_KC: NDArray[np.int64]  # by the class that was said; missed: by that of the truth
+    counts_KC: NDArray[np.int64]  # by detected class; missed: by the truth's class
     cost_K: NDArray[np.float64]  # 0..1, of mAP@.5 (area)
 
 
@@ -60,7 +60,7 @@ def find_errors(detections: Detections, truths: Truths, num_classes: int, iou_th
     truths_C = np.bincount(truths.labels[~truths.ignored], minlength=num_classes)
 
     def map_after(repair_N: NDArray[np.bool_], left_C: NDArray[np.int64]) -> float:
-        """AP once these detections are right or gone, among so many truths. 0 where there is nothing to find."""
+        """mAP with these detections corrected or removed, and this many truths; 0 if there is nothing to find."""
         right_N = repair_N & repaired_N
         corrected = replace(detections, labels=np.where(right_N, labels_N, detections.labels))
         counted_N = ~verdicts.ignored_N & (~repair_N | right_N)
@@ -75,7 +75,7 @@ def find_errors(detections: Detections, truths: Truths, num_classes: int, iou_th
 def _kinds(
     detections: Detections, truths: Truths, verdicts: Verdicts, iou_threshold: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """[N] kinds, and [N] the truth that a localisation or confusion is about, -1 for all else."""
+    """[N] kinds, and [N] the truth of a localisation or confusion, -1 for all else."""
     wrong = np.flatnonzero(~verdicts.right_N & ~verdicts.ignored_N)
     own, own_truth, other, other_truth = _overlaps(rows(detections, wrong), truths)
     tests = {
@@ -92,7 +92,7 @@ def _kinds(
 
 
 class _Overlaps(NamedTuple):
-    """The largest IoU of a detection with a truth of its own class and of any other, and with which; 0 and -1: none."""
+    """The truths that a detection overlaps most, of its own and of other classes, and their IoU; -1 and 0: none."""
 
     own: NDArray[np.float64]
     own_truth: NDArray[np.int64]
@@ -117,7 +117,7 @@ def _overlaps(wrong: Detections, truths: Truths) -> _Overlaps:
 
 
 def _best_for_each(detections: Detections, truth_N: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """[N] whether a detection has the highest score of all that are about the same truth; -1 is none."""
+    """[N] whether a detection has the highest score among those with the same truth; -1: no truth."""
     order = np.lexsort((detections.images, -detections.scores))
     order = order[truth_N[order] >= 0]
     best_N = np.zeros(len(truth_N), np.bool_)

@@ -1,4 +1,4 @@
-"""Scores of one network on one set, at several sides: as tables for people and as JSON. No network here."""
+"""Scores of one network on one set, at several sides: as tables and as JSON. Runs no network."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +12,7 @@ from train.evaluation.evaluator import Evaluation
 from train.reports.calibration import Calibration
 from train.reports.errors import KINDS, Errors
 
-#: Short headings of what `Evaluation` names; None: in the JSON alone. A name that is not here is its own heading.
+#: Short headings for names in `Evaluation`; None: in the JSON alone. Other names are their own headings.
 MEANS: dict[str, str | None] = {
     "mAP/voc_area": "mAP@.5",
     "mAP/voc_11point": "11-point",
@@ -25,7 +25,7 @@ MEANS: dict[str, str | None] = {
     **{f"val/{name}": None for name in ("Avg IOU", "Class", "Obj", "No Obj", "Avg Recall")},
 }
 OF_CLASSES = {"AP@.5 (11-point)": "11-point", **{f"AP@[.5:.95] {size}": size for size in SIZES}}
-AS_THEY_ARE = ("at score", "loss")  # in tables that are fractions otherwise
+AS_THEY_ARE = ("at score", "loss")  # not shown as fractions, unlike the rest
 
 
 class Scored(NamedTuple):
@@ -37,7 +37,7 @@ class Scored(NamedTuple):
 
 
 def as_json(index: ShardIndex, scored: Mapping[int, Scored]) -> dict[str, Any]:
-    """Numbers as JSON, 0..1; null where there is nothing to find."""
+    """Numbers as JSON, 0..1; null if there is nothing to find."""
     return {str(side): _side_as_json(index, each) for side, each in scored.items()}
 
 
@@ -79,7 +79,7 @@ def _known(value: float) -> float | None:
 
 
 def tables(index: ShardIndex, scored: Mapping[int, Scored]) -> str:
-    """Tables for people: fractions, `-` where there is nothing to find."""
+    """Tables of fractions; `-` if there is nothing to find."""
     of_classes = [_classes(index, side, each.evaluation) for side, each in scored.items()]
     return "\n\n".join([_means(scored), *of_classes, _errors(scored)])
 

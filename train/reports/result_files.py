@@ -1,8 +1,8 @@
-"""Detections as the files that evaluation servers take, written and read.
+"""Writes and reads detections in the formats of evaluation servers.
 
 VOC: comp4_det_test_CLASS.txt with a line for each detection: image id, score, xmin ymin xmax ymax, corners counted from
-1, the last pixel included. COCO: a JSON list of image_id, category_id, bbox (x y width height) and score. Numbers are
-written in full: scores are read back to the last bit, boxes but for the rounding of adding and subtracting.
+1, the last pixel inclusive. COCO: a JSON list of image_id, category_id, bbox (x y width height) and score. Numbers are
+written in full: scores are read back to the last bit, boxes up to the rounding of adding and subtracting.
 """
 
 import re
@@ -19,7 +19,7 @@ from data.shards.index import ShardIndex
 from train.evaluation.tables import Detections, xywh_from_xyxy
 
 VOC_NAME = "comp4_det_test_{}.txt"
-UNSAFE = re.compile(r"[%/\\\x00-\x1f\x7f]")  # in the name of a file; written as %2F and so on
+UNSAFE = re.compile(r"[%/\\\x00-\x1f\x7f]")  # in a file name; written as %2F and so on
 FROM_ONE = np.array([1, 1, 0, 0])  # the first pixel, 0..1, is 1..1
 
 
@@ -31,7 +31,7 @@ class _Result(msgspec.Struct, gc=False):
 
 
 def write_voc(folder: Path, found: Detections, index: ShardIndex) -> None:
-    """`found.images` are samples of the index. A file for each class, empty if nothing was found."""
+    """Writes a file for each class, empty if nothing was found. `found.images` are samples of the index."""
     _check_samples(found, index)
     folder.mkdir(parents=True, exist_ok=True)
     for label, name in enumerate(index.classes):
@@ -43,7 +43,7 @@ def write_voc(folder: Path, found: Detections, index: ShardIndex) -> None:
 
 
 def voc_name(class_name: str) -> str:
-    """The server's own for names of letters and digits; a slash would be a folder."""
+    """The server's file name for a class of letters and digits; other characters, such as slashes, are escaped."""
     return VOC_NAME.format(UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", class_name))
 
 
@@ -55,7 +55,7 @@ def read_voc(folder: Path, index: ShardIndex) -> Detections:
         odd = min(expected ^ there)
         raise ValueError(
             f"{folder}: expected {VOC_NAME.format('CLASS')} for each of {', '.join(index.classes)}; "
-            f"{odd} {'is missing' if odd in expected else 'is of none of them'}; take shards and results of one network"
+            f"{odd} {'is missing' if odd in expected else 'is of none of them'}; use shards and results of one network"
         )
     parts = []
     for label, name in enumerate(index.classes):
@@ -74,13 +74,13 @@ def read_voc(folder: Path, index: ShardIndex) -> Detections:
 
 
 def write_coco(path: Path, found: Detections, index: ShardIndex) -> None:
-    """`found.images` are samples of the index; its image ids must be numbers."""
+    """Writes COCO's JSON. `found.images` are samples of the index; its image ids must be numbers."""
     _check_samples(found, index)
     ids = [index.image_id(sample) for sample in range(index.num_samples)]
     if words := [name for name in ids if not name.isdecimal()]:
         raise ValueError(
             f"{index.folder}: expected numbers as image ids for a COCO file, found {words[0]!r} ({index.source}); "
-            "write the files of VOC"
+            "write VOC's files"
         )
     rows = zip(
         np.array(ids, np.int64)[found.images].tolist(),
@@ -106,7 +106,7 @@ def read_coco(path: Path, index: ShardIndex) -> Detections:
     if unknown := {result.category_id for result in results} - label_of.keys():
         raise ValueError(
             f"{path}: expected category ids of {', '.join(map(str, index.category_ids))}, found {min(unknown)}; "
-            "take shards and results of one network"
+            "use shards and results of one network"
         )
     labels = np.array([label_of[result.category_id] for result in results], np.int64)
     boxes = np.array([result.bbox for result in results], np.float64).reshape(-1, 4)
@@ -116,7 +116,7 @@ def read_coco(path: Path, index: ShardIndex) -> Detections:
 
 
 def _scale(samples: NDArray[np.int64], index: ShardIndex) -> NDArray[np.float64]:
-    """[N, 4] from px of the images in the shards to px of those that they were made of."""
+    """[N, 4] factors from px of the images in the shards to px of the originals."""
     if "source_widths" not in index.arrays:
         return np.ones((len(samples), 4))
     sides = ("widths", "heights", "widths", "heights")
@@ -133,7 +133,7 @@ def _samples(path: Path, image_ids: Sequence[str], index: ShardIndex) -> NDArray
     if unknown := set(image_ids) - sample_of.keys():
         raise ValueError(
             f"{path}: expected image ids of {index.folder} ({index.source}), found {len(unknown)} others, such as "
-            f"{min(unknown)}; take the shards of the split that these are results of"
+            f"{min(unknown)}; use the shards of the split that these results are for"
         )
     return np.array([sample_of[name] for name in image_ids], np.int64)
 

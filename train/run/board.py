@@ -1,6 +1,6 @@
-"""What a person sees of a run: one line on the console, TensorBoard under RUN/board. Rank 0 shows, others take part.
+"""Shows a run: one line on the console, TensorBoard under RUN/board. Rank 0 shows it, the others take part.
 
-The x axis is images seen, so that runs of different batch sizes lie over each other. Nothing that is shown ends a run.
+The x axis is images seen, so that runs of different batch sizes can be compared. A failing display never ends a run.
 """
 
 import time
@@ -93,7 +93,7 @@ class Board:
         self._console = Console(self._start, self.end, self.epochs)
 
     def waiting(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The same batches; how long the training process waits for them is what the loader costs. Shows the first."""
+        """The same batches; measures how long the training process waits for them. Shows the first one."""
         for number in count():
             asked = time.perf_counter()
             batch = next(batches, None)
@@ -111,14 +111,14 @@ class Board:
             self._events.picture(GLANCE + "training batch", picture, self.images)
 
     def add(self, losses: Losses, images: int) -> bool:
-        """Keeps the losses on the device; whether a log line is due."""
+        """Keeps the losses on the device; returns whether a log line is due."""
         self._losses.append(torch.stack(list(losses)))
         before, self.images = self.images, images
         every = self.config.every_batches * (images - before)
-        return images // every > before // every  # at the same positions whenever the run was stopped and resumed
+        return images // every > before // every  # at the same positions wherever the run was stopped and resumed
 
     def log(self, rate: float, side: int, norms: Norms) -> Losses:
-        """Shows and gives means over the batches since the last line and over all processes. Training waits here."""
+        """Shows and returns means over the batches since the last line and over all processes. Waits for the device."""
         losses = mean_losses(self._losses, self.env, self._logged_images, self.images)
         elapsed = time.perf_counter() - self._since
         speed = (self.images - self._logged_images) / elapsed
@@ -133,7 +133,7 @@ class Board:
         return losses
 
     def evaluating(self, images: int, of: int) -> None:
-        """How far an evaluation is."""
+        """Shows the progress of an evaluation."""
         if self._console is not None:
             self._attempt(CONSOLE, partial(self._console.aside, f"evaluating: {images:,} of {of:,} images"))
 
@@ -143,7 +143,7 @@ class Board:
         epoch = min(epoch, self.epochs)  # the last batch may run into epochs that are no longer the run's
         of_classes = dict(zip(self.classes, evaluation.deciding_ap_C.tolist(), strict=True))
         values = {GLANCE + "mAP": evaluation.deciding_ap, **dict(evaluation.means())}
-        if self._events is None:  # it failed; by now there may be room again
+        if self._events is None:  # it failed; by now there may be space again
             self._attempt(BOARD, self._open_events)
         self._record(values | {f"class AP/{name}": value for name, value in of_classes.items()}, evaluation)
         self._say(evaluation_line(evaluation, self.classes, epoch, self.epochs), keep=True)
@@ -177,11 +177,11 @@ class Board:
             self._attempt(CONSOLE, partial(console.line, self.images, text, keep))
 
     def begin(self, images_per_s: float | None) -> None:
-        """Say after the warm-up, from its speed, how long the run will take."""
+        """Says after the warm-up, from its speed, how long the run will take."""
         if images_per_s:
             seconds = (self.end - self.images) / images_per_s
             self.env.say(
-                f"time     {lasting(seconds)} without evaluations, at {images_per_s:.3g} images/s of the warm-up"
+                f"time     {lasting(seconds)} without evaluations, at {images_per_s:.3g} images/s in the warm-up"
             )
         self.resume_clock()
 

@@ -1,8 +1,8 @@
-"""Checkpoints that are whole or not there.
+"""Checkpoints that are complete or absent.
 
-A file is written under a temporary name, synced, and renamed to a name that holds the digest of what was to be written:
-a name that matches its bytes is a verified checkpoint. The newest verified one wins. Files are loaded with
-weights_only: they cannot run code.
+A file is written under a temporary name, synced, and renamed to a name with the digest of the intended bytes: if name
+and bytes match, the checkpoint is verified. The newest verified one wins. Files are loaded with weights_only: they
+cannot run code.
 """
 
 import sys
@@ -22,7 +22,7 @@ from train.stepping.optimizer import AnotherOptimizer
 
 
 class Part(Protocol):
-    """Something that a checkpoint holds."""
+    """A part of a checkpoint."""
 
     def state_dict(self) -> Mapping[str, Any]: ...
 
@@ -31,9 +31,9 @@ class Part(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointConfig:
-    every_images: int = 64_000  #: [images] between two; the best so far and the end have theirs besides
-    every_minutes: float = 10.0  #: [minutes] or so between two, whichever comes first
-    keep: int = 2  #: [checkpoints] the newest ones; the best one is kept apart
+    every_images: int = 64_000  #: [images] between two; others are saved at a new best and at the end
+    every_minutes: float = 10.0  #: [minutes] between two, roughly; whichever comes first
+    keep: int = 2  #: [checkpoints] newest ones to keep; the best one is kept as well
 
     def __post_init__(self) -> None:
         if self.every_images < 1:
@@ -47,18 +47,18 @@ class CheckpointConfig:
 class Checkpoint:
     """Saves and restores named parts. Every process calls its methods; rank 0 alone writes.
 
-    As a context it belongs inside the run's lock: leaving it waits until the last byte is on disk.
+    Use it as a context inside the run's lock: leaving it waits until the last byte is on disk.
     """
 
     def __init__(
         self, folder: Path, config: CheckpointConfig, env: Environment, network: Mapping[str, Any], **parts: Part
     ) -> None:
-        """`network`: what a file must agree on to fit, plain values."""
+        """network: plain values that must match in a file."""
         self.folder, self.config, self.env, self.network, self.parts = folder, config, env, dict(network), parts
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._writing: Future[None] | None = None
         self.position: int | None = None  # images seen at the newest checkpoint
-        self._since = time.monotonic()  # of this process: the first checkpoint of a start counts from it
+        self._since = time.monotonic()  # per process; a start's first checkpoint counts from here
 
     def __enter__(self) -> "Checkpoint":
         if self.env.rank == 0:
@@ -73,13 +73,13 @@ class Checkpoint:
                 self.env.say("the last checkpoint is still being written")
 
     def due(self, images: int) -> bool:
-        """All processes must ask at the same place: their clocks differ. Waits for the device."""
+        """Whether to save now. All processes must ask at the same place, since clocks differ. Waits for the device."""
         late = time.monotonic() - self._since >= 60 * self.config.every_minutes
         share_late = self.env.mean(torch.full((), float(late), device=self.env.device))
         return bool(share_late > 0) or images - (self.position or 0) >= self.config.every_images
 
     def save(self, images: int, *, best: bool = False) -> None:
-        """Copies the state now, writes it in the background. Raises what went wrong with the save before."""
+        """Copies the state now and writes it in the background. Raises the error of the previous save, if any."""
         self.wait()
         self.position, self._since = images, time.monotonic()
         if self.env.rank == 0:
@@ -90,7 +90,7 @@ class Checkpoint:
             self._writing = self._writer.submit(self._write, state, images, best)
 
     def wait(self) -> None:
-        """Wait until the last save is on disk, which may be slow."""
+        """Waits until the last save is on disk, which may be slow."""
         self.env.first(self._wait)
 
     def _wait(self) -> None:
@@ -98,11 +98,11 @@ class Checkpoint:
             writing, self._writing = self._writing, None
             try:
                 writing.result()
-            except (OSError, RuntimeError) as error:  # torch.save hides a full disk behind a RuntimeError of its own
+            except (OSError, RuntimeError) as error:  # torch.save hides a full disk behind its own RuntimeError
                 reason = error if isinstance(error, OSError) else error.__context__ or error
                 raise OSError(
-                    f"{self.folder}: the checkpoint could not be written ({reason}); earlier ones are untouched. Make "
-                    "room or correct the rights and start the run again: it resumes from the newest"
+                    f"{self.folder}: the checkpoint could not be written ({reason}); earlier ones are intact. Free "
+                    "some space or fix the permissions and start the run again: it resumes from the newest"
                 ) from error
 
     def _write(self, state: dict[str, Any], images: int, best: bool) -> None:
@@ -114,9 +114,9 @@ class Checkpoint:
         write(self.folder, state, images, best=best, keep=self.config.keep)
 
     def restore(self) -> int | None:
-        """Loads the newest whole checkpoint into the parts. The images seen, or None where there is none.
+        """Loads the newest whole checkpoint into the parts. Returns the images seen, or None if there is none.
 
-        ValueError where there are checkpoints and none is whole, or where they are of another network.
+        ValueError if there are checkpoints but none is whole, or if they are of another network.
         """
         candidates = whole(self.folder)
         while path := self.env.first(lambda: next(candidates, None)):
@@ -128,13 +128,13 @@ class Checkpoint:
                 pass_over(path, reason or "another process could not load it")
         if found := self.env.first(lambda: listed(self.folder)):
             raise ValueError(
-                f"{self.folder}: expected a whole checkpoint, found {len(found)} of which none is; put a copy of one "
+                f"{self.folder}: expected a whole checkpoint, found {len(found)}, all damaged; put an intact copy "
                 "there, or choose another `run` to start from the beginning"
             )
         return None
 
     def _load(self, path: Path) -> str | None:
-        """Why not. ValueError for another network."""
+        """Loads a file; returns the reason if that fails. ValueError for another network."""
         try:
             state = read(path)
         except (ValueError, OSError) as error:
@@ -142,7 +142,7 @@ class Checkpoint:
         self._require_network(path, state["network"])
         for name, part in self.parts.items():
             if not isinstance(state.get(name), Mapping):
-                return f"its part {name!r} is missing or not of this program"
+                return f"its part {name!r} is missing or not this program's"
             try:
                 part.load_state_dict(state[name])
             except AnotherOptimizer:
@@ -169,16 +169,14 @@ def _non_finite(state: Any, name: str = "") -> str | None:
 
 
 def _copy(value: Any) -> Any:
-    """A nested state with every tensor copied to the host; from a GPU the copies may still be under way.
+    """A nested state with every tensor copied to the host; copies from a GPU may still be under way.
 
-    Equal words become one object, so that the bytes of a file do not depend on where the state came from.
+    Equal strings become one object, so that the bytes of a file do not depend on where the state came from.
     """
     if isinstance(value, str):
         return sys.intern(value)
     if isinstance(value, torch.Tensor):
-        copy = torch.empty_like(
-            value, device="cpu", pin_memory=value.is_cuda
-        )  # torch keeps page-locked memory for later
+        copy = torch.empty_like(value, device="cpu", pin_memory=value.is_cuda)  # torch caches page-locked memory
         return copy.copy_(value.detach(), non_blocking=True)
     if isinstance(value, Mapping):
         return {_copy(key): _copy(item) for key, item in value.items()}

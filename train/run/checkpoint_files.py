@@ -1,9 +1,9 @@
-"""The files of a checkpoint folder: names that hold the digest of their bytes, written whole, listed by position.
+"""The files of a checkpoint folder: named by the digest of their bytes, written atomically, listed by position.
 
     000012800-3f9ac1d2b4e5f607.pt     images seen, first 16 digits of the file's SHA-256
-    best-000012800-3f9a...pt          the one with the highest mAP; as whole a state as the others
+    best-000012800-3f9a...pt          the one with the highest mAP; a full state like the others
 
-Names alone decide which is newer; a file's time never does.
+Names alone decide which is newer, never file times.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ NAME = re.compile(rf"(?P<best>best-)?(?P<images>[0-9]{{9,}})-(?P<digest>[0-9a-f]
 
 
 class Named(NamedTuple):
-    """What a file's name says."""
+    """The contents of a file's name."""
 
     images: int
     best: bool
@@ -33,7 +33,7 @@ class Named(NamedTuple):
 
 
 class HashingFile:
-    """Hashes what goes into a file: read back, wrong bytes on a disk would get a name that matches them."""
+    """Hashes what is written: hashing bytes read back would certify a disk's errors."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._hash = file, hashlib.sha256()
@@ -51,7 +51,7 @@ class HashingFile:
 
 
 def write(folder: Path, state: Mapping[str, Any], images: int, *, best: bool, keep: int) -> None:
-    """The state in a file of its own; then all but the newest `keep` and the best are removed."""
+    """Writes the state to a new file; then removes all but the newest `keep` and the best."""
     folder.mkdir(parents=True, exist_ok=True)
     part = part_name(folder / f"{images:09d}")
     try:
@@ -69,8 +69,8 @@ def write(folder: Path, state: Mapping[str, Any], images: int, *, best: bool, ke
         raise
     sync_folder(folder)
     numbered = [each for each in listed(folder) if not each.best]
-    _remove(each.path for each in numbered if each.images == images and each.path != path)  # of a save before this one
-    past = [each.path for each in numbered if each.images < images or each.path == path]  # what lies beyond is damaged
+    _remove(each.path for each in numbered if each.images == images and each.path != path)  # from an earlier save
+    past = [each.path for each in numbered if each.images < images or each.path == path]  # later ones are damaged
     _remove(past[keep:])
 
 
@@ -86,14 +86,14 @@ def _mark_best(written: Path, marked: Path) -> None:
 
 
 def listed(folder: Path) -> list[Named]:
-    """Everything with the name of a checkpoint, newest first, the best one after its equals. It need not be whole."""
+    """Everything named like a checkpoint, whole or not, newest first; the best one after others of its position."""
     matches = [(NAME.fullmatch(path.name), path) for path in sorted(folder.glob("*.pt"), reverse=True)]
     found = [Named(int(match["images"]), bool(match["best"]), path) for match, path in matches if match]
     return sorted(found, key=lambda each: (-each.images, each.best))
 
 
 def whole(folder: Path) -> Iterator[Path]:
-    """Checkpoints whose bytes match their names, newest first; says which others it passes over on its way."""
+    """Checkpoints whose bytes match their names, newest first; reports those that it skips."""
     for path in sorted(folder.glob("*.pt")):
         if not NAME.fullmatch(path.name):
             pass_over(path, "its name is not that of a checkpoint")
@@ -109,13 +109,13 @@ def newest(folder: Path) -> Path | None:
 
 
 def best(folder: Path) -> Path | None:
-    """The best one where a run has been evaluated, else the newest."""
+    """The best one if the run has been evaluated, otherwise the newest."""
     marked = (each.path for each in listed(folder) if each.best and not defect(each.path))
     return next(marked, None) or newest(folder)
 
 
 def defect(path: Path) -> str | None:
-    """Why a file with the name of a checkpoint is none."""
+    """Why a file named like a checkpoint is not one; None if it is."""
     try:
         if not path.is_file():
             return "it is a folder" if path.is_dir() else "it is a link to nothing" if path.is_symlink() else "no file"
@@ -126,7 +126,7 @@ def defect(path: Path) -> str | None:
 
 def pass_over(path: Path, reason: str) -> None:
     with suppress(OSError, ValueError):
-        print(f"checkpoint {path} is passed over, {reason}", file=sys.stderr, flush=True)
+        print(f"checkpoint {path} is skipped, {reason}", file=sys.stderr, flush=True)
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -140,11 +140,11 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def remove_parts(folder: Path) -> None:
-    """What killed processes left. Only for the one process that may write here."""
+    """Removes what killed processes left. Only for the one process that may write here."""
     _remove(folder.glob("*.part"))
 
 
 def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
-        with suppress(OSError):  # a folder of such a name; what cannot be removed spoils nothing
+        with suppress(OSError):  # a folder of such a name; what cannot be removed does no harm
             path.unlink()

@@ -1,4 +1,4 @@
-"""A run on the console: a live bar on a terminal; elsewhere plain lines, as a batch job's log file wants them."""
+"""Shows a run on the console: a live bar on a terminal; plain lines elsewhere, such as in a batch job's log."""
 
 import os
 import sys
@@ -10,11 +10,11 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from train.run.words import lasting
 
-ASIDE_S = 10.0  # between two lines of a log file about what is no training
+ASIDE_S = 10.0  # between two lines of a log file outside training
 
 
 class Console:
-    """Never raises for a console that is gone or cannot spell something."""
+    """The console; never raises if it is gone or cannot show a character."""
 
     def __init__(self, start: int, end: int, epochs: int) -> None:
         """start, end: images seen now and at the end, after so many epochs."""
@@ -22,17 +22,17 @@ class Console:
         self.began = self._spoke = time.perf_counter()
         self._bar: Progress | None = None
         self._gone = sys.stdout is None
-        self._encoding = None if self._gone else sys.stdout.encoding  # rich puts a stream without one in its place
+        self._encoding = None if self._gone else sys.stdout.encoding  # rich replaces it by a stream without one
         if not self._gone and sys.stdout.isatty():
             columns = (BarColumn(), TextColumn("{task.percentage:3.0f} %"))
             text = TextColumn("{task.description}", markup=False)
-            # no thread of its own draws: what it raised would be seen by nobody
+            # not drawn from a thread, whose errors nobody would see
             self._bar = Progress(*columns, text, console=Terminal(), auto_refresh=False)
             self._task: TaskID = self._bar.add_task("", total=end, completed=start)
             self._bar.start()
 
     def line(self, images: int, text: str, keep: bool = False) -> None:
-        """How far the run is, the text, and how long the whole of it still takes. keep: the text alone, for good."""
+        """Shows progress, the text, and the time left for the whole run. keep: only the text, permanently."""
         spent = time.perf_counter() - self.began
         left = lasting(spent / max(images - self.start, 1) * (self.end - images)) if images > self.start else "?"
         epoch = min(max(images - 1, 0) * self.epochs // max(self.end, 1) + 1, self.epochs)
@@ -41,7 +41,7 @@ class Console:
         self._show(images, f"{text}  left {left}", keep)
 
     def aside(self, text: str) -> None:
-        """About what takes long and is no training: over the bar's text, in a log file now and then."""
+        """Shows the progress of slow work outside training: in the bar's text, or now and then in a log file."""
         if self._bar is not None or time.perf_counter() - self._spoke > ASIDE_S:
             self._show(None, text)
 
@@ -57,12 +57,12 @@ class Console:
                 self._bar.console.print(text, markup=False, highlight=False)
             else:
                 self._bar.update(self._task, completed=images, description=text, refresh=True)
-        except (OSError, ValueError):  # a closed pipe, a terminal that was hung up
+        except (OSError, ValueError):  # a closed pipe, a terminal that hung up
             self._gone = True
             _silence_stdout()
 
     def say(self, text: str) -> None:
-        """Print text as it is, on lines of its own. After `close`."""
+        """Prints text unchanged on its own lines. Call after `close`."""
         if not self._gone:
             print("\n".join(printable(line, self._encoding) for line in text.splitlines()), flush=True)
 
@@ -75,7 +75,7 @@ class Console:
 
 
 def printable(text: str, encoding: str | None) -> str:
-    """Letters that a console of this encoding cannot show, and control characters, as escapes."""
+    """The text with escapes for control characters and those that this encoding cannot show."""
     text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
     try:
         return text.encode(encoding or "ascii", "backslashreplace").decode(encoding or "ascii")
@@ -84,7 +84,7 @@ def printable(text: str, encoding: str | None) -> str:
 
 
 def _silence_stdout() -> None:
-    """Python flushes stdout once more at its end, and would end with an error."""
+    """Silences stdout: Python flushes it once more at its end, and would end with an error."""
     with suppress(OSError, ValueError):
         nothing = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nothing, sys.stdout.fileno())

@@ -1,6 +1,6 @@
-"""A TensorBoard event file that is written here and now: a full disk is an error of the call that met it.
+"""A TensorBoard event file that is written immediately: a full disk is an error of the call that hit it.
 
-SummaryWriter writes in a thread of its own, whose errors appear at some later call and as a traceback of that thread.
+SummaryWriter writes in its own thread, whose errors appear at some later call and as a traceback of that thread.
 """
 
 import os
@@ -18,12 +18,12 @@ NAME = re.compile(r"events\.out\.tfevents\.([0-9]+)\..*")
 
 class EventFile:
     def __init__(self, folder: Path, start: int) -> None:
-        """start: images seen. A reader drops what earlier files say beyond it."""
+        """start: images seen. Readers drop what earlier files hold beyond it."""
         folder.mkdir(parents=True, exist_ok=True)
         name = f"events.out.tfevents.{_number_after_others(folder):010d}.{socket.gethostname()}.{os.getpid()}"
         self._records = RecordWriter((folder / name).open("xb"))
         self._write(Event(file_version="brain.Event:2"))
-        # What is at `start` was written before the checkpoint there, which is not evaluated again.
+        # Points at `start` were written before the checkpoint there, which is not evaluated again.
         self._write(Event(step=start + 1 if start else 0, session_log=SessionLog(status=SessionLog.START)))
         self.flush()
 
@@ -42,9 +42,9 @@ class EventFile:
 
 
 def _number_after_others(folder: Path) -> int:
-    """Seconds since 1970, and more than any earlier file has: readers take them in the order of their names.
+    """Seconds since 1970, but more than any earlier file has: readers go by the order of names.
 
-    A clock that was set back would otherwise hide what a resumed run writes.
+    Otherwise a clock that was set back would hide what a resumed run writes.
     """
     matches = [NAME.fullmatch(path.name) for path in folder.iterdir()]
     return max([int(time.time()), *(int(match[1]) + 1 for match in matches if match)])

@@ -1,6 +1,6 @@
-"""What TensorBoard shows of a run: names of its charts, their layout, curves and pictures. The x axis is images seen.
+"""A run in TensorBoard: names and layout of charts, curves and pictures. The x axis is images seen.
 
-Written by one process. A later start of the run takes back what lies beyond the position it resumes from.
+Written by one process. A later start of the run discards what lies beyond the position it resumes from.
 """
 
 import re
@@ -19,11 +19,11 @@ from train.loss import Losses
 from train.run.event_file import EventFile
 from train.stepping.step import Norms
 
-JPEG_QUALITY = 90  # a photograph as PNG is ten times as large, and there are some for every epoch
+JPEG_QUALITY = 90  # a photograph as PNG is ten times as large, and every epoch writes several
 
 GLANCE = "At a glance/"  # sorts before all others: TensorBoard opens on it
-LINES = 10  # of a chart of classes
-#: Of the page HParams, which shows five columns, sorted by name: with a blank in front these come first
+LINES = 10  # in a chart of classes
+#: For the page HParams, which shows five columns, sorted by name: with a leading blank these come first
 FIRST_SETTINGS = ("schedule.rate", "data.batch", "model.variant")
 
 #: The page "Custom Scalars": {category: {chart: patterns of names}}
@@ -76,7 +76,7 @@ def class_charts(classes: Sequence[str]) -> dict[str, list[str]]:
 
 
 class Events:
-    """What a method wrote is in the file when it returns; OSError where it is not."""
+    """The log. What a method wrote is in the file when it returns; OSError if it is not."""
 
     def __init__(self, folder: Path, start: int, settings: Mapping[str, Any], classes: Sequence[str]) -> None:
         """start: images seen. settings: flat, for the page of hparams."""
@@ -94,20 +94,20 @@ class Events:
         self._file.flush()
 
     def scalars(self, values: Mapping[str, float], images: int) -> None:
-        """Without those that are no numbers."""
+        """Writes values, except nan."""
         for name, value in values.items():
             if np.isfinite(value):
                 self._file.add(Summary(value=[Summary.Value(tag=name, simple_value=value)]), images)
         self._file.flush()
 
     def evaluation(self, evaluation: Evaluation, images: int) -> None:
-        """All but its scalars."""
+        """Writes an evaluation, except its scalars."""
         self.curves(evaluation.voc, images)
         for image_id, picture in evaluation.pictures.items():
             self.picture(f"{GLANCE}picture {image_id}", picture, images)
 
     def curves(self, scores: VocScores, images: int) -> None:
-        """Precision over recall, for each class with truths."""
+        """Writes precision over recall, for each class with truths."""
         from torch.utils.tensorboard.summary import pr_curve_raw
 
         for label in np.flatnonzero(scores.num_truths).tolist():
@@ -119,7 +119,7 @@ class Events:
         self._file.flush()
 
     def picture(self, name: str, image: NDArray[np.uint8], images: int) -> None:
-        """[H, W, 3] RGB."""
+        """Writes a picture [H, W, 3] RGB."""
         height, width, _ = image.shape
         _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
         value = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=jpeg.tobytes())

@@ -1,4 +1,4 @@
-"""Losses of some batches as one, over all processes, and a word where there were some that are no numbers."""
+"""Averages losses over batches and all processes, with a warning if some were not finite."""
 
 from collections.abc import Sequence
 
@@ -10,9 +10,9 @@ from train.loss import Losses
 
 
 def mean_losses(batches: Sequence[torch.Tensor], env: Environment, first: int, last: int) -> Losses:
-    """batches: each the fields of `Losses` as one vector, between the positions first and last. Waits for the device.
+    """Means. batches: the fields of `Losses` as vectors, between positions first and last. Waits for the device.
 
-    Batches whose losses are not finite were left out by the step, and are here; nan where all were.
+    Batches with losses that are not finite, which the step skipped, are left out; nan if that is all.
     """
     rows = torch.stack(list(batches))
     wait_for_device(env.device)
@@ -28,9 +28,9 @@ def mean_losses(batches: Sequence[torch.Tensor], env: Environment, first: int, l
 
 
 def bad_terms(names_of_ranks: Sequence[tuple[int, Sequence[str]]], first: int, last: int) -> str:
-    """A warning: loss terms that were not finite between two positions, by rank."""
+    """A warning about loss terms that were not finite between two positions, by rank."""
     who = "; ".join(f"{', '.join(names)} on rank {rank}" for rank, names in names_of_ranks)
     return (
-        f"WARNING: loss terms were nan or infinite between images {first} and {last}: {who}; those steps were left "
-        "out. A lower schedule.rate or a longer burn-in keeps it from happening again"
+        f"WARNING: loss terms were nan or infinite between images {first} and {last}: {who}; those steps were skipped. "
+        "A lower schedule.rate or a longer burn-in may prevent this"
     )

@@ -1,32 +1,32 @@
-"""Where a run stands: all of it that is not weights."""
+"""The state of a run, apart from weights."""
 
 from dataclasses import asdict, dataclass
 
 
 @dataclass
 class Progress:
-    images: int = 0  #: seen; the position in the endless stream of samples
+    images: int = 0  #: images seen; the position in the endless stream of samples
     images_evaluated: int = 0  #: the position at the last evaluation
     best_map: float = -1.0
     evaluations_since_best: int = 0
 
     def evaluation_due(self, every_images: int, end: int) -> bool:
-        """A multiple of so many images, or the end, has been passed and not evaluated yet.
+        """Whether a multiple of `every_images`, or the end, has been passed and not evaluated yet.
 
-        Stays true over a stop and a resume in between.
+        Stays true across a stop and a resume.
         """
         passed = self.images // every_images > self.images_evaluated // every_images
         return passed or self.images >= end > self.images_evaluated
 
     def evaluated(self, mean_ap: float) -> bool:
-        """Takes note of an evaluation; whether it is the best so far."""
+        """Records an evaluation; returns whether it is the best so far."""
         best, self.best_map = mean_ap > self.best_map, max(mean_ap, self.best_map)
         self.images_evaluated = self.images
         self.evaluations_since_best = 0 if best else self.evaluations_since_best + 1
         return best
 
     def given_up(self, patience: int | None) -> bool:
-        """So many evaluations in a row brought nothing better."""
+        """Whether `patience` evaluations in a row brought no improvement."""
         return patience is not None and self.evaluations_since_best >= patience
 
     def state_dict(self) -> dict[str, int | float]:

@@ -1,7 +1,7 @@
-"""What a run folder has for people from its first evaluation on: RUN/results.csv, and charts beside it.
+"""The results in a run folder, from the first evaluation on: RUN/results.csv, and charts beside it.
 
-A line of results.csv is one evaluation: images seen, epoch, mAP (what decides which network is best), then all its
-means and what training showed last. A resumed run drops the lines beyond the position that it resumes from.
+A line of results.csv is one evaluation: images seen, epoch, mAP (which decides what network is best), then all its
+means and the last numbers of training. A resumed run drops the lines beyond the position that it resumes from.
 """
 
 import csv
@@ -20,7 +20,7 @@ from train.evaluation.evaluator import Evaluation
 
 NAME = "results.csv"
 CHARTS = ("results.png", "class_ap.png", "confusion_matrix.png", "curves.png", "f1.png")
-TRAINING_BATCH = "training_batch.png"  # the first of the newest start, as the network sees it
+TRAINING_BATCH = "training_batch.png"  # the newest start's first batch, as the network sees it
 SHARE = 0.02  # of the time between evaluations that drawing may take
 
 Row = Mapping[str, str]
@@ -34,7 +34,7 @@ class Best(NamedTuple):
 
 class Results:
     def __init__(self, run: Path, start: int) -> None:
-        """start: images seen. ValueError for a results.csv that is not of this program; it is left as it is."""
+        """start: images seen. ValueError for a results.csv of another program, which is left unchanged."""
         self.run = run
         self.rows: list[Row] = [row for row in _read(run / NAME) if int(row["images"]) <= start]
         self._drawn, self._drawing = float("-inf"), 0.0
@@ -45,7 +45,7 @@ class Results:
         return max(found, key=lambda each: (each.mean_ap, -each.images), default=None)
 
     def add(self, images: int, epoch: int, evaluation: Evaluation, training: Mapping[str, float]) -> None:
-        """training: losses, rate and so on of the last log line."""
+        """Adds a line. training: losses, rate etc. of the last log line."""
         numbers = {"mAP": evaluation.deciding_ap, **dict(evaluation.means()), **training}
         row = {"images": str(images), "epoch": str(epoch), **{name: f"{value:.6g}" for name, value in numbers.items()}}
         self.rows = [each for each in self.rows if int(each["images"]) < images] + [row]
@@ -57,9 +57,9 @@ class Results:
         write_whole(self.run / NAME, text.getvalue())
 
     def draw(self, evaluation: Evaluation, classes: tuple[str, ...], *, last: bool) -> NDArray[np.uint8] | None:
-        """The charts, unless drawing them again so soon would cost too much of the run's time.
+        """Draws the charts, unless drawing them again so soon would take too much of the run's time.
 
-        [H, W, 3] that of the AP of each class.
+        Returns the chart of each class's AP, [H, W, 3].
         """
         began = time.perf_counter()
         if not last and began - self._drawn < self._drawing / SHARE:
@@ -96,7 +96,7 @@ class Results:
 
 
 def ending(run: Path, best: Best | None, images: int, end: int) -> str:
-    """The last words of a start: what came of it, where it lies, what to do next."""
+    """The closing lines of a start: its result, its files, and what to do next."""
     if images < end:
         lines = [f"stopped at {images:,} of {end:,} images; the same command resumes from there"]
     else:

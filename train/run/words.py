@@ -1,4 +1,4 @@
-"""What a run says while it trains: lines of the console, and how long something lasts."""
+"""Console lines of a run, and durations in words."""
 
 from collections.abc import Sequence
 
@@ -7,12 +7,12 @@ import numpy as np
 from train.evaluation.evaluator import Evaluation
 from train.loss import Losses
 
-MOST_NAMED = 10  # classes of a line; of more the lowest and the highest
+MOST_NAMED = 10  # classes in a line; if there are more, the lowest and the highest
 EXTREMES = 3
 
 
 def lasting(seconds: float) -> str:
-    """Duration in the unit that a person would choose."""
+    """A duration in a natural unit."""
     for most, unit, size in ((90, "s", 1), (90 * 60, "min", 60), (48 * 3600, "h", 3600)):
         if seconds < most:
             return f"{max(seconds, 0) / size:.{0 if size == 1 else 1}f} {unit}"
@@ -20,7 +20,7 @@ def lasting(seconds: float) -> str:
 
 
 def training_line(losses: Losses, *, rate: float, side: int, speed: float, share: float) -> str:
-    """speed: images per second. share: of the time that training waited for data."""
+    """A log line. speed: images per second. share: of the time that training waited for data."""
     return (
         f"loss {float(losses.total):8.3f}  iou {float(losses.as_darknet['Avg IOU']):.2f}  rate {rate:.1e}  "
         f"side {side}  {speed:6.1f} images/s  waits {share:4.0%}"
@@ -28,7 +28,7 @@ def training_line(losses: Losses, *, rate: float, side: int, speed: float, share
 
 
 def evaluation_line(evaluation: Evaluation, classes: Sequence[str], epoch: int, epochs: int) -> str:
-    """Line of fractions. Each class, or the lowest and the highest where there are many."""
+    """A line of scores as fractions, with each class, or the lowest and the highest if there are many."""
     voc, coco, ap_C = evaluation.voc, evaluation.coco, evaluation.deciding_ap_C
     named = [(name, ap) for name, ap in zip(classes, ap_C.tolist(), strict=True) if not np.isnan(ap)]
     parts = [

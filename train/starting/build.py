@@ -1,4 +1,4 @@
-"""What a process builds before its first step: the network with its first weights, the loss and the step."""
+"""Builds what a process needs before its first step: the network with its first weights, the loss and the step."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,17 +15,17 @@ from train.weights.start import has_checkpoints, start_from
 
 
 def _require_trained_backbone(new: Sequence[str], checkpoints: Path, env: Environment) -> None:
-    """new: what `weights` left new of the network; of no account where the run has checkpoints."""
+    """new: convolutions that `weights` did not fill; irrelevant if the run has checkpoints."""
     random = [name for name in new if name.startswith("backbone")]
     if random and not env.first(lambda: has_checkpoints(checkpoints)):
         raise ValueError(
             f"step.freeze=backbone: expected weights= that fill it, found none for {', '.join(random)}; frozen random "
-            "numbers learn nothing: name trained weights, or leave the backbone free"
+            "numbers learn nothing: name trained weights, or do not freeze the backbone"
         )
 
 
 def build_step(config: Config, classes: tuple[str, ...], run: RunLength, env: Environment) -> Step:
-    """config: settled. The weights are the same on every process: drawn by its seed, or those of `weights`."""
+    """The step; its weights, random by the seed or from `weights`, are equal on all processes. config: settled."""
     torch.manual_seed(config.seed)  # the data has its own randomness
     model = build_model(config.model, len(classes), config.num_anchors, steps=run.images // config.data.batch)
     checkpoints, new = Path(config.run) / "checkpoints", ["backbone"]

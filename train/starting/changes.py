@@ -1,6 +1,6 @@
-"""What changed in the config of a run between its starts, what the run does about it, and every start's config.
+"""Changes in a run's config between its starts, what the run does about them, and the config of every start.
 
-    RUN/starts/0002-000012800.yaml    of the second start, at 12,800 images seen; what changed stands on top
+    RUN/starts/0002-000012800.yaml    the second start's, at 12,800 images seen; changes are listed at the top
 
 docs/running.md has RULES as a table.
 """
@@ -22,47 +22,47 @@ NAME = re.compile(r"(?P<number>[0-9]{4,})-(?P<images>[0-9]{9,})\.yaml")
 
 
 class Rule(NamedTuple):
-    keys: tuple[str, ...]  #: patterns of the shell
+    keys: tuple[str, ...]  #: shell patterns
     refused: bool
-    effect: str  #: for a person: what comes of the change, or why there can be none
+    effect: str  #: for display: the effect of the change, or why it is refused
 
 
 RULES = (
     Rule(
         ("anchors", "data.classes", "model.variant", "model.passthrough", "model.width", "model.layers", "model.graph"),
         True,
-        "the weights are those of another network",
+        "the weights belong to another network",
     ),
     Rule(
         ("seed", "data.window"),
         True,
-        "the order of samples follows from it: some would come twice in this epoch and others never",
+        "it decides the order of samples: some would come twice in this epoch and others never",
     ),
-    Rule(("step.optimizer",), True, "the moments are those of another optimizer"),
+    Rule(("step.optimizer",), True, "the moments belong to another optimizer"),
     Rule(
         ("evaluate.protocol",), True, "its number decides which network is best, and two protocols cannot be compared"
     ),
     Rule(
         ("epochs",),
         False,
-        "the run ends there, at once where it has seen more; what is a share of it (5 %, a cosine) follows",
+        "the run ends there, or at once if it has seen more; shares of it (5 %, a cosine) change with it",
     ),
     Rule(("schedule.*",), False, "the rate is what the new schedule says at this position"),
     Rule(
         ("step.momentum", "step.betas", "step.eps", "step.decay", "step.clip_norm"),
         False,
-        "from the next step on; the moments stay",
+        "from the next step on; the moments are kept",
     ),
-    Rule(("step.ema", "step.ema_images"), False, "where no average was kept, it begins with the weights as they are"),
-    Rule(("step.precision",), False, "weights and moments are float32 in each; fp16 begins with a scale of its own"),
-    Rule(("step.freeze",), False, "from the next step on; freed layers begin with the moments they had"),
+    Rule(("step.ema", "step.ema_images"), False, "if no average was kept, it starts from the current weights"),
+    Rule(("step.precision",), False, "weights and moments are always float32; fp16 starts with its own scale"),
+    Rule(("step.freeze",), False, "from the next step on; unfrozen layers start with the moments they had"),
     Rule(
         ("step.accumulate", "step.compile", "step.compress", "step.bucket_mb", "step.recompute"),
         False,
         "sums are rounded differently; batch norm sees the images of one part",
     ),
     Rule(("loss.*",), False, "from the next step on; losses before and after cannot be compared"),
-    Rule(("data.batch",), False, "the position is in images and stays; the rate does not follow"),
+    Rule(("data.batch",), False, "the position, in images, is kept; the rate is not adapted"),
     Rule(
         (
             "data.sides",
@@ -79,7 +79,7 @@ RULES = (
     Rule(
         ("data.train",),
         False,
-        "the same shards elsewhere continue exactly; others continue at this position of their own order",
+        "copies of the same shards continue exactly; others continue at this position of their own order",
     ),
     Rule(
         (
@@ -91,11 +91,11 @@ RULES = (
             "evaluate.max_detections",
         ),
         False,
-        "from the next evaluation on; the best so far keeps the mAP it was given",
+        "from the next evaluation on; the best so far keeps its mAP",
     ),
     Rule(("evaluate.*",), False, "from the next evaluation on"),
-    Rule(("weights", "model.objectness_bias", "drawn", "drawn.*"), False, "nothing: only a beginning needs it"),
-    Rule(("recipe",), False, "nothing by itself: keys whose defaults it changes are listed"),
+    Rule(("weights", "model.objectness_bias", "drawn", "drawn.*"), False, "none: only a run's first start uses it"),
+    Rule(("recipe",), False, "none by itself: keys whose defaults it changes are listed"),
     Rule(
         ("run", "data.workers", "data.staging", "data.decoded_cache", "data.max_faults", "checkpoint.*", "board.*"),
         False,
@@ -106,14 +106,14 @@ RULES = (
 
 class Change(NamedTuple):
     key: str
-    first: Any  #: at the start from the beginning
-    last: Any  #: at the start before this one
+    first: Any  #: at the run's first start
+    last: Any  #: at the previous start
     now: Any
 
     def __str__(self) -> str:
         if self.last == self.now:
             return f"{self.key} {_shown(self.first)} -> {_shown(self.now)} since an earlier start"
-        first = "" if self.first == self.last else f" ({_shown(self.first)} at the beginning)"
+        first = "" if self.first == self.last else f" ({_shown(self.first)} at first)"
         return f"{self.key} {_shown(self.last)} -> {_shown(self.now)}{first}"
 
 
@@ -122,19 +122,19 @@ def rule_of(key: str) -> Rule:
 
 
 def changes_since(first: Config, last: Config, now: Config) -> list[Change]:
-    """Keys whose value differs from that at one of the two earlier starts."""
+    """Keys whose value differs from that at the first or the last start."""
     earliest, before, here = flat(first), flat(last), flat(now)
-    keys = [*here, *(key for key in before if key not in here)]  # those of a section that has been left out
+    keys = [*here, *(key for key in before if key not in here)]  # those of a removed section
     changes = [Change(key, earliest.get(key), before.get(key), here.get(key)) for key in keys]
-    if last.data.classes is None:  # of a run that did not write down those of its shards
+    if last.data.classes is None:  # of a run that did not record its shards' classes
         changes = [change for change in changes if change.key != "data.classes"]
     return [change for change in changes if not change.first == change.last == change.now]
 
 
 def take_changes(config: Config, env: Environment) -> list[str]:
-    """Says what changed since the earlier starts of a run that has checkpoints; its lines. config: settled.
+    """Reports what changed since earlier starts of a run with checkpoints; returns the lines. config: settled.
 
-    ValueError where a key has changed that cannot. All processes must call it.
+    ValueError if a key has changed that must not. All processes must call it.
     """
     changes = env.first(lambda: _found(config, env))
     refused = [change for change in changes if rule_of(change.key).refused and change.last != change.now]
@@ -144,20 +144,20 @@ def take_changes(config: Config, env: Environment) -> list[str]:
     if refused:
         raise ValueError(
             f"{config.run}: expected the config that this run began with, found {'; '.join(_lines(refused, 'refused'))}"
-            f". Take these keys back, or choose another `run` (weights={config.run} starts it from this one's weights)"
+            f". Restore these keys, or choose another `run` (weights={config.run} starts it from this one's weights)"
         )
     return lines
 
 
 def keep_config(config: Config, images: int, changes: list[str], sets: Mapping[str, ShardIndex]) -> None:
-    """Keep the settled config as RUN/config.yaml and among those of all starts. In one process. images: seen so far."""
+    """Saves the settled config as RUN/config.yaml and among those of all starts. In one process. images: seen."""
     run = Path(config.run)
     keep_sets(run, sets)
     starts = _starts(run)
     number = 1 + (int(starts[-1].name.partition("-")[0]) if starts else 0)
     if not starts and (run / "config.yaml").exists() and has_checkpoints(run / "checkpoints"):
         (run / FOLDER).mkdir(exist_ok=True)
-        (run / "config.yaml").rename(run / FOLDER / "0001-000000000.yaml")  # of a run that kept but the newest
+        (run / "config.yaml").rename(run / FOLDER / "0001-000000000.yaml")  # of a run that kept only the newest
         number = 2
     save(config, run / FOLDER / f"{number:04d}-{images:09d}.yaml", [f"at {images:,} images", *changes])
     save(config, run / "config.yaml")
@@ -172,19 +172,19 @@ def _found(config: Config, env: Environment) -> list[Change]:
     try:
         first, last = (load(path, [], opens_sets=False) for path in ((beginnings or starts)[-1], starts[-1]))
     except ValueError as error:
-        env.say(f"{error}; so that what changed since the last start is not known")
+        env.say(f"{error}; so changes since the last start are unknown")
         return []
     return changes_since(first, last, config)
 
 
 def _starts(run: Path) -> list[Path]:
-    """Kept configs in the order of their numbers."""
+    """Saved configs in the order of their numbers."""
     found = [path for path in (run / FOLDER).glob("*.yaml") if NAME.fullmatch(path.name)]
     return sorted(found, key=lambda path: int(path.name.partition("-")[0]))
 
 
 def _lines(changes: list[Change], verdict: str) -> list[str]:
-    """One for each rule."""
+    """One line for each rule."""
     rules = dict.fromkeys(rule_of(change.key) for change in changes)
     return [
         f"{', '.join(str(change) for change in changes if rule_of(change.key) is rule)}: {verdict}: {rule.effect}"
@@ -193,6 +193,6 @@ def _lines(changes: list[Change], verdict: str) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    """Value on one line, not too long."""
+    """The value on one line, shortened."""
     text = " ".join(str(value).split())
     return text if len(text) <= 80 else f"{text[:77]}..."

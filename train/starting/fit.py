@@ -1,15 +1,15 @@
-"""Whether a config fits its set: what would not be trained, or not as the schedule says."""
+"""Checks whether a config fits its set: objects that would not be trained on, schedules that cannot complete."""
 
 from data.shards.index import ShardIndex
 from train.config import Config
 from train.stepping.duration import RunLength
 from train.stepping.schedule import misfit
 
-TRIAL_STEPS = 120  # at most so many are a trial of the program: nobody expects a network from it
+TRIAL_STEPS = 120  # a run this short is a trial of the program: nobody expects a trained network
 
 
 def remarks_on(config: Config, index: ShardIndex) -> list[str]:
-    """Sentences for a person. config: settled. ValueError where the schedule does not fit a run that is no trial."""
+    """Remarks for display. config: settled. ValueError if the schedule does not fit a run that is not a trial."""
     remarks = []
     run = RunLength(index.num_samples, config.epochs)
     problem = misfit(config.schedule.in_images(run), run)

@@ -1,4 +1,4 @@
-"""Whether the sets of a run are those of its last start: RUN/sets.json has the digest of each."""
+"""Checks whether the sets of a run are those of its last start: RUN/sets.json has their digests."""
 
 import json
 from collections.abc import Mapping
@@ -12,12 +12,12 @@ from train.weights.start import has_checkpoints
 NAME = "sets.json"
 EFFECTS = {
     "train": "training continues at this position of their order",
-    "val": "the best so far keeps the mAP it was given on the others",
+    "val": "the best so far keeps the mAP it had on the others",
 }
 
 
 def changed_sets(run: Path, sets: Mapping[str, ShardIndex]) -> list[str]:
-    """A sentence for each set with other bytes than at the last start. sets: by the name of their key."""
+    """A sentence for each set with other bytes than at the last start. sets: {key: index}."""
     if not has_checkpoints(run / "checkpoints"):
         return []  # nothing has been trained
     before = _kept(run)
@@ -35,7 +35,7 @@ def keep_sets(run: Path, sets: Mapping[str, ShardIndex]) -> None:
 
 
 def _kept(run: Path) -> dict[str, dict[str, object]]:
-    """Without those that are not of this program."""
+    """The saved digests, if they are this program's."""
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         found = json.loads((run / NAME).read_text(encoding="utf-8"))
         return {name: {"digest": str(kept["digest"]), "images": int(kept["images"])} for name, kept in found.items()}

@@ -1,7 +1,7 @@
-"""What a config leaves open until its set and its machine are known: `anchors`, `data.truth_slots` and
-`step.precision` that say auto, and `data.classes`.
+"""Settles what a config leaves open until its set and machine are known: `auto` for `anchors`, `data.truth_slots` and
+`step.precision`, and `data.classes`.
 
-The same on every process. A run that has checkpoints keeps their anchors and its precision.
+The result is the same on every process. A run with checkpoints keeps their anchors and its precision.
 """
 
 from contextlib import suppress
@@ -18,7 +18,7 @@ from train.stepping.config import Precision, fast_precision
 
 
 def settled(config: Config, index: ShardIndex, env: Environment) -> Config:
-    """The config with numbers in place of auto, and the classes. All processes must call it."""
+    """The config with values in place of auto, and the classes. All processes must call it."""
     if config.anchors == AUTO:
         anchors = env.first(lambda: _kept_anchors(config) or _clustered(config, index))
         env.say(f"anchors=auto: {', '.join(f'{width:g} x {height:g}' for width, height in _pairs(anchors))} cells")
@@ -41,7 +41,7 @@ def _kept_precision(config: Config) -> Precision | None:
     kept = Path(config.run) / "config.yaml"
     if newest(kept.parent / "checkpoints") is None or not kept.is_file():
         return None
-    with suppress(ValueError):  # damaged: said where the changes since that start are listed
+    with suppress(ValueError):  # damaged: reported where the changes since that start are listed
         precision = load(kept, [], opens_sets=False).step.precision
         if precision != "auto":
             return precision
@@ -49,7 +49,7 @@ def _kept_precision(config: Config) -> Precision | None:
 
 
 def _clustered(config: Config, index: ShardIndex) -> list[float]:
-    """Anchors from the sizes that an evaluation sees; the published ones where a set has too few different sizes."""
+    """Anchors from the sizes that an evaluation sees; the published ones if a set has too few distinct sizes."""
     sizes = sizes_cells(index, config.evaluate.side, config.data.resize)
     sizes = sizes[(sizes > 0).all(1)]
     try:

@@ -1,4 +1,4 @@
-"""What a start says before its first step, in at most ten lines: what is trained, on what, how, and from where."""
+"""The summary of a start before its first step, in at most ten lines: what is trained, on what, how, from where."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from train.stepping.warm_up import memory_at
 
 
 def say_summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env: Environment, images: int) -> None:
-    """Print it once for all processes, on stderr. config: settled. images: seen so far."""
+    """Prints the summary once for all processes, on stderr. config: settled. images: seen so far."""
     sets = {"train": train, "val": val}
     for remark in [*changed_sets(Path(config.run), sets), *remarks_on(config, train)]:
         env.say(remark)
@@ -47,16 +47,16 @@ def summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env:
 
 
 def _memory(config: Config, step: Step, env: Environment) -> str:
-    """Memory as predicted; `step.accumulate=auto` may take less."""
+    """The predicted memory; `step.accumulate=auto` may take less."""
     side, local = max(config.data.sides), config.data.batch // env.world_size
     size = memory_at(step, side, local, config.data.num_slots, step.parts).total
     at_most = "at most " if config.step.accumulate == "auto" else ""
     shown = f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-    return f"{at_most}{shown} for a step of each process at {side} px"
+    return f"{at_most}{shown} in each process for a step at {side} px"
 
 
 def gflop(config: Config, index: ShardIndex) -> float:
-    """GFLOP of one image at the side of evaluation; a multiplication and an addition count as two."""
+    """GFLOP for one image at the side of evaluation; a multiplication and an addition count as two."""
     with torch.device("meta"):
         model = build_model(config.model, len(index.classes), config.num_anchors).eval()
         image = torch.empty(1, 3, config.evaluate.side, config.evaluate.side)

@@ -1,4 +1,4 @@
-"""What a user may choose about a step."""
+"""The section `step` of a run's config."""
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,9 +15,9 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 
 
 def fast_precision(device: torch.device) -> Precision:
-    """What `step.precision=auto` means: bf16 where the device is fast in it, else fp16 on CUDA and fp32 on a CPU.
+    """`step.precision=auto` on this device: bf16 if it is fast, else fp16 on CUDA and fp32 on a CPU.
 
-    A CPU is with AMX, and AMD's with AVX-512: 1.5 times the speed of float32; Intel's without AMX reaches .8 of it.
+    It is on CPUs with AMX, and AMD's with AVX-512: 1.5 times the speed of float32; Intel's without AMX reach .8.
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
@@ -29,19 +29,19 @@ def fast_precision(device: torch.device) -> Precision:
 @dataclass(frozen=True, kw_only=True)
 class StepConfig:
     precision: Literal["auto", Precision] = "auto"  #: auto: the device's fastest, kept with the run; fp32 on CUDA: TF32
-    compile: Literal["auto", "yes", "no"] = "auto"  #: auto: on CUDA; inductor on the CPU is no faster than eager
-    accumulate: int | str = 1  #: [parts] into which each process cuts its share of the batch; auto: as few as fit
-    compress: Compression = "none"  #: what gradients travel in; bf16 only between GPUs
-    bucket_mb: int = 25  #: [MB] of gradients that travel together, while backward continues
-    recompute: bool = False  #: activations again in backward: half the memory, 1.3 times as long
-    freeze: Literal["nothing", "backbone"] = "nothing"  #: keeps weights and batch-norm statistics as they are
+    compile: Literal["auto", "yes", "no"] = "auto"  #: auto: on CUDA only; on the CPU it is no faster than eager
+    accumulate: int | str = 1  #: [parts] into which each process splits its share of a batch; auto: as few as fit
+    compress: Compression = "none"  #: format in which gradients are exchanged; bf16 only between GPUs
+    bucket_mb: int = 25  #: [MB] of gradients exchanged together, while backward continues
+    recompute: bool = False  #: recompute activations in backward: half the memory, 1.3 times as long
+    freeze: Literal["nothing", "backbone"] = "nothing"  #: what keeps its weights and batch-norm statistics
     optimizer: Literal["sgd", "adamw"] = "sgd"  #: darknet: sgd
-    momentum: float = 0.9  #: [share] of sgd
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  #: [share] two, of adamw
-    eps: float = 1e-8  #: [number] of adamw
+    momentum: float = 0.9  #: [share] for sgd
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  #: [share] two, for adamw
+    eps: float = 1e-8  #: [number] for adamw
     decay: float = 5e-4  #: [rate] on convolution weights only (darknet's L2); adamw: decoupled, times the rate
-    clip_norm: float | None = None  #: [norm] largest Euclidean norm of the whole gradient; null: any
-    ema: str | None = None  #: weights averaged over about this long ("1500 images", "2 epochs", "5 %") are evaluated
+    clip_norm: float | None = None  #: [norm] largest Euclidean norm of the whole gradient; null: no limit
+    ema: str | None = None  #: EMA horizon of the evaluated weights ("1500 images", "2 epochs", "5 %")
     ema_images: int | None = None  #: [images] the same; neither, or 0: the newest weights are evaluated
 
     def __post_init__(self) -> None:
@@ -64,5 +64,5 @@ class StepConfig:
             raise ValueError(f"step.eps={self.eps}, decay={self.decay}: expected eps > 0 and decay >= 0")
 
     def in_images(self, run: RunLength) -> "StepConfig":
-        """The same for a run of this length, every duration in images."""
+        """The config for a run of this length, with every duration in images."""
         return replace(self, ema=None, ema_images=given_images(self.ema, self.ema_images, 0, "step.ema", run))

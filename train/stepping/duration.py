@@ -1,4 +1,4 @@
-"""How long something lasts in a run, as a person writes it: "1600 images", "3 epochs" or "5 %" of the run."""
+"""Durations in a run, as users write them: "1600 images", "3 epochs" or "5 %" of the run."""
 
 import re
 from typing import Literal, NamedTuple, cast
@@ -21,13 +21,13 @@ class Duration(NamedTuple):
     unit: Unit
 
     def images(self, run: RunLength) -> int:
-        """Rounded; at least 1 where it is not 0."""
+        """The number of images, rounded; at least 1 unless it is 0."""
         per_unit = {"images": 1.0, "epochs": run.images_per_epoch, "%": run.images / 100}[self.unit]
         return max(round(self.number * per_unit), 1) if self.number else 0
 
 
 def parse_duration(text: str, key: str) -> Duration:
-    """A bare whole number counts images. key: of the config, for the error."""
+    """Parses a duration; a bare whole number counts images. key: for the error."""
     match = WRITTEN.fullmatch(text.strip())
     if not match or (match[2] is None and "." in match[1]):
         raise ValueError(f"{key}={text}: expected a duration such as '1600 images', '3 epochs' or '5 %'")
@@ -36,13 +36,13 @@ def parse_duration(text: str, key: str) -> Duration:
 
 
 def given_images(written: str | None, images: int | None, default: int | None, key: str, run: RunLength) -> int | None:
-    """What the user gave of two keys that say the same: `key`, a duration, and `key`_images, in images."""
+    """The value of two keys that say the same: `key`, a duration, and `key`_images, in images."""
     if written is not None:
         return parse_duration(written, key).images(run)
     return default if images is None else images
 
 
 def require_one(written: object, images: object, key: str, key_images: str) -> None:
-    """ValueError where both keys of such a pair are given."""
+    """ValueError if both keys of such a pair are given."""
     if written is not None and images is not None:
         raise ValueError(f"{key}={written} and {key_images}={images}: expected one of them, found both")

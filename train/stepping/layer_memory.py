@@ -1,4 +1,4 @@
-"""What each layer of a network keeps between forward and backward, in bytes of an image. Pure: nothing is allocated."""
+"""Memory that each layer keeps between forward and backward, in bytes per image. Pure: nothing is allocated."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,17 +14,17 @@ FLOAT, PLACE = 4, 8  # bytes
 
 
 class Layer(NamedTuple):
-    kept: int  # bytes of an image that forward leaves for backward
+    kept: int  # bytes per image that forward leaves for backward
     result: int  # the part of them that the next layer reads
-    passing: int  # bytes of an image that backward has at once beside what is kept
+    passing: int  # bytes per image that backward holds at a time, besides what is kept
     weights: int
     ends_stage: bool = False  # where `step.recompute` cuts
-    frozen: bool = False  # it passes in forward then
+    frozen: bool = False  # then `passing` is in forward
 
 
 def layers_of(model: YOLOv2, side: int, number: int) -> Iterator[Layer]:
     """Layers in the order of forward. number: bytes of one activation."""
-    pixels = 3 * side**2 * number  # as the first convolution takes them
+    pixels = 3 * side**2 * number  # as the first convolution receives them
     yield Layer(pixels, pixels, 0, 0)
     shape = tap = (3, side)
     graph = model.backbone if isinstance(model.backbone, Graph) else None
@@ -53,7 +53,7 @@ def layers_of(model: YOLOv2, side: int, number: int) -> Iterator[Layer]:
 
 
 def _frozen(layers: list[Layer]) -> list[Layer]:
-    """Nothing is kept of them but what the last gives, which layers that are trained read."""
+    """Frozen layers: only the last one's result is kept, for the trained layers to read."""
     found, before = [], 0
     for place, layer in enumerate(layers, 1):
         kept = layer.result if place == len(layers) else 0
@@ -63,7 +63,7 @@ def _frozen(layers: list[Layer]) -> list[Layer]:
 
 
 def _stack(stack: Stack, channels: int, side: int, number: int) -> tuple[list[Layer], tuple[int, int]]:
-    """The layers, and channels and side of what comes out."""
+    """The layers, and channels and side of their result."""
     layers: list[Layer] = []
     for place, module in enumerate(stack, 1):
         before = _size((channels, side)) * number
@@ -86,7 +86,7 @@ def _stack(stack: Stack, channels: int, side: int, number: int) -> tuple[list[La
 
 
 def _graph(graph: Graph, side: int, number: int) -> tuple[list[Layer], tuple[int, int]]:
-    """As `_stack`. A map that a route reads is counted again where it is joined."""
+    """Like `_stack`. A map that a route reads is counted again where it is joined."""
     layers: list[Layer] = []
     shapes = [(3, side)]
     for description, module in zip(graph.description, graph.layers, strict=True):
@@ -103,5 +103,5 @@ def _graph(graph: Graph, side: int, number: int) -> tuple[list[Layer], tuple[int
 
 
 def _size(shape: tuple[int, int]) -> int:
-    """Numbers in so many channels of so many pixels each way."""
+    """Numbers in a map of (channels, side)."""
     return int(shape[0] * shape[1] ** 2)

@@ -1,8 +1,8 @@
-"""How much memory a training step takes, from the network and the size of its input. Pure: nothing is allocated.
+"""Predicts the memory of a training step from the network and its input size. Pure: nothing is allocated.
 
-What forward leaves for backward, of every layer and image: what the convolution and what the leaky ReLU gave, and of a
-pool also where its largest were, as int64. The peak is where forward ends, or in backward where gradients of weights
-have come and those of the large first layers pass. All this is the eager step's; compiled it is less.
+For every layer and image, forward leaves for backward the results of convolution and leaky ReLU, and for a pool also
+the places of its maxima, as int64. The peak is at the end of forward, or in backward when gradients of weights have
+come and those of the large first layers pass. This is for the eager step; a compiled one takes less.
 """
 
 from collections.abc import Iterator
@@ -13,16 +13,16 @@ import torch
 from train.model import YOLOv2
 from train.stepping.layer_memory import FLOAT, Layer, layers_of
 
-LOSS_NUMBERS = 8  # at once for each box and truth slot, in `train.loss`
+LOSS_NUMBERS = 8  # at a time for each box and truth slot, in `train.loss`
 
 
 class Memory(NamedTuple):
     """Bytes of one process at the peak of a step."""
 
-    weights: int  #: parameters, statistics, moments of the optimizer, and the average where there is one
+    weights: int  #: parameters, statistics, moments of the optimizer, and the average if there is one
     gradients: int
-    batch: int  #: images and truths, twice where the next ones arrive meanwhile
-    activations: int  #: all that lies between forward and backward, copies of weights in low precision too
+    batch: int  #: images and truths, twice if the next ones arrive meanwhile
+    activations: int  #: all between forward and backward, including copies of weights in low precision
 
     @property
     def total(self) -> int:
@@ -43,19 +43,19 @@ def step_memory(
     truth_slots: int = 50,
     prefetched: bool = False,
 ) -> Memory:
-    """Memory of a process that has `local` images of each batch and cuts them into `parts`.
+    """Memory of a process that has `local` images of each batch and splits them into `parts`.
 
     moments: numbers that the optimizer keeps for each weight. distributed: DDP holds all gradients from the start.
-    prefetched: the next batch is copied meanwhile, as on CUDA. The model may be anywhere, on the meta device too.
+    prefetched: the next batch is copied meanwhile, as on CUDA. The model may be on any device, even meta.
     """
     images, number = local // parts, dtype.itemsize
     layers = list(layers_of(model, side, number))
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    copied = 0 if dtype == torch.float32 else number  # bytes of the copy that autocast makes of a weight
+    copied = 0 if dtype == torch.float32 else number  # bytes of autocast's copy of a weight
     loss = FLOAT * model.num_anchors * (side // 32) ** 2 * LOSS_NUMBERS * truth_slots
     pixels = FLOAT * 3 * side**2
-    beside = pixels + loss if recompute else max(pixels, loss)  # pixels until the network is through, then the loss
+    beside = pixels + loss if recompute else max(pixels, loss)  # pixels until the network is done, then the loss
     sizes = {"pixels": pixels, "beside": beside, "trained": num_trained, "copied": copied}
     peaks = _peaks(layers, images, **sizes, recompute=recompute, whole=distributed or parts > 1)
     gradients, activations = max(peaks, key=sum)
@@ -77,9 +77,9 @@ def _peaks(
     recompute: bool,
     whole: bool,
 ) -> Iterator[tuple[int, int]]:
-    """Bytes of gradients and of activations, where forward ends and after each layer of backward.
+    """Bytes of gradients and of activations, at the end of forward and after each layer of backward.
 
-    beside: bytes of an image besides its activations. trained: weights, copied: bytes of the copy of one in low
+    beside: bytes per image besides its activations. trained: number of weights, copied: bytes of a weight's copy in low
     precision. whole: all gradients are held from the start.
     """
     gradients = FLOAT * trained if whole else 0
@@ -105,7 +105,7 @@ def _peaks(
 
 
 def _stages(layers: list[Layer]) -> list[list[Layer]]:
-    """What is recomputed at once, the last one first."""
+    """Groups of layers that are recomputed together, the last first."""
     stages: list[list[Layer]] = [[]]
     for layer in layers:
         stages[-1].append(layer)

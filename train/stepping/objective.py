@@ -1,4 +1,4 @@
-"""What a step differentiates: the network, from bytes of pixels to the loss, and the exchange of its gradients.
+"""What a step differentiates: the network, from pixel bytes to the loss, with the exchange of its gradients.
 
 B images  S side of the input in px  T truth slots
 """
@@ -43,7 +43,7 @@ class Objective(nn.Module):
 def predict(
     model: YOLOv2, images_BSS3: torch.Tensor, autocast: torch.dtype, colours_B3: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """uint8 RGB images -> raw head output. The permuted view of NHWC pixels already is channels_last."""
+    """uint8 RGB images -> raw head output. The permuted view of NHWC pixels is already channels_last."""
     pixels_BSS3 = images_BSS3.float() / 255
     if colours_B3 is not None:
         pixels_BSS3 = distort_colours(pixels_BSS3, colours_B3)
@@ -53,14 +53,14 @@ def predict(
 
 
 def exchanging(objective: Objective, env: Environment, compress: Compression, bucket_mb: int) -> nn.Module:
-    """Averages gradients over all processes during backward, `bucket_mb` of them at once; one process keeps its own."""
+    """Averages gradients over all processes during backward, `bucket_mb` at a time; a single process keeps its own."""
     if env.world_size == 1:
         return objective
     if compress == "bf16" and env.device.type == "cpu":
-        raise ValueError("step.compress=bf16: expected GPUs, gloo adds no bf16; choose fp16 or none")
+        raise ValueError("step.compress=bf16: expected GPUs, gloo cannot add bf16; choose fp16 or none")
     options: dict[str, Any] = {"gradient_as_bucket_view": True, "bucket_cap_mb": bucket_mb}
     renamed = "forward_sync_buffers" in inspect.signature(DistributedDataParallel.__init__).parameters  # torch 2.13
-    options["forward_sync_buffers" if renamed else "broadcast_buffers"] = False  # the step averages statistics better
+    options["forward_sync_buffers" if renamed else "broadcast_buffers"] = False  # the step averages statistics exactly
     if env.device.type == "cuda":
         options["device_ids"] = [env.local_rank]
     assert dist.is_initialized()

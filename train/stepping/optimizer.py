@@ -1,4 +1,4 @@
-"""The optimizer of a step: groups of parameters with their rates and decay, and state that is whole from the start."""
+"""The optimizer of a step: parameter groups with their rates and decay, and state that is complete from the start."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ FACTOR = "rate_factor"  # key of a group: its rate as a multiple of the schedule
 
 
 class AnotherOptimizer(ValueError):
-    """A checkpoint and the config disagree: a choice of the user, no defect of the file."""
+    """Checkpoint and config disagree: the user's choice, not a defect of the file."""
 
 
 def build_optimizer(config: StepConfig, model: YOLOv2, backbone_rate: float = 1.0) -> torch.optim.Optimizer:
-    """Fused: SGD as darknet's, or AdamW. The rate is 0 until a schedule sets it."""
+    """Fused SGD like darknet's, or fused AdamW. The rate is 0 until a schedule sets it."""
     groups = _groups(model, config.decay, backbone_rate)
     optimizer: torch.optim.Optimizer
     if config.optimizer == "adamw":
@@ -34,7 +34,7 @@ def num_moments(config: StepConfig) -> int:
 
 
 def _first_state(config: StepConfig, parameter: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Zeros. torch leaves the buffers of a fused SGD unwritten when the very first step is left out."""
+    """Zero state: torch leaves the buffers of a fused SGD unwritten if the very first step is skipped."""
     if config.optimizer == "sgd":
         return {"momentum_buffer": torch.zeros_like(parameter)}
     moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
@@ -42,9 +42,9 @@ def _first_state(config: StepConfig, parameter: torch.Tensor) -> dict[str, torch
 
 
 def _groups(model: YOLOv2, decay: float, backbone_rate: float) -> list[dict[str, Any]]:
-    """Decay acts on convolution weights alone (darknet update_convolutional_layer).
+    """Parameter groups. Only convolution weights decay (darknet update_convolutional_layer).
 
-    The order of the parameters does not depend on the rates, because saved state is found by it.
+    The order of the parameters does not depend on the rates, because saved state is matched by it.
     """
     backbone = set(model.backbone.parameters())
     return [
@@ -64,7 +64,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def load_state(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Moments come from a checkpoint; rates, momentum and decay from the config of this start."""
+    """Loads moments from a checkpoint; rates, momentum and decay come from this start's config."""
     kinds = {name for state in saved["state"].values() for name in state}
     expected = {name for state in optimizer.state.values() for name in state}
     if kinds and kinds != expected:

@@ -1,4 +1,4 @@
-"""Learning rate as a function of images seen: nothing to save, nothing to restore."""
+"""The learning rate as a function of images seen: nothing to save, nothing to restore."""
 
 import math
 from dataclasses import dataclass, replace
@@ -14,20 +14,20 @@ class ScheduleConfig:
     """Defaults: yolov2-voc.cfg at batch 64. Durations are "1600 images", "3 epochs" or "5 %" of the run."""
 
     rate: float = 1e-3  #: [rate] after the burn-in; never scaled by the batch or the number of processes
-    shape: Literal["steps", "cosine", "constant"] = "steps"  #: of the rate after the burn-in
-    burn_in: str | None = None  #: rate * (images / burn_in)^power until then
+    shape: Literal["steps", "cosine", "constant"] = "steps"  #: course of the rate after the burn-in
+    burn_in: str | None = None  #: duration of the burn-in: rate * (images / burn_in)^power
     burn_in_images: int | None = None  #: [images] the same; neither: 64,000
     power: float = 4.0  #: [exponent] of the burn-in
-    drops: list[str] | None = None  #: of shape steps: when the rate drops
+    drops: list[str] | None = None  #: for shape steps: when the rate drops
     drop_images: list[int] | None = None  #: [images] the same; neither: 2,560,000 and 3,840,000
-    drop: float = 0.1  #: [factor] on the rate at each of them
-    final: float = 0.02  #: [share] of the rate that is left at the end; of shape cosine
-    end_images: int | None = None  #: [images] where a cosine ends; null: with the run
-    backbone_rate: float = 1.0  #: [factor] on the rate of the backbone
+    drop: float = 0.1  #: [factor] on the rate at each drop
+    final: float = 0.02  #: [share] of the rate that is left at the end; for shape cosine
+    end_images: int | None = None  #: [images] where a cosine ends; null: at the end of the run
+    backbone_rate: float = 1.0  #: [factor] on the rate for the backbone
 
     def __post_init__(self) -> None:
         for name in ("rate", "drop", "power", "backbone_rate"):
-            if not getattr(self, name) > 0:  # nan neither
+            if not getattr(self, name) > 0:  # also refuses nan
                 raise ValueError(f"schedule.{name}={getattr(self, name)}: expected a number above 0")
         if not 0 <= self.final <= 1:
             raise ValueError(f"schedule.final={self.final}: expected a share of the rate, 0 to 1")
@@ -42,7 +42,7 @@ class ScheduleConfig:
             )
 
     def in_images(self, run: RunLength) -> "ScheduleConfig":
-        """The same for a run of this length, every duration in images."""
+        """The config for a run of this length, with every duration in images."""
         drop_images = self.drop_images
         if self.drops is not None:
             drop_images = [parse_duration(text, "schedule.drops").images(run) for text in self.drops]
@@ -57,7 +57,7 @@ class ScheduleConfig:
 
 
 def learning_rate(images_seen: int, config: ScheduleConfig) -> float:
-    """Rate of the step that brings the run to `images_seen`. config: with durations in images."""
+    """The rate of the step that brings the run to `images_seen`. config: with durations in images."""
     assert config.burn_in is None and config.drops is None, "durations are not in images yet"
     burn_in = BURN_IN_IMAGES if config.burn_in_images is None else config.burn_in_images
     if images_seen < burn_in:
@@ -73,7 +73,7 @@ def learning_rate(images_seen: int, config: ScheduleConfig) -> float:
 
 
 def misfit(config: ScheduleConfig, run: RunLength) -> str | None:
-    """What of a schedule in images lies beyond the end of the run, and what would fit; None where all fits."""
+    """A sentence on what lies beyond the end of the run, and what would fit; None if all fits."""
     assert config.burn_in_images is not None and config.drop_images is not None
     total, drops = run.images, config.drop_images if config.shape == "steps" else []
     beyond = [f"the burn-in of {config.burn_in_images:,} images"] * (config.burn_in_images >= total)
@@ -86,6 +86,6 @@ def misfit(config: ScheduleConfig, run: RunLength) -> str | None:
         fitting += f" schedule.drop_images=[{','.join(str(round(fraction * total)) for fraction in fractions)}]"
     return (
         f"{' and '.join(beyond)} lie beyond the end of the run, which sees {total:,} images ({run.epochs:,} epochs of "
-        f"{run.images_per_epoch:,}), so that the rate would never do what the schedule says. Set {fitting}; or "
+        f"{run.images_per_epoch:,}), so the rate would never follow the schedule. Set {fitting}; or "
         "recipe=scratch, whose schedule fits a run of any length; or more epochs"
     )

@@ -1,4 +1,4 @@
-"""Signs, while a run trains, that it cannot learn: a line each, with the remedy, once. Looked for at every log line."""
+"""Detects signs that a run cannot learn: a line for each, with the remedy, once. Checked at every log line."""
 
 import math
 from typing import NamedTuple
@@ -9,13 +9,13 @@ from train.stepping.schedule import learning_rate
 from train.stepping.step import Step
 from train.stepping.update import Tally
 
-PERSISTENT = 50  # steps left out in a row; fp16 needs at most 40 to find its scale
+PERSISTENT = 50  # steps skipped in a row; fp16 needs at most 40 to find its scale
 SENSIBLE_SHARE = 0.25  # of a run, after which something should have been learned
-LEAST_STEPS = 200  # before a sentence is passed: a trial learns nothing
+LEAST_STEPS = 200  # before a verdict: a trial learns nothing
 
 
 class _Seen(NamedTuple):
-    """Means since the line before, and where the run stands."""
+    """Means since the previous line, and the state of the run."""
 
     losses: Losses
     share: float  # of the run
@@ -28,20 +28,20 @@ class _Seen(NamedTuple):
 class Signs:
     def __init__(self, step: Step, run: RunLength, num_classes: int) -> None:
         self.schedule, self.env, self.run = step.schedule, step.env, run
-        self.adaptive = step.config.optimizer == "adamw"  # takes no notice of a gradient's scale, clipped or not
-        self.chance = 1 / num_classes  # probability of the right class by who knows nothing
+        self.adaptive = step.config.optimizer == "adamw"  # unaffected by a gradient's scale, clipped or not
+        self.chance = 1 / num_classes  # probability of the right class by guessing
         self._steps, self._had_truths, self._said = 0, False, set[str]()
 
     def look(self, images: int, losses: Losses, tally: Tally) -> None:
-        """losses: means since the last look. Waits for the device. FloatingPointError where nothing is finite anymore.
+        """losses: means since the last call. Waits for the device. FloatingPointError if nothing is finite any more.
 
         All processes must call it.
         """
         left_out, in_a_row = int(tally.left_out), int(tally.left_out_in_a_row)
         if in_a_row >= PERSISTENT:
             raise FloatingPointError(
-                f"the last {in_a_row} steps before image {images} were left out: their gradients were not finite. The "
-                "weights are those before them; start again with a lower schedule.rate or a longer burn-in"
+                f"the last {in_a_row} steps before image {images} were skipped: their gradients were not finite. The "
+                "weights are from before them; start again with a lower schedule.rate or a longer burn-in"
             )
         self._steps += tally.steps
         self._had_truths |= float(losses.truths) > 0
@@ -64,21 +64,21 @@ class Signs:
         count = float(seen.losses.truths)
         found = []
         if not self._had_truths:
-            found.append("no object was trained on so far; look at the set: python -m data.shards show SHARDS x.jpg")
+            found.append("no object has been trained on yet; look at the set: python -m data.shards show SHARDS x.jpg")
         if seen.burning_in and seen.relative_rate < 0.05:
             found.append(
                 "a quarter of the run is over and the rate is still nearly 0; shorten schedule.burn_in, or train longer"
             )
         if not self.adaptive and seen.clipped > 0.95:
-            found.append("nearly every step is clipped, which makes the rate as much smaller; raise step.clip_norm")
+            found.append("nearly every step is clipped, which lowers the effective rate; raise step.clip_norm")
         if count and self.chance < 1 and float(seen.losses.class_score) / count < 1.1 * self.chance:
             found.append(
-                "classes are still guessed (their loss is near ln C an object); raise schedule.rate, or look at the "
+                "classes are still guessed (their loss is near ln C per object); raise schedule.rate, or look at the "
                 "labels: python -m data.shards show SHARDS x.jpg"
             )
         if count and float(seen.losses.object_score) / count < 1.5 * float(seen.losses.any_score):
             found.append(
-                "boxes of objects score no higher than any other; raise schedule.rate, or look at boxes and anchors: "
+                "boxes of objects score no higher than others; raise schedule.rate, or look at boxes and anchors: "
                 "python -m data.anchors SHARDS"
             )
         return found

@@ -27,9 +27,9 @@ from train.stepping.update import Update, total_norm
 
 
 class Norms(NamedTuple):
-    """Euclidean, on the device, equal on all processes."""
+    """Euclidean norms, on the device, equal on all processes."""
 
-    gradient: torch.Tensor  #: of the last step's gradient, before clipping; not finite where that step was left out
+    gradient: torch.Tensor  #: of the last step's gradient, before clipping; not finite if that step was skipped
     weights: torch.Tensor  #: of all parameters now
 
 
@@ -55,8 +55,8 @@ class Step:
             if isinstance(module, Stack):
                 module.recompute = config.recompute
         self.warm = False  # after the warm-up nothing should be compiled
-        self.parts = 1 if config.accumulate == "auto" else int(config.accumulate)  # auto: as the warm-up finds
-        self.images_at_once: int | None = None  # what batch norm sees: of this start, or of the one before it
+        self.parts = 1 if config.accumulate == "auto" else int(config.accumulate)  # auto: the warm-up finds it
+        self.images_at_once: int | None = None  # what batch norm sees: in this start, or the previous one
         self.ema = Ema(self.model, config.ema_images) if config.ema_images else None
         objective = Objective(self.model, self.loss, self.dtype)
         self.compiled = config.compile == "yes" or (config.compile == "auto" and env.device.type == "cuda")
@@ -81,7 +81,7 @@ class Step:
         if self.warm and num_graphs() > graphs:
             self.env.say(
                 f"WARNING: the step was compiled again, for {local} images of {batch.side} px: the warm-up should have "
-                "done it; TORCH_LOGS=recompiles tells why, step.compile=no does without"
+                "done so; TORCH_LOGS=recompiles shows why, step.compile=no avoids it"
             )
         applied = self.update()
         self._settle_statistics(statistics, applied)
@@ -90,7 +90,7 @@ class Step:
         return Losses(*summed.unbind())
 
     def norms(self) -> Norms:
-        """To be asked after a step."""
+        """The norms; call it after a step."""
         return Norms(self.update.gradient_norm, total_norm(p.detach() for p in self.model.parameters()))
 
     def accumulate(self, batch: Batch, images_seen: int, parts: int, *, exchange: bool = True) -> torch.Tensor:
@@ -125,15 +125,15 @@ class Step:
         return contextlib.nullcontext()
 
     def _joined_statistics(self) -> torch.Tensor:
-        """As one tensor; empty where no batch norm is trained."""
+        """Batch-norm statistics as one tensor; empty if none are trained."""
         return torch.cat(self.statistics) if self.statistics else torch.empty(0)
 
     @torch.no_grad()
     def _settle_statistics(self, before: torch.Tensor, applied: torch.Tensor) -> None:
-        """Batch-norm statistics: the mean over processes, after every step; those before it where it was left out.
+        """Averages batch-norm statistics over processes after every step; restores them if it was skipped.
 
-        They are linear in what each process saw, so this is their exact mean; and with the same numbers everywhere a
-        checkpoint of one process is the state of all.
+        They are linear in what each process saw, so this is their exact mean; and with equal numbers everywhere one
+        process's checkpoint is the state of all.
         """
         if not self.statistics:
             return
@@ -146,7 +146,7 @@ class Step:
 
     @torch.inference_mode()
     def predict(self, images_BSS3: torch.Tensor) -> torch.Tensor:
-        """Predict with the averaged weights where there are any."""
+        """Predicts with the averaged weights if there are any."""
         model = self.ema.model if self.ema else self.model
         model.eval()
         raw = predict(model, images_BSS3.to(self.env.device, non_blocking=True), self.dtype)
@@ -165,7 +165,7 @@ class Step:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         load_state(self.optimizer, state["optimizer"])
-        if state["scaler"]:  # empty where the run was not fp16 before this start
+        if state["scaler"]:  # empty if the run was not fp16 before this start
             self.scaler.load_state_dict(state["scaler"])
         self.images_at_once = state.get("images_at_once")
         if self.ema is not None:
@@ -173,11 +173,11 @@ class Step:
 
 
 def num_graphs() -> int:
-    """Compiled in this process so far."""
+    """Graphs compiled in this process so far."""
     return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
 def evaluated_weights(state: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Weights that a `Step` of this state predicts with: averaged where it had such."""
+    """Weights that a `Step` with this state predicts with: averaged ones if it has them."""
     weights: Mapping[str, Any] = state.get("ema", state["model"])
     return weights

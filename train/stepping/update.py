@@ -1,7 +1,7 @@
-"""What becomes of a gradient: clipped, or left out where it is not finite. The device decides; nothing waits for it.
+"""Applies a gradient: clipped, or skipped if not finite. The device decides; nothing waits for it.
 
-Processes decide alike, because they hold the same average of gradients. torch's fused optimizers look at two tensors
-themselves: `grad_scale` divides the gradient, and where `found_inf` is set weights and moments stay as they are.
+Processes decide alike, because they hold the same average of gradients. torch's fused optimizers read two tensors:
+`grad_scale` divides the gradient, and if `found_inf` is set weights and moments do not change.
 """
 
 from collections.abc import Iterable
@@ -12,16 +12,16 @@ from torch import nn
 
 
 class Tally(NamedTuple):
-    """Steps since the last tally, and what became of them, as numbers on the device, equal on all processes."""
+    """Counts of steps since the last tally, and of their outcomes, on the device, equal on all processes."""
 
     steps: int
     clipped: torch.Tensor
     left_out: torch.Tensor
-    left_out_in_a_row: torch.Tensor  #: up to now, older ones included
+    left_out_in_a_row: torch.Tensor  #: up to now, including older ones
 
 
 class Update:
-    """`update()` after backward changes the weights; the gradient is gone then."""
+    """`update()` after backward changes the weights and clears the gradient."""
 
     def __init__(
         self,
@@ -38,7 +38,7 @@ class Update:
         self._reset()
 
     def __call__(self) -> torch.Tensor:
-        """A flag on the device: whether the weights changed."""
+        """Updates the weights; returns a flag on the device, whether they changed."""
         scale = self.scaler.scale(self._one)
         self.gradient_norm = total_norm(p.grad for p in self.parameters if p.grad is not None) / scale
         finite = self.gradient_norm.isfinite()
@@ -47,9 +47,9 @@ class Update:
             self.optimizer.grad_scale = divisor  # type: ignore[attr-defined]
             self._clipped += (divisor > 1) & finite
         if self.scaler.is_enabled():
-            self.scaler.step(self.optimizer)  # looks for what is not finite, and multiplies its scale by the divisor
+            self.scaler.step(self.optimizer)  # checks for infinite values, and multiplies its scale by the divisor
             self.scaler.update()
-            finite = self.scaler.scale(self._one) >= scale  # it lowers the scale after a step that it leaves out
+            finite = self.scaler.scale(self._one) >= scale  # it lowers the scale after a skipped step
         else:
             self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
             self.optimizer.step()
@@ -74,5 +74,5 @@ class Update:
 
 
 def total_norm(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
-    """Euclidean, of all numbers together."""
+    """The Euclidean norm of all numbers together."""
     return nn.utils.get_total_norm(tensors)

@@ -1,6 +1,6 @@
-"""Throw-away passes before the first step: finds the number of parts that fits, compiles every side, settles DDP.
+"""Runs throw-away passes before the first step: finds the number of parts that fits, compiles every side, settles DDP.
 
-DDP rebuilds its buckets after the first backward pass, which changes the order of summation, so that without a warm-up
+DDP rebuilds its buckets after the first backward pass, which changes the order of summation, so without a warm-up
 a resumed run of three or more processes would not repeat bit for bit.
 """
 
@@ -16,15 +16,15 @@ from train.stepping.memory import Memory, step_memory
 from train.stepping.optimizer import num_moments
 from train.stepping.step import Step
 
-ROOM = 0.9  # of the memory that is free: allocators and libraries take some
+ROOM = 0.9  # share of the free memory to use: allocators and libraries take some
 
 
 def warm_up(step: Step, batches: Iterator[Batch], stop: Stop) -> float | None:
-    """Runs for a fresh and a resumed run alike, over a batch of every side, the largest first.
+    """Warms up a fresh or a resumed run alike, with a batch of every side, the largest first.
 
-    Images per second of all processes at the largest side, without the update and without data; None if stopped.
+    Returns images per second of all processes at the largest side, without update and data; None if stopped.
 
-    Leaves weights, statistics and random state as they were. Ends early where processes agree to stop.
+    Restores weights, statistics and random state. Ends early if processes agree to stop.
     """
     speed = None
     kept = {name: buffer.clone() for name, buffer in step.model.named_buffers()}
@@ -57,7 +57,7 @@ def predicted_memory(step: Step, batch: Batch, parts: int) -> Memory:
 
 
 def memory_at(step: Step, side: int, local: int, truth_slots: int, parts: int) -> Memory:
-    """Memory at the peak of a step of so many images in each process."""
+    """Memory at the peak of a step of `local` images in each process."""
     return step_memory(
         step.model,
         side=side,
@@ -74,7 +74,7 @@ def memory_at(step: Step, side: int, local: int, truth_slots: int, parts: int) -
 
 
 def _settle_parts(step: Step, batch: Batch) -> None:
-    """A resumed run keeps its number of images at once where they fit, because batch norm sees it."""
+    """Sets the number of parts. A resumed run keeps its images at once if they fit: batch norm depends on it."""
     local, before = batch.truths.shape[0], step.images_at_once
     if step.config.accumulate == "auto":
         step.parts = _fewest_parts(step, batch, before or local)
@@ -83,12 +83,12 @@ def _settle_parts(step: Step, batch: Batch) -> None:
     if before and before != step.images_at_once:
         step.env.say(
             f"WARNING: {step.images_at_once} images at once, {before} before this start: batch norm sees another "
-            "number of images, so the run continues well but not with the bits of one that was not stopped"
+            "number of images, so the run continues, but not bit for bit like an uninterrupted one"
         )
 
 
 def _fewest_parts(step: Step, batch: Batch, most: int) -> int:
-    """The fewest that fit on all processes, of at most so many images each."""
+    """The fewest parts that fit on all processes, with at most `most` images each."""
     local, limit = batch.truths.shape[0], ROOM * step.env.memory()
     for parts in (n for n in range(1, local + 1) if local % n == 0 and local // n <= most):
         if predicted_memory(step, batch, parts).total <= limit and not step.env.any(_runs_out(step, batch, parts)):
@@ -100,7 +100,7 @@ def _fewest_parts(step: Step, batch: Batch, most: int) -> int:
 
 
 def _runs_out(step: Step, batch: Batch, parts: int) -> bool:
-    """Whether a pass finds no memory. Without exchange: the other processes need not get as far."""
+    """Whether a pass runs out of memory. Without exchange, since other processes may fail earlier."""
     try:
         step.accumulate(batch, 0, parts, exchange=False)
     except torch.OutOfMemoryError:

@@ -1,4 +1,4 @@
-"""State dicts of other programs: which tensors are a convolution, and in which order the convolutions come."""
+"""State dicts of other programs: which tensors form a convolution, and the order of the convolutions."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -11,7 +11,7 @@ Parts = dict[str, torch.Tensor]  # of one convolution: kernel, and bias; or scal
 def ordered_convolutions(tensors: Mapping[str, torch.Tensor]) -> list[Parts]:
     """Convolutions in the order of a state dict, each with the batch norm that follows it.
 
-    Where a file has its norms one after the other, the first goes with the first convolution of as many channels.
+    If a file lists several norms in a row, the first belongs to the first convolution with as many channels.
     """
     modules: dict[str, Parts] = {}
     for name, tensor in tensors.items():
@@ -37,7 +37,7 @@ def _is_layer(module: Parts) -> bool:
 
 
 def _join(convolution: Parts, norm: Parts) -> None:
-    """A bias below a batch norm only moves the mean."""
+    """Joins a norm to its convolution; a bias before a batch norm only shifts the mean."""
     mean, variance = norm["running_mean"], norm["running_var"]
     convolution["scale"] = norm.get("weight", torch.ones_like(mean))
     convolution["shift"] = norm.get("bias", torch.zeros_like(mean))

@@ -1,4 +1,4 @@
-"""Where weights lie: a run folder, a file, or an address whose file is fetched once into a cache of this machine.
+"""Locates weights: a run folder, a file, or an address whose file is downloaded once into this machine's cache.
 
 runs/voc    runs/voc/checkpoints/best-...pt    yolov2.weights    https://HOST/net.safetensors#sha256=3F9A...
 """
@@ -22,10 +22,9 @@ POLL_S = 0.2
 
 
 def local_file(source: str, cache: Path | None = None) -> Path:
-    """The file on this machine. ValueError: it is not there, cannot be fetched, or has another digest than asked for.
+    """The file on this machine. ValueError: it is missing, cannot be downloaded, or has another digest than requested.
 
-    cache: default: where torch.hub keeps what it downloads. A second process that asks for the same address waits until
-    the first has it.
+    cache: default: torch.hub's folder of downloads. A second process that needs the same address waits for the first.
     """
     where, _, digest = source.partition(DIGEST)
     digest = digest.lower()

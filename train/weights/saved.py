@@ -1,4 +1,4 @@
-"""What a file of weights holds, whoever wrote it: a checkpoint of this program, safetensors, a PyTorch state dict.
+"""Reads files of weights from any program: a checkpoint of this one, safetensors, a PyTorch state dict.
 
 darknet's .weights have neither names nor shapes and are read by `train.darknet.weights`.
 """
@@ -20,11 +20,11 @@ TORCH_ZIP, TORCH_PICKLE = b"PK\x03\x04", b"\x80\x02"
 
 class Saved(NamedTuple):
     tensors: Mapping[str, torch.Tensor]  #: float32, in the file's order
-    network: Mapping[str, Any]  #: `Config.network` of a file of this program, else empty
+    network: Mapping[str, Any]  #: `Config.network` if the file is this program's, else empty
 
 
 def is_darknets(path: Path) -> bool:
-    """Judge by the first bytes: int32 major, minor, revision. Suffixes vary (darknet19_448.conv.23)."""
+    """Whether the first bytes are darknet's int32 major, minor, revision. Suffixes vary (darknet19_448.conv.23)."""
     with path.open("rb") as file:
         head = file.read(12)
     if len(head) < 12:
@@ -34,7 +34,7 @@ def is_darknets(path: Path) -> bool:
 
 
 def read_saved(path: Path) -> Saved:
-    """ValueError for a file of another kind. Nothing in a file is ever run."""
+    """Reads a file. ValueError for any other kind. Never runs code from the file."""
     with path.open("rb") as file:
         head = file.read(9)
     if head[8:] == b"{" and struct.unpack("<Q", head[:8])[0] < path.stat().st_size:  # a length, whatever its bytes
@@ -52,10 +52,10 @@ def _from_torch(path: Path) -> Saved:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(
-            f"{path}: expected tensors alone, found Python objects, which could run code; where it was made, save "
+            f"{path}: expected tensors alone, found Python objects, which could run code; at its source, save with "
             "torch.save(model.state_dict(), FILE)"
         ) from None
-    except Exception as error:  # torch raises half a dozen unrelated types for files that are damaged
+    except Exception as error:  # torch raises half a dozen unrelated types for damaged files
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"{path}: expected a PyTorch state dict, found a damaged file ({reason})") from None
     if isinstance(loaded, dict) and {"step", "network"} <= loaded.keys():
@@ -67,7 +67,7 @@ def _from_torch(path: Path) -> Saved:
 
 
 def _state_dicts(loaded: Any) -> Iterator[Mapping[str, torch.Tensor]]:
-    """Every mapping from names to tensors, however deep: people save theirs beside an optimizer's, an epoch ..."""
+    """Every mapping from names to tensors, at any depth: many are saved with an optimizer's, an epoch ..."""
     if not isinstance(loaded, Mapping):
         return
     named = {name: value for name, value in loaded.items() if isinstance(name, str) and torch.is_tensor(value)}
@@ -92,7 +92,7 @@ def _from_safetensors(path: Path) -> Saved:
 
 
 def _by_numbers(name: str) -> list[tuple[int, str]]:
-    """layer9 before layer10: safetensors keeps no order of its own."""
+    """A sort key that puts layer9 before layer10: safetensors keeps no order."""
     return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", name)]
 
 

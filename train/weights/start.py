@@ -1,4 +1,4 @@
-"""First weights of a run: the same bytes on every process, and a word on what was taken of them."""
+"""First weights of a run: the same bytes on every process, and a report on which were used."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,7 @@ from train.weights.transfer import transfer
 
 
 def has_checkpoints(folder: Path) -> bool:
-    """Whole or damaged: a run that has any restores one, or says why it cannot."""
+    """Whether there are any, whole or damaged: the run restores one, or says why it cannot."""
     return any(folder.glob("*.pt"))
 
 
@@ -24,9 +24,9 @@ def start_from(
     env: Environment,
     cache: str | None = None,
 ) -> list[str]:
-    """Fills the model from `weights=`, whatever that is; nothing happens where the run has checkpoints of its own.
+    """Fills the model from any `weights=`, unless the run has checkpoints.
 
-    cache: where an address is fetched to. ValueError where a process finds other bytes than rank 0. Returns the
+    cache: folder for downloads. ValueError if a process finds other bytes than rank 0. Returns the
     names of the convolutions that are new.
     """
     if env.first(lambda: has_checkpoints(checkpoints)):

@@ -1,6 +1,6 @@
-"""Saved tensors into a network: by name, in darknet's order, or by order and shape where the names are others.
+"""Transfers saved tensors into a network: by name, in darknet's order, or by order and shape if names differ.
 
-The unit is a convolution with its batch norm, taken whole or not at all. What is not taken keeps its first values.
+The unit is a convolution with its batch norm, used entirely or not at all. Others keep their initial values.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,13 +27,13 @@ CLASSIFIER = "a classifier's last layer"
 
 class Taken(NamedTuple):
     how: str  #: "by name" ...
-    taken: list[str]  #: names of convolutions here
+    taken: list[str]  #: names of our convolutions that were filled
     new: list[str]
-    notes: list[str]  #: what was taken in part, and what of the file was left
+    notes: list[str]  #: what was used in part, and what in the file was not
 
     @property
     def summary(self) -> list[str]:
-        """One line on what was taken, one on what is new."""
+        """One line on what was used, one on what is new."""
         lines = [f"{len(self.taken)} of {len(self.taken) + len(self.new)} convolutions, {self.how}"]
         if self.new or self.notes:
             lines.append("; ".join([f"new: {', '.join(self.new)}"] * bool(self.new) + self.notes))
@@ -41,10 +41,10 @@ class Taken(NamedTuple):
 
 
 def transfer(path: Path, model: YOLOv2, network: Mapping[str, Any], saved: Saved | None = None) -> Taken:
-    """Fills what fits. ValueError, and nothing is changed, where no convolution of the backbone does.
+    """Fills what fits. If no convolution of the backbone does, raises ValueError and changes nothing.
 
     network: `Config.network` of the model, whose classes and anchors say which rows of the output mean the same.
-    saved: what the file holds, where the caller has read it.
+    saved: the content of the file, if the caller has read it.
     """
     here = parts_of(model)
     if is_darknets(path):
@@ -117,7 +117,7 @@ def _meanings(network: Mapping[str, Any]) -> tuple[list[float], list[str]]:
 
 @torch.no_grad()
 def _fill_rows(here: Parts, there: Parts, saved: Mapping[str, Any], network: Mapping[str, Any]) -> list[str]:
-    """The rows of the output that mean the same: box and objectness where anchors are equal, and shared classes."""
+    """Fills rows of the output with equal meaning: box and objectness if anchors are equal, and shared classes."""
     (anchors, classes), (_, wanted) = _meanings(saved), _meanings(network)
     if anchors != list(network["anchors"]):
         return ["other anchors"]
@@ -130,11 +130,11 @@ def _fill_rows(here: Parts, there: Parts, saved: Mapping[str, Any], network: Map
     for part, tensor in here.items():
         by_anchor = there[part].view(anchors_num, 5 + len(classes), *there[part].shape[1:])
         tensor.view(anchors_num, 5 + len(wanted), *tensor.shape[1:])[:, rows_here] = by_anchor[:, rows_there]
-    return [f"of the output box, objectness and {len(shared)} of {len(wanted)} classes were taken"]
+    return [f"in the output box, objectness and {len(shared)} of {len(wanted)} classes were used"]
 
 
 def _in_darknets_order(path: Path, model: YOLOv2) -> Taken:
-    """A whole file, a prefix that ends with a convolution, or one whose last layer has another number of filters."""
+    """Fills from a whole file, a prefix that ends with a convolution, or one with another size of last layer."""
     numbers = without_passthrough(model, read_numbers(path)[1])
     groups, names = in_order(model), list(parts_of(model))
     sizes = [sum(tensor.numel() for tensor in group) for group in groups]
@@ -150,7 +150,7 @@ def _in_darknets_order(path: Path, model: YOLOv2) -> Taken:
 def _with_another_end(
     size: int, ends: Sequence[int], names: Sequence[str], groups: Sequence[Sequence[torch.Tensor]]
 ) -> tuple[int, list[str]]:
-    """How many convolutions come before a last 1x1 one without batch norm: of a classifier, or of other classes."""
+    """The number of convolutions before a last 1x1 one without batch norm: a classifier's, or for other classes."""
     backbone = sum(name.startswith("backbone.") for name in names)
     for count, what in ((len(names) - 1, "an output"), (backbone, CLASSIFIER)):
         channels = groups[count - 1][-1].shape[0] if count == backbone else groups[count][-1].shape[1]
@@ -161,7 +161,7 @@ def _with_another_end(
 
 
 def _by_shape(path: Path, saved: Saved, here: Mapping[str, Parts]) -> Taken:
-    """Convolution by convolution up to the first that does not fit: from there on the networks differ."""
+    """Fills convolutions up to the first that does not fit: from there on the networks differ."""
     there = ordered_convolutions(saved.tensors)
     if not there:
         raise ValueError(f"{path}: expected convolutions (NAME.weight of four dimensions), found none")
@@ -171,7 +171,7 @@ def _by_shape(path: Path, saved: Saved, here: Mapping[str, Parts]) -> Taken:
             break
         _fill(parts, found)
         taken.append(name)
-    notes = [f"{len(there) - len(taken)} of the file's were left"] * (len(there) > len(taken))
+    notes = [f"{len(there) - len(taken)} of the file's were not used"] * (len(there) > len(taken))
     if not taken:
         notes = [f"its first kernel is {'x'.join(map(str, there[0]['kernel'].shape))}"]
     return Taken("by order and shape", taken, [name for name in here if name not in taken], notes)

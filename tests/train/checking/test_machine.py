@@ -56,7 +56,7 @@ def test_the_room_for_decoded_images_is_told(
         say_room_for_decoded(tmp_path / "not/yet", index, Report())
     enough, little = capsys.readouterr().out.splitlines()
     assert f"{size / 1e6:,.1f} MB of decoded images" in enough and "decoded each time" not in enough
-    assert little.endswith("what does not fit is decoded each time")
+    assert little.endswith("images that do not fit are decoded each time")
 
 
 def test_decoded_images_of_another_user_are_refused(

@@ -51,4 +51,4 @@ def test_a_batch_that_leaves_a_remainder_is_refused(
 
 
 def test_without_a_logged_speed_the_time_is_not_known(tmp_path: Path) -> None:
-    assert "not known" in expected_time(tmp_path / "board", 1000)
+    assert "unknown" in expected_time(tmp_path / "board", 1000)

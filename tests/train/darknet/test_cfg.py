@@ -137,7 +137,7 @@ def test_what_training_reads_goes_into_the_config_or_is_named(
     assert config.data.augment.hue == 0.2 and config.data.augment.jitter == 0.1
     assert config.loss.ignore_iou == 0.7 and config.loss.object == 3 and config.loss.softmax is False
     named = capsys.readouterr().err.splitlines()
-    assert len(named) == 3 and all("not taken over, of training only: line" in line for line in named)
+    assert len(named) == 3 and all("not translated, used in training only: line" in line for line in named)
     assert [line.rpartition(" ")[2] for line in named] == ["subdivisions=2", "max_batches=30", "rescore=0"]
     main([str(path)])
     (tmp_path / "config.yaml").write_text(capsys.readouterr().out)
@@ -171,14 +171,18 @@ def test_what_training_reads_goes_into_the_config_or_is_named(
         ),
         ("width=224   # px", "width=220", r"height=224: expected the width"),
         ("height=224", "height=224\nchannels=1", r"\[net\] channels=1: expected 3, red, green and blue"),
-        ("height=224", "height=224\nletter_box=1", r"net\.cfg:5: \[net\] letter_box=1: expected 0; another network"),
-        ("height=224", "height=224\nwdith=3", r"net\.cfg:5: \[net\] wdith=3: is no key of YOLOv2"),
+        (
+            "height=224",
+            "height=224\nletter_box=1",
+            r"net\.cfg:5: \[net\] letter_box=1: expected 0; other values",
+        ),
+        ("height=224", "height=224\nwdith=3", r"net\.cfg:5: \[net\] wdith=3: is not a YOLOv2 key"),
         ("height=224", "height=224\nheight=224", r"net\.cfg:5: height is already in this section, in line 4"),
         ("height=224", "height=224\nlearning_rate=fast", r"\[net\] learning_rate=fast: expected numbers"),
         ("num=2", "num=2\ncoords=5", r"\[region\] coords=5: expected 4: x, y, w, h"),
-        ("num=2", "num=2\ntree=9k.tree", r"\[region\] tree=9k.tree: is no key of YOLOv2"),
+        ("num=2", "num=2\ntree=9k.tree", r"\[region\] tree=9k.tree: is not a YOLOv2 key"),
         ("num=2", "num=2\nbackground=1", r"background=1: expected 0"),
-        ("size = 3", "size = 3\nxnor=1", r"\[convolutional\] xnor=1: expected 0; another network"),
+        ("size = 3", "size = 3\nxnor=1", r"\[convolutional\] xnor=1: expected 0; other values"),
         ("size = 3", "size = 3\nspeed=1", r"\[convolutional\] speed=1: expected filters, size, stride"),
         ("activation=leaky", "activation=selu", r"activation=selu: expected one of leaky, .*, found 'selu'"),
         (

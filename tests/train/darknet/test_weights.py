@@ -124,14 +124,15 @@ def test_files_of_another_network_are_refused_with_both_counts(tmp_path: Path) -
     model = slim()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(
-        ValueError, match=r"holds [\d,]+ numbers, this network of 23 convolutions takes [\d,]+; .* something was added"
+        ValueError,
+        match=r"holds [\d,]+ numbers, this network of 23 convolutions takes [\d,]+; .* something was appended",
     ):
         load_weights(model, path)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     save_weights(model, path)
     path.write_bytes(path.read_bytes()[:-400])
     with pytest.raises(
-        ValueError, match=r"it ends inside convolution 23, 125 filters of 1x1 on 128 channels.* or it is not whole"
+        ValueError, match=r"it ends inside convolution 23, 125 filters of 1x1 on 128 channels.* or it is incomplete"
     ):
         load_weights(model, path)
     path.write_bytes(struct.pack("<iii", 0, 2, 0))

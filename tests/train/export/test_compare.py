@@ -64,4 +64,4 @@ def test_a_thousandth_of_one_number_is_not(trainee: Trainee, canvases: NDArray[n
 def test_a_lost_detection_is_found_out(trainee: Trainee, canvases: NDArray[np.uint8]) -> None:
     sure = trainee._replace(score_threshold=0.0)
     found = compare(sure, runtime(sure, "detections", drop=1), "detections", canvases)
-    assert found.unmatched and not found.accepted and "found by one alone" in str(found)
+    assert found.unmatched and not found.accepted and "found by only one" in str(found)

@@ -53,5 +53,5 @@ def test_it_trains_compiles_and_lies_in_a_config() -> None:
 def test_what_cannot_be_is_refused(line: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelConfig(graph=[*LINES, line])
-    with pytest.raises(ValueError, match=r"expected 1\.0 beside model\.graph"):
+    with pytest.raises(ValueError, match=r"expected 1\.0 with model\.graph"):
         ModelConfig(graph=LINES, width=0.5)

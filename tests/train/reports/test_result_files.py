@@ -100,8 +100,8 @@ GOOD = {"image_id": 42, "category_id": 18, "bbox": [1, 2, 3, 4], "score": 0.5}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 43}, r"expected image ids of .*shards \(coco instances.json\), found 1 others, such as 43; take"),
-        ({"category_id": 12}, r"expected category ids of 1, 2, .* 90, found 12; take shards and results of one"),
+        ({"image_id": 43}, r"expected image ids of .*shards \(coco instances.json\), found 1 others, such as 43; use"),
+        ({"category_id": 12}, r"expected category ids of 1, 2, .* 90, found 12; use shards and results of one"),
         ({"score": float("nan")}, r"expected a JSON list of image_id, .*malformed: .*write it again"),
         ({"bbox": [1, 2, 3]}, r"expected a JSON list .*`array` of length 4 - at `\$\[1\].bbox`.*write it again"),
         ({"image_id": "42"}, r"expected a JSON list .*Expected `int`, got `str` - at `\$\[1\].image_id`"),
@@ -119,7 +119,7 @@ def test_a_coco_file_that_does_not_fit(
 
 def test_image_ids_that_are_no_numbers_are_for_voc(index: ShardIndex, tmp_path: Path) -> None:
     words = index.arrays | {"image_ids": np.array([b"2007_" + name for name in index.arrays["image_ids"]])}
-    with pytest.raises(ValueError, match=r"expected numbers as image ids for a COCO file, found '2007_.*files of VOC"):
+    with pytest.raises(ValueError, match=r"expected numbers as image ids for a COCO file, found '2007_.*VOC's files"):
         write_coco(tmp_path / "results.json", Detections.empty(), replace(index, arrays=words))
 
 
@@ -170,7 +170,7 @@ def test_the_published_voc_files_are_read(shared: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("nowhere 0.5 1 1 5 5", r"expected image ids of .* \(voc .*\), found 1 others, such as nowhere; take the"),
+        ("nowhere 0.5 1 1 5 5", r"expected image ids of .* \(voc .*\), found 1 others, such as nowhere; use the"),
         ("{id} nan 1 1 5 5", r"Detections row 1 .*scores nan, expected a number"),
         ("{id} 0.5 1 1 5", r"expected lines of image id, score and four corners \(.*\); write it again"),
         ("{id} 0.5 1 1 5 five", r"expected lines of image id, score and four corners \(.*five.*\); write it again"),
@@ -188,11 +188,11 @@ def test_a_voc_file_that_does_not_fit(line: str, message: str, index: ShardIndex
 def test_files_of_other_classes(index: ShardIndex, tmp_path: Path) -> None:
     write_voc(tmp_path, Detections.empty(), index)
     (tmp_path / "comp4_det_test_zebra.txt").touch()
-    with pytest.raises(ValueError, match=r"expected comp4_det_test_CLASS.txt for .*zebra.txt is of none of them; take"):
+    with pytest.raises(ValueError, match=r"expected comp4_det_test_CLASS.txt for .*zebra.txt is of none of them; use"):
         read_voc(tmp_path, index)
     (tmp_path / "comp4_det_test_zebra.txt").unlink()
     (tmp_path / f"comp4_det_test_{index.classes[1]}.txt").unlink()
-    with pytest.raises(ValueError, match=rf"{index.classes[1]}.txt is missing; take shards and results of one"):
+    with pytest.raises(ValueError, match=rf"{index.classes[1]}.txt is missing; use shards and results of one"):
         read_voc(tmp_path, index)
 
 

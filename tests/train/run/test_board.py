@@ -290,7 +290,7 @@ def test_the_start_says_how_long_the_run_will_take(tmp_path: Path, capsys: pytes
     with board(tmp_path, start=200) as shown:
         shown.begin(2.0)
         shown.begin(None)  # stopped in its warm-up
-    assert capsys.readouterr().err == "time     5.0 min without evaluations, at 2 images/s of the warm-up\n"
+    assert capsys.readouterr().err == "time     5.0 min without evaluations, at 2 images/s in the warm-up\n"
 
 
 def test_an_evaluation_that_takes_long_says_how_far_it_is(

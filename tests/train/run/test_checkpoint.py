@@ -135,7 +135,7 @@ def test_a_spoilt_newest_is_named_and_passed_over(
     part = Part()
     assert checkpoint(tmp_path, part).restore() == 100
     assert part.value == 100
-    assert f"{spoilt} is passed over, damaged" in capsys.readouterr().err
+    assert f"{spoilt} is skipped, damaged" in capsys.readouterr().err
 
 
 def test_a_run_whose_checkpoints_are_all_spoilt_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -143,9 +143,9 @@ def test_a_run_whose_checkpoints_are_all_spoilt_is_refused(tmp_path: Path, capsy
     saved(tmp_path, 100, 200)
     for path in tmp_path.iterdir():
         cut(path)
-    with pytest.raises(ValueError, match="expected a whole checkpoint, found 2 of which none is; put a copy"):
+    with pytest.raises(ValueError, match="expected a whole checkpoint, found 2, all damaged; put an intact copy"):
         checkpoint(tmp_path, Part()).restore()
-    assert capsys.readouterr().err.count("passed over, damaged") == 2
+    assert capsys.readouterr().err.count("skipped, damaged") == 2
 
 
 def test_the_best_stands_in_for_numbered_ones_that_are_spoilt(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_odd_things_with_the_name_of_a_checkpoint_are_passed_over(
     copy.write_bytes(whole.read_bytes())
     assert checkpoint(tmp_path, Part()).restore() == 100
     printed = capsys.readouterr().err
-    assert f"checkpoint {odd} is passed over" in printed and f"checkpoint {copy} is passed over" in printed
+    assert f"checkpoint {odd} is skipped" in printed and f"checkpoint {copy} is skipped" in printed
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_a_file_that_lacks_a_part_is_passed_over(
     part = Part()
     assert checkpoint(tmp_path, part).restore() == 64
     assert part.value == 64
-    assert f"checkpoint {path} is passed over, " in capsys.readouterr().err
+    assert f"checkpoint {path} is skipped, " in capsys.readouterr().err
 
 
 def test_newer_is_the_larger_number_whatever_its_digits_or_its_time(tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ def test_a_file_that_holds_code_is_refused_and_the_code_not_run(tmp_path: Path) 
     assert newest(tmp_path / "run") == path
     with pytest.raises(ValueError, match="is not a checkpoint of this program"):
         read(path)
-    with pytest.raises(ValueError, match="expected a whole checkpoint, found 1 of which none is"):
+    with pytest.raises(ValueError, match="expected a whole checkpoint, found 1, all damaged"):
         checkpoint(tmp_path / "run", Part()).restore()
     assert not mark.exists()
     torch.load(path, weights_only=False)
@@ -385,7 +385,7 @@ def test_a_full_disk_or_quota_is_reported_and_leaves_the_earlier_ones(
     with monkeypatch.context() as patch:
         patch.setattr(torch, "save", full)
         writer.save(200)
-        with pytest.raises(OSError, match=rf"could not be written .*{os.strerror(number)}.*earlier ones are untouched"):
+        with pytest.raises(OSError, match=rf"could not be written .*{os.strerror(number)}.*earlier ones are intact"):
             writer.wait()
         writer.save(300)
         with pytest.raises(OSError, match="could not be written"):
@@ -462,7 +462,7 @@ def test_a_folder_that_cannot_be_made_is_reported(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("a file where the folder should be")
     writer = checkpoint(tmp_path / "run", Part())
     writer.save(100)
-    with pytest.raises(OSError, match=r"could not be written .* correct the rights and start the run again"):
+    with pytest.raises(OSError, match=r"could not be written .* fix the permissions and start the run again"):
         writer.wait()
 
 
@@ -558,7 +558,7 @@ def test_a_process_killed_at_any_time_leaves_a_whole_checkpoint(tmp_path: Path) 
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) >= 25
-    assert "passed over" not in done.stderr
+    assert "skipped" not in done.stderr
     assert not any(defect(path) for path in tmp_path.glob("*.pt"))
     assert len(list(tmp_path.glob("*.part"))) <= 1
 

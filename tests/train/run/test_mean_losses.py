@@ -14,4 +14,4 @@ def test_a_mean_leaves_out_what_is_no_number() -> None:
 
 def test_bad_terms_are_named_with_their_ranks() -> None:
     told = bad_terms([(0, ["wh", "xy"]), (3, ["prior"])], 8, 16)
-    assert "between images 8 and 16: wh, xy on rank 0; prior on rank 3; those steps were left out" in told
+    assert "between images 8 and 16: wh, xy on rank 0; prior on rank 3; those steps were skipped" in told

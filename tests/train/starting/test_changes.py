@@ -207,4 +207,4 @@ def test_a_config_that_cannot_be_read_ends_nothing(tmp_path: Path, capsys: pytes
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/000000064-0123456789abcdef.pt").touch()
     assert take_changes(config, Environment()) == []
-    assert "what changed since the last start is not known" in capsys.readouterr().err
+    assert "changes since the last start are unknown" in capsys.readouterr().err

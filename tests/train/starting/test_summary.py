@@ -31,7 +31,7 @@ def test_a_start_says_what_it_does_in_ten_lines(index: ShardIndex, images: int) 
     lines = {line.split()[0]: line for line in text.splitlines()[-6:]}
     assert list(lines) == ["network", "train", "val", "on", "how", "run"]
     assert f"a: {index.num_samples} images, {len(index.arrays['labels']):,} objects, 6 classes" in lines["train"]
-    assert "4 x CPU, bfloat16, eager; " in lines["on"] and "MB for a step of each process at 608 px" in lines["on"]
+    assert "4 x CPU, bfloat16, eager; " in lines["on"] and "MB in each process for a step at 608 px" in lines["on"]
     assert "recipe darknet, batch 64, " in lines["how"] and "320 to 608 px" in lines["how"]
     assert f"7 epochs, {7 * index.num_samples:,} images" in lines["how"]
     expected = f"resumes after 90 images, epoch {90 // index.num_samples + 1}" if images else "from the start"

@@ -45,7 +45,7 @@ def test_a_run_that_learns_hears_nothing(look: Look) -> None:
     [
         (losses(1, class_score=4 / 3), None, 0, "classes are still guessed"),
         (losses(1, object_score=0.4, any_score=0.1), None, 0, "boxes of objects score no higher"),
-        (losses(0, truths=0, class_score=0, object_score=0), None, 0, "no object was trained on"),
+        (losses(0, truths=0, class_score=0, object_score=0), None, 0, "no object has been trained on"),
         (losses(1), tally(clipped=49), 0, "raise step.clip_norm"),
         (losses(1), None, 9000, "the rate is still nearly 0"),
     ],

@@ -71,7 +71,7 @@ def test_a_foreign_backbone_is_matched_by_order_and_shape(tmp_path: Path, bias: 
     assert torch.equal(here.neck[0].conv.weight, neck)
     assert found.summary == [
         f"{BACKBONE} of 23 convolutions, by order and shape",
-        "new: neck.0, neck.1, bottleneck.0, fused.0, output; 1 of the file's were left",
+        "new: neck.0, neck.1, bottleneck.0, fused.0, output; 1 of the file's were not used",
     ]
 
 
@@ -88,7 +88,7 @@ def test_classes_that_both_know_keep_their_rows(tmp_path: Path) -> None:
     found = transfer(path, here, network("w", "cow", "dog", "x"))
     assert found.summary == [
         "22 of 23 convolutions, by name",
-        "new: output; of the output box, objectness and 2 of 4 classes were taken",
+        "new: output; in the output box, objectness and 2 of 4 classes were used",
     ]
     for anchor in range(2):
         old, new, first = there.output.weight[8 * anchor :], here.output.weight[9 * anchor :], before[9 * anchor :]
@@ -147,7 +147,7 @@ def test_a_backbone_of_another_shape_is_refused_and_changes_nothing(tmp_path: Pa
     torch.save(Foreign(wider).state_dict(), tmp_path / "net.pth")
     ours = checkpoint(wider, tmp_path / "net.pt", network("a", "b"))
     for path, reason in (
-        (tmp_path / "net.weights", "595,398 are left after the last .*another cfg.* or something was added"),
+        (tmp_path / "net.weights", "595,398 are left over after the last .*another cfg.* or something was appended"),
         (tmp_path / "net.pth", "4x3x3x3"),
         (ours, "width"),
     ):
