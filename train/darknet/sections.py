@@ -61,7 +61,7 @@ def read_sections(path: Path) -> list[Section]:
         elif text:
             key, equals, value = text.partition("=")
             if not equals or not key or not value or not found:
-                raise ValueError(f"{path}:{number}: expected key=value inside a [section], found {line!r}")
+                raise ValueError(f"{path}:{number}: expected key=value inside a [section], found {line[:80]!r}")
             if key in found[-1].options:
                 raise ValueError(f"{path}:{number}: {key} is already in this section, in line {found[-1].lines[key]}")
             found[-1].options[key], found[-1].lines[key] = value, number
