@@ -34,7 +34,7 @@ class Row(NamedTuple):
 
 
 class Machine:
-    """Where commands run, until when, and where their output is kept."""
+    """A place to run commands, with a deadline and a folder for their output."""
 
     def __init__(self, out: Path, dry: bool, train: str | None, val: str | None) -> None:
         self.out, self.dry, self.train, self.val = out, dry, train, val

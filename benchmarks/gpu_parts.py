@@ -86,7 +86,7 @@ def _step_rows(machine: Machine, case: dict[str, Any], images: int, source: str)
 
 
 def loader(machine: Machine) -> Iterator[Row]:
-    """All cores decode; colours, or colours and geometry, are left to the device."""
+    """Decoding on all cores, with colours, or colours and geometry, left to the device."""
     pictures = find_pictures(machine)
     yield Row("pictures", pictures.what, "real photographs", "pictures.log")
     out, workers = machine.out / "loader.json", max(machine.cores - 1, 1)

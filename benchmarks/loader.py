@@ -74,7 +74,7 @@ def decoding(index: ShardIndex, done: Any, number: int) -> Iterator[None]:
 
 
 class HandedOver(Transfer):
-    """As on CUDA: the device copies a batch from its slot, not a CPU core."""
+    """A transfer as on CUDA: the device copies a batch from its slot, not a CPU core."""
 
     def _copied(self, *arrays: np.ndarray[Any, Any]) -> list[torch.Tensor]:
         return [torch.from_numpy(array) for array in arrays]

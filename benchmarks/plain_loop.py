@@ -116,7 +116,7 @@ def collate(pairs: Sequence[tuple[torch.Tensor, Objects]]) -> tuple[torch.Tensor
 
 
 def plain_batches(samples: Sequence[Sample], device: torch.device) -> Iterator[tuple[torch.Tensor, list[Objects]]]:
-    """All samples in every batch. On a CPU without workers, which would take cores from the training."""
+    """Batches with all samples each. On a CPU without workers, which would take cores from training."""
     on_gpu = device.type == "cuda"
     workers = min(8, os.cpu_count() or 1) if on_gpu else 0
     loader = DataLoader(FloatImages(samples), len(samples), num_workers=workers, collate_fn=collate, pin_memory=on_gpu)

@@ -58,7 +58,7 @@ def forget(index: ShardIndex) -> None:
 
 
 def companions_again(sizes: NDArray[np.int64], window: int) -> float:
-    """How many of the BATCH - 1 others in an image's batch were also in its batch in the previous epoch."""
+    """Number of the BATCH - 1 others in an image's batch that were also in its batch in the previous epoch."""
     batches = np.empty((EPOCHS, sizes.sum()), np.int64)
     for epoch in range(EPOCHS):
         batches[epoch][epoch_order(sizes, 0, epoch, window)] = np.arange(sizes.sum()) // BATCH

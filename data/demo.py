@@ -13,7 +13,7 @@ from data.sources.voc import read_voc
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnConfig:
-    """With this section in a config, `data.train` and `data.val` are drawn and sharded before the run if missing."""
+    """The section `drawn`: if `data.train` and `data.val` are missing, they are drawn and sharded before the run."""
 
     pictures: str  #: folder for the drawn VOCdevkit
     train: int = 1000  #: [pictures] to draw for `data.train`

@@ -96,7 +96,7 @@ class SomeRecords(Sequence[Record]):
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What was perhaps not intended: a plural noun with the reason -> their number, and the first few."""
+    """Findings that were perhaps not intended: a plural noun with the reason -> their number, and the first few."""
 
     found: dict[str, tuple[int, list[str]]] = field(default_factory=dict)
 
@@ -120,7 +120,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Annotations:
-    """What an annotation format reads: the records of some splits and the meaning of their labels."""
+    """The result of an annotation format: the records of some splits and the meaning of their labels."""
 
     source: str  #: for display: "voc VOC2007 trainval + VOC2012 trainval"
     classes: tuple[str, ...]

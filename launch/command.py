@@ -1,4 +1,4 @@
-"""How every command ends: with its result, or with one `error:` line if the user or the machine is at fault.
+"""Ends every command the same way: with its result, or one `error:` line if the user or the machine is at fault.
 
     if __name__ == "__main__":
         sys.exit(run(main))
@@ -68,7 +68,7 @@ def _status(main: Callable[[Sequence[str]], object], words: Sequence[str], with_
 
 
 def reason_of(error: Exception) -> str | None:
-    """What to tell the user; None if the error is a bug of this program."""
+    """The reason to show the user; None if the error is a bug of this program."""
     text = str(error).strip() or type(error).__name__
     is_cv2 = type(error).__module__ == "cv2"  # by name: importing OpenCV takes a second
     if isinstance(error, MemoryError) or ((is_cv2 or isinstance(error, RuntimeError)) and OUT_OF_MEMORY.search(text)):

@@ -1,4 +1,4 @@
-"""What a failing process reports: whose failure it is and, to torchrun, the reason in one line."""
+"""Reports of a failing process: whose failure it is and, to torchrun, the reason in one line."""
 
 import json
 import time

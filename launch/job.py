@@ -1,4 +1,4 @@
-"""What a run asks of Slurm, from key=value words."""
+"""A run's request to Slurm, from key=value words."""
 
 import difflib
 import re
@@ -14,7 +14,7 @@ SITE = ("partition", "account", "qos", "constraint", "reservation", "exclude", "
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What a run asks of Slurm."""
+    """A run's request to Slurm."""
 
     nodes: int = 1  #: [nodes] of the cluster
     gpus_per_node: int = 8  #: [GPUs] one process each; 0: train on the CPU

@@ -1,4 +1,4 @@
-"""What Linux offers a process: the memory left, reuse of freed memory, a signal when the parent dies."""
+"""Services of Linux for a process: the memory left, reuse of freed memory, a signal when the parent dies."""
 
 import ctypes
 import signal

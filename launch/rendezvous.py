@@ -1,4 +1,4 @@
-"""How processes that torchrun did not start find each other: rank 0 serves the store of their group at a known place.
+"""Brings processes together that torchrun did not start: rank 0 serves the store of their group at a known place.
 
 srun tells a task only its rank and the nodes of the others. The port follows from the name of the step, and so do the
 keys in the store: tasks of another step that share a node and a port are never taken for ours. Processes started by
@@ -25,7 +25,7 @@ ALONE_BY_HAND = "to train alone: env -u RANK -u WORLD_SIZE python ..."
 
 
 class Place(NamedTuple):
-    """Where processes meet, and what to tell those that wait there."""
+    """A meeting place of processes, and what to tell those that wait there."""
 
     host: str
     port: int
@@ -51,7 +51,7 @@ def port_of(name: str) -> int:
 
 
 def place_of_step(environ: Mapping[str, str]) -> Place:
-    """Where the tasks of this srun meet."""
+    """The meeting place of this srun's tasks."""
     variables = ("SLURM_STEP_NODELIST", "SLURM_JOB_ID", "SLURM_STEP_ID")
     if missing := [name for name in variables if not environ.get(name)]:
         raise ValueError(f"expected {', '.join(missing)} beside SLURM_STEP_NUM_TASKS, as srun sets them; {ALONE}")
@@ -61,7 +61,7 @@ def place_of_step(environ: Mapping[str, str]) -> Place:
 
 
 def place_by_hand(environ: Mapping[str, str]) -> Place:
-    """Where processes with RANK and WORLD_SIZE meet that torchrun did not start."""
+    """The meeting place of processes with RANK and WORLD_SIZE that torchrun did not start."""
     host, port = environ.get("MASTER_ADDR", ""), environ.get("MASTER_PORT", "")
     if not host or not (port.isascii() and port.isdecimal() and int(port) < 65536):
         raise ValueError(

@@ -146,7 +146,7 @@ class Stop:
         return self._over
 
     def _hear(self) -> int:
-        """What all said last. An answer still under way is read here, at the same place by all."""
+        """The last agreement. One still under way is read here, at the same place by all."""
         if self._largest.under_way:
             self._heard = self._largest.read()
         return self._heard

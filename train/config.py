@@ -88,7 +88,7 @@ class Config:
         return list(zip(self.anchors[::2], self.anchors[1::2], strict=True))
 
     def network(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """What must match in a checkpoint."""
+        """Values that must match in a checkpoint."""
         return {
             "variant": self.model.variant,
             "passthrough": self.model.passthrough,

@@ -116,7 +116,7 @@ def draw_named(folder: Path) -> None:
 
 
 def lacks(row: Row, shared: Path) -> str | None:
-    """What the row needs and this machine lacks."""
+    """The row's requirement that this machine lacks, if any."""
     if "root" in row.needs and os.geteuid():
         return "root"
     return "gcc" if "gcc" in row.needs and not (shared / "calls.so").exists() else None
@@ -139,7 +139,7 @@ def _command_line(number: int) -> str:
 
 
 def judge(row: Row, shared: Path, folder: Path, silent: int) -> str | None:
-    """What is wrong, if anything."""
+    """The problem with the result, if any."""
     mark = f"FAULT=row-{uuid4()}"
     environ = {**ENVIRON, "T": str(shared), "ROOT": str(ROOT), "PY": sys.executable, "SILENT": str(silent)}
     environ |= dict([mark.split("=")])

@@ -75,7 +75,7 @@ def canvas_placement(
 
 
 def canvas_colour(config: AugmentConfig, draw: Draw) -> Colour:
-    """How the colours of a canvas change."""
+    """Random change of a canvas's colours."""
     return random_colour(config, draw(Purpose.COLOUR))
 
 

@@ -9,7 +9,7 @@ from data.images.geometry import Image
 
 
 class Colour(NamedTuple):
-    """How the colours of one image change."""
+    """A change of one image's colours."""
 
     hue: float = 0.0  # shift, as a fraction of the colour circle
     saturation: float = 1.0  # factor

@@ -16,7 +16,7 @@ PNG_KINDS = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 
 
 class Facts(NamedTuple):
-    """What an image file says about itself."""
+    """Statements of an image file about itself."""
 
     orientation: int = 1
     depth: int = 8  # bits per channel

@@ -75,7 +75,7 @@ def darknet_letterbox(width: int, height: int, side: int) -> Placement:
 
 
 def whole_image(width: int, height: int, side: int, resize: Resize) -> Placement:
-    """How an image becomes a square input without augmentation. darknet's own ways are for weights that it trained:
+    """Placement of an image in a square without augmentation. darknet's own ways are for weights that it trained:
     bilinear with aligned corners, and boxes that end in the centre of their last pixel."""
     if resize == "letterbox":
         return letterbox(width, height, side)
@@ -156,7 +156,7 @@ def _corner(placement: Placement, side: int) -> tuple[float, float]:
 
 
 def _last_pixel(placement: Placement) -> NDArray[np.int64]:
-    """What darknet's boxes lack at the right and bottom: xmax - xmin is their width for inclusive xmin to xmax."""
+    """The pixel that darknet's boxes lack at the right and bottom: their width is xmax - xmin, both inclusive."""
     return np.array((0, 0, 1, 1)) * placement.aligned
 
 

@@ -1,4 +1,4 @@
-"""What a device can do for the loader, on whole batches: lay packed images into canvases, change colours.
+"""The loader's work that a device can do, on whole batches: lay packed images into canvases, change colours.
 
 The same arithmetic as in `data.images.geometry` and `data.images.colour` for one image on the CPU: integers say which
 pixels go where, and three numbers what happens to the colours.
@@ -49,7 +49,7 @@ def _axis(
     place_BS: torch.Tensor, source_from: torch.Tensor, source_to: torch.Tensor, target_from: torch.Tensor,
     target_to: torch.Tensor, aligned: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
-    """For places on the canvas: the two source pixels, the weight of the second, whether the image covers the place."""
+    """The two source pixels of places on the canvas, the weight of the second, whether the image covers the place."""
     covered_BS = (place_BS >= target_from) & (place_BS < target_to)
     inside_BS = torch.minimum(torch.maximum(place_BS, target_from), target_to - 1) - target_from
     length = source_to - source_from

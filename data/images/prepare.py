@@ -23,7 +23,7 @@ DARK = f"images of 16 bits that use {FEW_BITS} or fewer (the upper 8 are used an
 
 
 class Prepared(NamedTuple):
-    """What goes into the shard."""
+    """An image as it goes into the shard."""
 
     data: bytes
     extension: str | None  # of the new file; None: the old file unchanged

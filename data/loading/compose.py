@@ -1,4 +1,4 @@
-"""What a canvas shows: which images, where, in which colours, and the boxes. All of its randomness, no pixels."""
+"""Composes canvases: which images, where, in which colours, and the boxes. All of the randomness, no pixels."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

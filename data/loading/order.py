@@ -1,4 +1,4 @@
-"""Which sample is where in the run: pure functions of integers, no files, no processes.
+"""The order of samples in a run: pure functions of integers, no files, no processes.
 
 A run reads one endless stream of samples: the order of epoch 0, then of epoch 1, and so on. Global batch k is positions
 k*B .. (k+1)*B of that stream, rank r takes the r-th equal slice of it. So
@@ -37,7 +37,7 @@ class BatchPlan(NamedTuple):
 
     @property
     def reads(self) -> Ids:
-        """All samples that may be read for this batch."""
+        """Every sample that may be read for this batch."""
         return self.samples if self.partners is None else np.concatenate([self.samples, self.partners.reshape(-1)])
 
 

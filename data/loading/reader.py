@@ -38,7 +38,7 @@ class Numbered(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """What was written into a slot."""
+    """A record of what was written into a slot."""
 
     num_bytes: int  # of slot.pixels
     faults: list[str]  # one sentence for each replaced image

@@ -145,7 +145,7 @@ def _answer(status: int, reason: str) -> Exception:
 
 
 def _extent(headers: Mapping[str, str], asked: int) -> tuple[int, int | None]:
-    """Where the bytes of a response begin, and the size of the whole file."""
+    """Offset of a response's first byte in the file, and the size of the whole file."""
     headers = {name.lower(): value for name, value in headers.items()}
     if (encoding := headers.get("content-encoding", "identity").strip().lower()) not in ("identity", ""):
         raise Wrong(f"expected the bytes of the file, found them encoded as {encoding[:50]!r}")

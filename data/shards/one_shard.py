@@ -19,7 +19,7 @@ MAX_IMAGE_BYTES = 2**30  # of a file
 
 
 class Pixels(NamedTuple):
-    """How images are changed on their way into a shard; see `prepare`."""
+    """Changes to images on their way into a shard; see `prepare`."""
 
     exif: Literal["turn", "keep"] = "turn"
     max_side: int | None = None

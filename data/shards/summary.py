@@ -1,4 +1,4 @@
-"""What a set holds, for the console, and what in it was probably not intended."""
+"""Summarizes a set for the console, with what in it was probably not intended."""
 
 import csv
 import re

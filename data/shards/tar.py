@@ -1,4 +1,4 @@
-"""What lies where in a tar of samples: KEY.jpg (png, webp ...) and KEY.json, side by side. Nothing in it is trusted.
+"""Finds the samples in a tar: KEY.jpg (png, webp ...) and KEY.json, side by side. Nothing in it is trusted.
 
 Reads what POSIX, GNU, BSD and Python's tar write. Differs from `tarfile`, which takes an unreadable header for the end
 of the tar, so that a damaged one would silently lose its last samples; which reads names of any length, and (before

@@ -14,7 +14,7 @@ from data.sources.files import nfc
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """Which images and objects of a source are wanted."""
+    """The user's choice of images and objects of a source."""
 
     classes: Sequence[str] | None = None  #: in the order of the network's outputs; None: all
     keep_others: bool = False  #: keep images that show only other classes

@@ -64,7 +64,7 @@ class ReferringObjects:
         return plain if isinstance(plain, int) else self._words.setdefault(plain, -1 - len(self._words))
 
     def objects(self, image_rows: dict[int | str, int], category_rows: dict[int | str, int]) -> Objects:
-        """All objects; can be called once."""
+        """The objects; can be called once."""
         objects, codes = Objects.concatenate(self._parts), np.concatenate(self._images)
         self._images.clear()
         known = np.array(

@@ -1,4 +1,4 @@
-"""From all that a source says to the chosen records: the same rules for every annotation format."""
+"""Turns all that a source says into the chosen records: the same rules for every annotation format."""
 
 import hashlib
 import os
@@ -32,7 +32,7 @@ class Picture(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Found:
-    """All that the splits of a source say, before anything is chosen. C classes, N pictures, M objects."""
+    """Everything that the splits of a source say, before anything is chosen. C classes, N pictures, M objects."""
 
     source: str  #: for display
     root: Path

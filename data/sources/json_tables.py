@@ -23,7 +23,7 @@ KEY = re.compile(rb'(?<!\\)"([^"\\]*)"\s*:\s*\Z')
 
 
 class Elements(NamedTuple):
-    """Some consecutive elements of one table, with commas between them."""
+    """Consecutive elements of one table, with commas between them."""
 
     table: str
     text: bytes

@@ -85,7 +85,7 @@ def read_voc(
 
 
 class _Reading:
-    """What has been read of all splits, except the objects."""
+    """State of reading all splits, except the objects."""
 
     def __init__(self, root: Path, from_zero: bool) -> None:
         self._root, self._from_zero = root, from_zero

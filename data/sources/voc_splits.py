@@ -1,4 +1,4 @@
-"""Where a split of a VOC set lies, and which images belong to it: the layouts that VOC has in practice."""
+"""Finds a split of a VOC set and its images, in the layouts that VOC has in practice."""
 
 import re
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ HELD_OUT = ("val", "valid", "test")
 
 
 class Split(NamedTuple):
-    """Where one split lies, and its images."""
+    """The place of one split, and its images."""
 
     where: str  # for messages
     ids: list[str]

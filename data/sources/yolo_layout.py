@@ -16,7 +16,7 @@ OTHER_NAMES = {"val": ("val", "valid", "validation"), "valid": ("valid", "val"),
 
 
 class Layout(NamedTuple):
-    """What is known of a set before its labels are read."""
+    """The parts of a set that are known before its labels are read."""
 
     file: Path  # the source, for messages
     names: dict[int, str] | None  # of classes, by their number in labels

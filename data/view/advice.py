@@ -1,4 +1,4 @@
-"""What to know about a set before training: how large inputs must be for it, and what makes it hard."""
+"""Advice on a set before training: how large inputs must be for it, and what makes it hard."""
 
 import numpy as np
 

@@ -156,7 +156,7 @@ def _longer_side(image: Image) -> int:
 
 
 def _plates(image: Image, text: str, corner: Corner) -> list[Plate]:
-    """Where a name may go: above the box (inside it at the top of the picture), or below it."""
+    """Places for a name: above the box (inside it at the top of the picture), or below it."""
     (width, height), _ = cv2.getTextSize(text, FONT, _letters(image), _thickness(image))
     width, height = width + 2, height + 4
     left = max(0, min(corner[0], image.shape[1] - 1 - width))

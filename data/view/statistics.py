@@ -1,4 +1,4 @@
-"""What a set of shards holds and what a network would see of it, as numbers.
+"""Statistics of a set of shards, and of what a network would see of it, as numbers.
 
 Boxes are measured where training measures them, in the square input: `side` px, the whole image made square by
 `resize`, not augmented. T counts the objects that are trained on (not difficult, not crowd), K the anchors.

@@ -123,7 +123,7 @@ def _files(index: ShardIndex) -> str:
 
 
 def _large(index: ShardIndex) -> str:
-    """What shrinking would save; "" if nothing."""
+    """A sentence on what shrinking would save; "" if nothing."""
     sides = np.stack([index.arrays["widths"], index.arrays["heights"]]).astype(np.float64)
     scale = np.minimum(1, LARGE_SIDE_PX / sides.max(0))
     if (scale == 1).all():

@@ -1,4 +1,4 @@
-"""What this machine offers a run: permissions in its folder, open files, room for decoded images."""
+"""Checks what this machine offers a run: permissions in its folder, open files, room for decoded images."""
 
 import os
 import resource

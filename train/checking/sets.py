@@ -1,4 +1,4 @@
-"""What two sets share though they should not."""
+"""Finds what two sets share though they should not."""
 
 from data.records import NUM_EXAMPLES
 from data.shards.index import ShardIndex

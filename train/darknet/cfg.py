@@ -23,7 +23,7 @@ TYPES = ("net", *KEYS, "region")
 
 
 class Network(NamedTuple):
-    """What a cfg says about a detector."""
+    """A detector as a cfg describes it."""
 
     model: ModelConfig
     anchors: list[float]  #: w, h, w, h ... in grid cells

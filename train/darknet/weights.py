@@ -57,7 +57,7 @@ def fill(groups: Sequence[Sequence[torch.Tensor]], numbers: NDArray[np.float32])
 
 
 def misfit(count: int, groups: Sequence[Sequence[torch.Tensor]]) -> str:
-    """Where a file of `count` numbers stops fitting a network of these convolutions, and the likely cause."""
+    """A sentence on where a file of `count` numbers stops fitting these convolutions, and the likely cause."""
     ends = np.cumsum([_size([group]) for group in groups])
     number = int(np.searchsorted(ends, count))
     if number == len(groups):
@@ -136,7 +136,7 @@ def without_passthrough(model: YOLOv2, numbers: NDArray[np.float32]) -> NDArray[
 
 
 def _passthrough(model: YOLOv2) -> tuple[int, NDArray[np.float32]]:
-    """How many convolutions come before it, and its kernel: output (dy*2 + dx)*C + c sees channel c at dy, dx."""
+    """The number of convolutions before it, and its kernel: output (dy*2 + dx)*C + c sees channel c at dy, dx."""
     at = len(in_order(model)) - len(in_order(model.fused)) - 1
     channels = (in_order(model.fused)[0][-1].shape[1] - in_order(model.neck)[-1][-1].shape[0]) // 4
     kernel = np.zeros((2, 2, channels, channels, 2, 2), "<f4")

@@ -28,7 +28,7 @@ class Survivors(NamedTuple):
 
 
 class Prepared(NamedTuple):
-    """What the walks need, on the device."""
+    """Tensors that the walks need, on the device."""
 
     scores_GN: torch.Tensor  # of each walk, best first; 0 after the last candidate
     order_GN: torch.Tensor  # their rows in the fields below

@@ -1,4 +1,4 @@
-"""Which prediction is responsible for which truth (darknet src/region_layer.c, forward_region_layer).
+"""Assigns truths to responsible predictions (darknet src/region_layer.c, forward_region_layer).
 
     B images  T truth slots  A anchors  H W grid cells  C classes  N = A*H*W predictions
     K claims of truths to predictions

@@ -30,7 +30,7 @@ AT_ALL = np.uint16(2 ** len(IOUS) - 1)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matches:
-    """What some detections found, flat; those of an image and class best first."""
+    """The truths that detections found, flat; detections of an image and class best first."""
 
     images: NDArray[np.int64]  #: [N] their order breaks ties of scores
     labels: NDArray[np.int64]  #: [N]

@@ -1,4 +1,4 @@
-"""How and when a run is evaluated."""
+"""The section `evaluate` of a run's config."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -20,7 +20,7 @@ Table = TypeVar("Table", "Detections", "Truths")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """What the network found in some images, flat. The order matters only within an image."""
+    """Detections in some images, flat. The order matters only within an image."""
 
     images: NDArray[np.int64]  #: [N] image numbers, any integers
     labels: NDArray[np.int64]  #: [N]

@@ -53,7 +53,7 @@ class Difference(NamedTuple):
 
 
 def inputs(canvases_PSS3: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
-    """All pictures at their side in batches, some singly at a larger side, some that are not square."""
+    """Inputs to compare on: all pictures in batches, some singly at a larger side, some that are not square."""
     side = canvases_PSS3.shape[1]
     for first in range(0, len(canvases_PSS3), AT_ONCE):
         yield _images(canvases_PSS3[first : first + AT_ONCE], side, side)

@@ -28,7 +28,7 @@ FAR_PX = 1e6  # an untrained network's exp may be infinite, and infinite boxes h
 
 
 class Trainee(NamedTuple):
-    """What is exported: a trained network and the meaning of its outputs."""
+    """The network to export, and the meaning of its outputs."""
 
     model: YOLOv2
     config: Config

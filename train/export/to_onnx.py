@@ -41,7 +41,7 @@ def write(trainee: Trainee, path: Path, outputs: Outputs) -> None:
 
 
 def about(trainee: Trainee, outputs: Outputs) -> dict[str, str]:
-    """What a user of the file needs to know, as text."""
+    """Metadata that a user of the file needs, as text."""
     return {
         "input": "float32 [batch, 3, height, width], RGB in 0..1, sides multiples of 32 px",
         "outputs": outputs,

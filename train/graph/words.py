@@ -17,7 +17,7 @@ from train.layers import ACTIVATIONS, Activation
 
 
 class KeyProblem(ValueError):
-    """What is wrong with one key of a layer; the reader of the layer adds where it is."""
+    """A problem with one key of a layer; the reader of the layer adds where it is."""
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(f"{key}: {problem}")

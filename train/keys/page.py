@@ -1,4 +1,4 @@
-"""All keys of a config as a page that reads well in a terminal and as Markdown: docs/config.md."""
+"""Shows all keys of a config as a page that reads well in a terminal and as Markdown: docs/config.md."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any

@@ -107,7 +107,7 @@ def _reliability(axes: Axes, name: str, calibration: Calibration) -> None:
 
 
 def _best_and_worst(labels: NDArray[np.int64], ap_C: NDArray[np.float64], most: int) -> tuple[NDArray[np.int64], str]:
-    """As many labels as fit, in order: those with the highest and the lowest AP; and a note on the others."""
+    """Up to `most` labels, in order: those with the highest and the lowest AP; and a note on the others."""
     if len(labels) <= most:
         return labels, ""
     best_first = labels[np.argsort(-ap_C[labels], kind="stable")]

@@ -1,4 +1,4 @@
-"""Why detections are wrong and truths are missed: TIDE's kinds of errors, and what mAP loses to each.
+"""Explains wrong detections and missed truths: TIDE's kinds of errors, and what mAP loses to each.
 
 Bolya, Foley, Hays, Hoffman: "TIDE: A General Toolbox for Identifying Object Detection Errors" (arXiv 2008.08115, 2.2).
 A wrong detection gets the first kind that fits. `own` is its largest IoU with a truth of its class, `other` with one

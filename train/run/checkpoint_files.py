@@ -115,7 +115,7 @@ def best(folder: Path) -> Path | None:
 
 
 def defect(path: Path) -> str | None:
-    """Why a file named like a checkpoint is not one; None if it is."""
+    """The reason why a file named like a checkpoint is not one; None if it is."""
     try:
         if not path.is_file():
             return "it is a folder" if path.is_dir() else "it is a link to nothing" if path.is_symlink() else "no file"

@@ -1,4 +1,4 @@
-"""What a step differentiates: the network, from pixel bytes to the loss, with the exchange of its gradients.
+"""The function that a step differentiates: the network, from pixel bytes to the loss, and gradients' exchange.
 
 B images  S side of the input in px  T truth slots
 """
