@@ -14,7 +14,7 @@ from train.model import YOLOv2
 
 GPUS_OF_A_NODE = 8
 LAUNCH_S = 5e-3  # the host's own work for a compiled step: assumed
-BACKWARD_SHARE = 0.65  # of a step: twice the work of forward, and besides both there is the update
+BACKWARD_SHARE = 0.65  # of a step: twice the work of forward; the update is the rest
 AGREEMENT_BYTES = 8  # whether to stop: sent before forward
 LOG_BYTES, LOG_EVERY = (88, 4), 10  # two means at every log line, one after the other; steps between two lines
 

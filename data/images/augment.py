@@ -26,8 +26,8 @@ Draw = Callable[[Purpose], np.random.Generator]  # the draws of one sample; a ge
 class AugmentConfig:
     policy: Literal["place", "crop"] = "place"  #: how an image is placed in the square; crop: darknet of 2016
     jitter: float = 0.3  #: [share] of a side; darknet jitter=.3 (yolov2-voc.cfg), .2 in the 2016 cfgs
-    scale_min: float = 1.0  #: [factor] of `place` only; darknet of 2017 drew U(.25, 2), since August 2018 it is 1
-    scale_max: float = 1.0  #: [factor] of `place` only
+    scale_min: float = 1.0  #: [factor] for `place` only; darknet of 2017 drew U(.25, 2), since August 2018 it is 1
+    scale_max: float = 1.0  #: [factor] for `place` only
     flip: float = 0.5  #: [probability] of mirroring left to right
     flip_vertical: float = 0.0  #: [probability] of mirroring top to bottom, for images with no up: cells, aerial views
     hue: float = 0.1  #: [share] of the colour circle: largest shift

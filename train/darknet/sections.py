@@ -16,7 +16,7 @@ class Section:
     kind: str
     line: int
     options: dict[str, str] = field(default_factory=dict)
-    lines: dict[str, int] = field(default_factory=dict)  #: of each key
+    lines: dict[str, int] = field(default_factory=dict)  #: line number of each key
 
     def error(self, key: str, problem: str) -> ValueError:
         """file:line: [kind] key=value: problem."""

@@ -9,8 +9,8 @@ HEAD = """# Keys of a config
 
 Made by `python -m train.config > docs/config.md`; `python train/main.py --help` prints the same. Each key is shown as
 written on a command line, with its default and allowed values; below it are its [unit] and meaning. In a YAML file a
-section is a mapping, `data: {batch: 64}`. The defaults are those of the recipe `darknet`; different defaults of another
-recipe follow its name.
+section is a mapping, `data: {batch: 64}`. The defaults are those of the recipe `darknet`; where another recipe differs,
+its name and default follow.
 """
 
 

@@ -34,7 +34,7 @@ class StepConfig:
     compress: Compression = "none"  #: format in which gradients are exchanged; bf16 only between GPUs
     bucket_mb: int = 25  #: [MB] of gradients exchanged together, while backward continues
     recompute: bool = False  #: recompute activations in backward: half the memory, 1.3 times as long
-    freeze: Literal["nothing", "backbone"] = "nothing"  #: what keeps its weights and batch-norm statistics
+    freeze: Literal["nothing", "backbone"] = "nothing"  #: whose weights and batch-norm statistics do not change
     optimizer: Literal["sgd", "adamw"] = "sgd"  #: darknet: sgd
     momentum: float = 0.9  #: [share] for sgd
     betas: list[float] = field(default_factory=lambda: [0.9, 0.999])  #: [share] two, for adamw

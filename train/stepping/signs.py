@@ -18,7 +18,7 @@ class _Seen(NamedTuple):
     """Means since the previous line, and the state of the run."""
 
     losses: Losses
-    share: float  # of the run
+    share: float  # of the run so far
     steps: int
     burning_in: bool
     relative_rate: float  # of the schedule's largest
