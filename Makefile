@@ -1,13 +1,15 @@
 # make demo    install, draw pictures, shard them, train with two processes on the CPU, draw detections
-# make test    install, run the tests
+# make test    install, run the tests that take seconds
+# make test-slow   those that take longer: whole runs, compilers, networks against darknet's figures
 # make test-slurm   whole runs on a real Slurm on this machine; as root, with slurmctld slurmd slurm-client munge iproute2
 # make gpu     tests, speeds and a training on a GPU in nine minutes: one table (DRY=1: small, on the CPU; WHEELS=, TRAIN=, VAL=, OUT=)
-# make check   format, lint, types, import layers, tests; CI runs this and test-slurm
+# make check   format, lint, types, import layers, both kinds of tests; CI runs this and test-slurm
 PYTHON ?= python3
 BIN = .venv/bin
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 TORCH = $(shell grep '^torch==' constraints.txt)
 
-.PHONY: install demo test test-slurm gpu check clean
+.PHONY: install demo test test-slow test-slurm gpu check clean
 
 install: .venv/installed
 
@@ -23,7 +25,10 @@ demo: install
 	@echo "pictures with detections: runs/demo/detections; curves: $(BIN)/tensorboard --logdir runs"
 
 test: install
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(PYTEST) -m 'not slow and not slurm'
+
+test-slow: install
+	$(PYTEST) -m 'slow and not slurm'
 
 test-slurm: install
 	$(BIN)/python -m pytest -m slurm tests/slurm
@@ -37,7 +42,7 @@ check: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(PYTEST)
 
 clean:
 	rm -rf .venv runs/demo datasets/shapes datasets/shapes-shards

@@ -24,6 +24,7 @@ data: {{train: {shards}/train, val: {shards}/val, batch: 8, sides: [64], workers
 model: {{variant: tiny-voc, width: 0.0625}}
 schedule: {{rate: 1.0e-3, burn_in_images: 20, drop_images: [50]}}
 evaluate: {{side: 64, pictures: 0}}
+step: {{precision: bf16}}
 """
 
 
@@ -174,7 +175,7 @@ def test_what_changed_at_an_earlier_start_is_told_at_each(
     told = capsys.readouterr().err
     assert "  loss.object 5.0 -> 1.0 since an earlier start: taken: " in told
     main([str(begun / "small.yaml"), f"run={run}", "epochs=3"])
-    assert "  loss.object 1.0 -> 5.0 (5.0 at the beginning): taken: " in capsys.readouterr().err
+    assert "  loss.object 1.0 -> 5.0 (5.0 at first): taken: " in capsys.readouterr().err
     names = sorted(path.name for path in (run / "starts").iterdir())
     assert names == ["0001-000000000.yaml", "0002-000000056.yaml", "0003-000000112.yaml", "0004-000000160.yaml"]
     assert load(run / "starts" / names[1], []).loss.object == 1
