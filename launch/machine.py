@@ -1,6 +1,7 @@
 """Services of Linux for a process: the memory left, reuse of freed memory, a signal when the parent dies."""
 
 import ctypes
+import resource
 import signal
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +13,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # malloc.h
 
 
 def memory_left() -> int:
-    """Bytes available on the machine, at most the limit of the process's control group."""
+    """Bytes available on the machine, within the limits of the process's control group and address space."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     sizes = [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
     for line in OWN_GROUPS.read_text().splitlines():
@@ -22,6 +23,10 @@ def memory_left() -> int:
             folder = Path(root, group.strip("/"))
             limits = [path / name for path in (folder, *folder.parents) if (path / name).exists()]
             sizes += [int(text) for limit in limits if (text := limit.read_text().strip()) != "max"]
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)  # ulimit -v
+    if most != resource.RLIM_INFINITY:
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        sizes.append(max(most - used, 0))
     return min(sizes)
 
 

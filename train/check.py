@@ -22,8 +22,7 @@ from data.shards.index import ShardIndex
 from launch.command import run
 from launch.config_file import ALLOW_PIPE
 from launch.environment import Environment
-from train.capacity import memory_of
-from train.checking.machine import require_open_files, require_writable, say_room_for_decoded
+from train.checking.machine import require_open_files, require_writable, say_memory, say_room_for_decoded
 from train.checking.network import build, stand_in
 from train.checking.plan import expected_time, of_all_ranks, planned, require_whole_shares
 from train.checking.report import Report, amount
@@ -72,7 +71,7 @@ def check(config: Config, processes: int, report: Report) -> None:
     loaders: list[Loader] = []
     with report.part("batch"):
         require_whole_shares(config, processes)
-        report.say("memory", _memory(config, processes))
+        say_memory(config, processes, report)
         if train:
             loaders = of_all_ranks(train, config, processes)
     if train and val:
@@ -128,13 +127,6 @@ def _set(name: str, config: Config, report: Report) -> ShardIndex | None:
             there = sum(path.stat().st_size for path in (staging / index.folder.name).glob("*.tar*"))
             report.need(staging, size - there, f"of {address}")
     return index
-
-
-def _memory(config: Config, processes: int) -> str:
-    side, auto = max(config.data.sides), config.step.accumulate == "auto"
-    memory = memory_of(config, side, processes=processes)
-    text = f"{amount(memory.total)} in each process for a step at {side} px, predicted"
-    return f"{text}; less if that does not fit, in as few parts as possible" if auto else text
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

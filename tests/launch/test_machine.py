@@ -53,6 +53,14 @@ def test_the_limit_of_a_control_group_counts(
     assert memory_left() == 12345678
 
 
+def test_the_limit_of_the_address_space_counts() -> None:
+    script = (
+        "import resource, launch.machine as m; resource.setrlimit(resource.RLIMIT_AS, (2**32, -1)); "
+        "print(m.memory_left() < 2**32 - 2**22)"
+    )
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT).stdout == "True\n"
+
+
 def test_freed_memory_is_kept_without_an_error() -> None:
     keep_freed_memory()
 

@@ -65,6 +65,13 @@ def test_a_run_that_can_start(checked: Checked, config: Path) -> None:
     assert sorted(config.parent.rglob("*")) == before
 
 
+def test_too_little_memory_on_this_machine_is_remarked_on(checked: Checked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.checking.machine.memory_left", lambda: 20_000_000)
+    found = checked("--processes", "4")
+    assert not found.problems and "memory: 4 x " in found.lines["remark"] and "20.0 MB" in found.lines["remark"]
+    assert "remark" not in checked("step.accumulate=auto").lines
+
+
 def test_a_set_that_is_evaluated_on_what_it_is_trained_on_is_remarked_on(checked: Checked, shards: Path) -> None:
     found = checked(f"data.val={shards}/train")
     assert not found.problems and "53 of 53 images" in found.lines["remark"]

@@ -5,10 +5,14 @@ import resource
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from data.files import own_folder
 from data.shards.index import ShardIndex
+from launch.machine import memory_left
+from train.capacity import memory_of
 from train.checking.report import Report, amount, nearest
+from train.config import Config
 
 FILES, FILES_OF_A_WORKER = 48, 16  # a run of one process has some 30 open at a time, and 12 for each of data.workers
 
@@ -33,6 +37,21 @@ def require_open_files(workers: int) -> None:
         raise ValueError(
             f"expected {needed} open files for a process with data.workers={workers}, found a limit of {limit}; raise "
             "it with ulimit -n, or use fewer data.workers"
+        )
+
+
+def say_memory(config: Config, processes: int, report: Report) -> None:
+    """What a step takes as predicted, and a remark if processes on this machine's CPU would lack it."""
+    side, auto = max(config.data.sides), config.step.accumulate == "auto"
+    needed = memory_of(config, side, processes=processes).total
+    text = f"{amount(needed)} in each process for a step at {side} px, predicted"
+    report.say("memory", f"{text}; less if that does not fit, in as few parts as possible" if auto else text)
+    left = memory_left()
+    if not torch.cuda.is_available() and not auto and needed * processes > left:
+        report.say(
+            "remark",
+            f"memory: {processes} x {amount(needed)} do not fit into the {amount(left)} that this machine, without a "
+            "GPU, has left; step.accumulate=auto takes less at a time",
         )
 
 
