@@ -30,7 +30,7 @@ def read_yaml(path: Path, texts: Collection[str] = ()) -> DictConfig:
     if not path.is_file():
         raise ValueError(f"no config at {path}; configs/ holds those of this project")
     if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path}: expected a config, found {path.stat().st_size:,} bytes")
+        raise ValueError(f"{path}: expected a config of at most {MAX_BYTES:,} bytes, found {path.stat().st_size:,}")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -35,7 +35,7 @@ def test_a_config_is_a_mapping(tmp_path: Path) -> None:
         (b"\xff\xfe\x00r", "expected YAML in UTF-8"),
         (b"a: !!python/object/apply:os.system [touch x]", "could not determine a constructor"),
         (BOMB.encode(), "expected at most 100 aliases"),
-        (b"a: " + b"x" * 2_000_000, "expected a config, found 2,000,003 bytes"),
+        (b"a: " + b"x" * 2_000_000, "expected a config of at most 1,048,576 bytes, found 2,000,003"),
         (b"a: " + b"[" * 5000, r"."),
     ],
 )
