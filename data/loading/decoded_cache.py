@@ -31,12 +31,17 @@ class DecodedCache:
         boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else "boot"
         own_folder(folder)  # another user's pixels might not be those of the set
         stem = folder / f"decoded-{index.digest[:16]}-{boot[:8]}"
-        self._file = _opened(stem.with_suffix(".pixels"), int(self._starts[-1]))
-        stored = _opened(stem.with_suffix(".stored"), index.num_samples)
-        os.posix_fallocate(stored, 0, index.num_samples)
-        self._pixels, self._stored = _mapped(self._file, int(self._starts[-1])), _mapped(stored, index.num_samples)
-        os.close(stored)
         self._is_full = False
+        self._file = _opened(stem.with_suffix(".pixels"), int(self._starts[-1]))
+        self._pixels = _mapped(self._file, int(self._starts[-1]))
+        self._stored: NDArray[np.uint8] = np.zeros(index.num_samples, np.uint8)
+        stored = _opened(stem.with_suffix(".stored"), index.num_samples)
+        try:
+            os.posix_fallocate(stored, 0, index.num_samples)  # a page that the disk lacks would kill the process
+            self._stored = _mapped(stored, index.num_samples)
+        except OSError as error:
+            self._full(error)
+        os.close(stored)
 
     def get(self, sample: int) -> NDArray[np.uint8] | None:
         """[H, W, 3], read-only."""
@@ -51,12 +56,13 @@ class DecodedCache:
                 written = os.pwrite(self._file, data, start)
                 data, start = data[written:], start + written
         except OSError as error:
-            self._is_full = True
-            print(
-                f"data.decoded_cache takes no more images ({error}); the others are decoded each time", file=sys.stderr
-            )
+            self._full(error)
             return
         self._stored[sample] = 1  # last: from now on others may read it
+
+    def _full(self, error: OSError) -> None:
+        self._is_full = True
+        print(f"data.decoded_cache takes no more images ({error}); the others are decoded each time", file=sys.stderr)
 
     def _place(self, sample: int) -> NDArray[np.uint8]:
         width, height = self.index.size_px(sample)

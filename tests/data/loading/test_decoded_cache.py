@@ -1,6 +1,7 @@
 """The decoded cache: gives back what was put in, to every process, for this set only."""
 
 import dataclasses
+import itertools
 import subprocess
 from pathlib import Path
 
@@ -58,6 +59,15 @@ def test_a_full_disk_under_the_cache_ends_nothing(
         kept = [sample for sample, image in found.items() if image is not None]
         assert 0 < len(kept) < index.num_samples
         assert all(np.array_equal(np.asarray(found[sample]), images[sample]) for sample in kept)
+        assert capsys.readouterr().err.count("data.decoded_cache takes no more images") == 1
+        for page in itertools.count():  # until not even the list of what is stored has room
+            try:
+                (small / f"page{page}").write_bytes(bytes(4096))
+            except OSError:
+                break
+        another = DecodedCache(dataclasses.replace(index, digest="0" * 64), small)
+        another.put(0, images[0])
+        assert another.get(0) is None
         assert capsys.readouterr().err.count("data.decoded_cache takes no more images") == 1
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
