@@ -53,7 +53,7 @@ below() {
 }
 # another process holds the lock on a file or a folder, until `release`
 hold() { [ -e "$1" ] || mkdir "$1"; (exec 9< "$1"; flock 9; exec sleep 200) & holder=$!; sleep 0.5; }
-release() { status=$?; [ -z "$holder" ] || kill $holder; return $status; }
+release() { left=$?; [ -z "$holder" ] || kill $holder; return $left; }
 # gives $run the signal $1 and waits for it: what it said, how long it took, and its exit status
 end_by() { began=$(date +%s%N); kill -$1 $run; await; }
 await() {

@@ -23,8 +23,8 @@ ROWS = [
     Row(
         "/dev/shm is full, two loader processes",
         "small_disk 64k /dev/shm; fill /dev/shm; train data.workers=2",
-        0,
-        "best mAP",
+        1,
+        "error: data.workers: expected room and rights in /dev/shm .*No space left",
         "root",
     ),
     Row(

@@ -71,6 +71,7 @@ class BatchReader(Dataset[Filled]):
 
     def __getitem__(self, numbered: Numbered) -> Filled:
         slot, plan = self.slots[numbered.slot], numbered.plan
+        self._open_cache()  # its refusal is no fault of an image
         return self._pack(slot, plan) if self.packed else self._place(slot, plan)
 
     def _pack(self, slot: Slot, plan: BatchPlan) -> Filled:

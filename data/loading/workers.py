@@ -43,7 +43,13 @@ def begin_worker(_: int) -> None:
 
 def answers_of(loader: Iterable[Item]) -> Iterator[Item]:
     """The iterator of a DataLoader, which starts its processes; blocks if the fork server hangs."""
-    found = iter(loader)
+    try:
+        found = iter(loader)
+    except OSError as error:  # their semaphores are files there
+        raise ValueError(
+            f"data.workers: expected room and rights in /dev/shm to start loader processes, found: {error}; "
+            "make room there or use data.workers=0"
+        ) from error
     _end_workers_at_exit()
     yield from found
 

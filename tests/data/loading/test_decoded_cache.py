@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from data.images.decode import decode
+from data.loading.config import DataConfig
 from data.loading.decoded_cache import DecodedCache
+from data.loading.loader import Loader
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 
@@ -83,3 +86,16 @@ def test_a_link_in_place_of_the_cache_is_not_followed(index: ShardIndex, tmp_pat
     with pytest.raises(OSError, match="symbolic links"):
         DecodedCache(index, tmp_path / "cache")
     assert mine.read_text() == "precious"
+
+
+def test_a_folder_that_is_refused_is_no_unreadable_image(
+    index: ShardIndex, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise ValueError(f"{folder}: expected a folder of this user")
+
+    monkeypatch.setattr("data.loading.decoded_cache.own_folder", refuse)
+    config = DataConfig(train="", val="", batch=2, sides=[32], workers=0, decoded_cache=str(tmp_path))
+    loader = Loader(index, config, seed=0, rank=0, world_size=1, device=torch.device("cpu"))
+    with pytest.raises(ValueError, match="expected a folder of this user"):
+        next(loader.batches(0, 8))

@@ -1,13 +1,16 @@
 """Workers and the server they come from outlive warnings, and nothing outlives the run."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from data.loading.workers import answers_of
 from data.shards.index import ShardIndex
 from tests.conftest import ROOT
 from tests.data.remote.test_transports import gone_within
@@ -163,3 +166,12 @@ def test_a_server_that_stands_still_keeps_nobody(index: ShardIndex, tmp_path: Pa
     assert done.returncode == 0, done.stderr[-2000:]
     workers, _, server = done.stdout.rpartition(" ")
     assert workers == "[]" and gone_within(10, int(server))
+
+
+def test_a_machine_that_cannot_start_workers_is_named() -> None:
+    class Full:
+        def __iter__(self) -> Iterator[int]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pytest.raises(ValueError, match=r"room and rights in /dev/shm .* found: .*No space left .*data.workers=0"):
+        next(answers_of(Full()))
