@@ -40,7 +40,7 @@ begin_pair() {
 }
 until_true() { for i in $(seq 1200); do "$@" && return; sleep 0.1; done; echo "never: $*"; }
 until_said() { until_true grep -qs "$1" said; }
-until_there() { until_true ls -d "$@" > there 2>&1; }
+until_there() { until_true eval "ls -d $*" > there 2>&1; }  # patterns are expanded again each time
 has_lock() { ls -l /proc/$run/fd 2>&1 | grep -q run/lock; }
 has_socket() { ls -l /proc/$run/fd 2>&1 | grep -q socket; }
 until_started() { until_true has_lock; sleep 1; }
