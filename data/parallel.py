@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from threading import Thread, current_thread, main_thread
+from types import FrameType
 from typing import Any, TypeVar
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -27,7 +28,7 @@ def in_parallel(
 ) -> list[Result]:
     """The results in the order of the jobs. workers: processes; 0: one for each available core.
 
-    Meanwhile SIGTERM raises KeyboardInterrupt, which ends running jobs too.
+    SIGTERM ends running jobs too, with KeyboardInterrupt or what the caller's handler of SIGTERM raises.
     """
     with _interruptible():
         return _in_parallel(function, jobs, min(workers or cores(), len(jobs)), title)
@@ -38,9 +39,19 @@ def _interruptible() -> Iterator[None]:
     if current_thread() is not main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    came = list[int]()
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
     try:
         yield
+    except KeyboardInterrupt:
+        if came and callable(before):
+            before(signal.SIGTERM, None)
+        raise
     finally:
         signal.signal(signal.SIGTERM, before)
 

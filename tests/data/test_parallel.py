@@ -79,3 +79,18 @@ def test_an_interrupted_program_is_gone_at_once(tmp_path: Path, sent: signal.Sig
     sizes = [path.stat().st_size for path in files]
     time.sleep(0.3)
     assert [path.stat().st_size for path in files] == sizes
+
+
+def test_a_handler_of_the_caller_has_the_last_word(tmp_path: Path) -> None:
+    path = tmp_path / "one"
+    code = "import signal, sys; from launch.command import Stopped, run; from data.parallel import in_parallel\n"
+    code += "def stop(*_):\n    raise Stopped('stopped before the first step')\n"
+    code += "signal.signal(signal.SIGTERM, stop)\n"
+    code += f"sys.exit(run(lambda _: in_parallel(exec, [({BEATING.format(path=str(path))!r},)] * 2, 2, 'beating')))"
+    program = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    program.send_signal(signal.SIGTERM)
+    _, errors = program.communicate(timeout=60)
+    assert (program.returncode, errors) == (0, "stopped before the first step\n")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import wait as wait_for
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -66,11 +67,11 @@ class Checkpoint:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._writing is not None and not self._writing.done():
+            self.env.say("the last checkpoint is still being written")
         while self._writing is not None and not self._writing.done():
-            try:
+            with suppress(KeyboardInterrupt):  # what holds the run's lock must outlast the writer
                 wait_for([self._writing])
-            except KeyboardInterrupt:
-                self.env.say("the last checkpoint is still being written")
 
     def due(self, images: int) -> bool:
         """Whether to save now. All processes must ask at the same place, since clocks differ. Waits for the device."""
