@@ -2,8 +2,8 @@
 
 from benchmarks.faults.judge import Row
 
-TRAINING = "begin_training $LONG data.workers=1; until_said images/s; "
-PAIR = "begin_pair $LONG data.workers=1; until_said images/s; "
+TRAINING = "begin_training $LONG data.workers=1; until_said 'epoch .*images/s'; "
+PAIR = "begin_pair $LONG data.workers=1; until_said 'epoch .*images/s'; "
 #: loader processes, and how to find them
 HELPERS = {
     "the loader process": "$(below $run forkserver | sed -n 2p)",

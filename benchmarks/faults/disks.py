@@ -94,7 +94,7 @@ ROWS = [
     ),
     Row(
         "a shard is cut during the run",
-        "cp -r $T/train cut; begin_training data.train=cut $LONG data.max_faults=5; until_said images/s; "
+        "cp -r $T/train cut; begin_training data.train=cut $LONG data.max_faults=5; until_said 'epoch .*images/s'; "
         "truncate -s 1000 cut/shard-000000.tar; await",
         1,
         r"error: .*unreadable images(?s:.*)shard-000000\.tar",

@@ -46,8 +46,13 @@ ROWS = [
         130,
         INTERRUPTED,
     ),
-    Row("SIGTERM while training", TRAINING + "; until_said images/s; end_by TERM; ended; ls run", 0, SAVED),
-    Row("Ctrl-C while training", TRAINING + "data.workers=2; until_said images/s; end_by INT", 130, INTERRUPTED),
+    Row("SIGTERM while training", TRAINING + "; until_said 'epoch .*images/s'; end_by TERM; ended; ls run", 0, SAVED),
+    Row(
+        "Ctrl-C while training",
+        TRAINING + "data.workers=2; until_said 'epoch .*images/s'; end_by INT",
+        130,
+        INTERRUPTED,
+    ),
     Row(
         "SIGTERM while the next shard is on its way",
         TRAINING + "'data.train=pipe:test {} != shard-000002.tar || sleep 200; cat $T/train/{}' data.staging=s "
@@ -58,14 +63,16 @@ ROWS = [
     Row(
         "SIGTERM while the disk of the shards hangs",
         "failing pread train/shard FAULT_SLEEP=100 FAULT_ARM=$PWD/hangs; " + TRAINING + "data.workers=1; "
-        "until_said images/s; touch hangs; sleep 8; end_by TERM; ended; ls run",
+        "until_said 'epoch .*images/s'; touch hangs; sleep 8; end_by TERM; ended; ls run",
         0,
         SAVED,
         "gcc",
     ),
     Row(
         "Ctrl-C while a checkpoint is written slowly, then the next start",
-        "failing fsync checkpoints/ FAULT_SLEEP=8 FAULT_ARM=$PWD/slow; " + TRAINING + "; until_said images/s; "
+        "failing fsync checkpoints/ FAULT_SLEEP=8 FAULT_ARM=$PWD/slow; "
+        + TRAINING
+        + "; until_said 'epoch .*images/s'; "
         "touch slow; until_there run/checkpoints/*.part; kill -INT $run; sleep 1; unset LD_PRELOAD; train epochs=2; "
         "ended; wait $run; cat said; ls -a run/checkpoints",
         0,
