@@ -143,7 +143,7 @@ class BatchReader(Dataset[Filled]):
         """Decodes into `room` if images are packed; otherwise into scratch memory that lasts until the next one."""
         width, height = self.index.size_px(source)
         size = width * height * 3
-        cache = self._open_cache()
+        cache = self._cache
         cached = cache.get(source) if cache else None
         if cached is not None and not self.packed:
             return cached
@@ -164,7 +164,6 @@ class BatchReader(Dataset[Filled]):
             self._scratch = np.empty(size, np.uint8)
         return self._scratch
 
-    def _open_cache(self) -> DecodedCache | None:
+    def _open_cache(self) -> None:
         if self._cache is None and self.cache_folder is not None:
             self._cache = DecodedCache(self.index, Path(self.cache_folder))
-        return self._cache

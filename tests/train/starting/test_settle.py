@@ -11,13 +11,14 @@ from data.anchors import average_iou, cluster, sizes_cells
 from data.shards.index import ShardIndex
 from launch.environment import Environment
 from tests.train.checking.test_plan import config_of
-from train.config import VOC_ANCHORS, save
+from train.config import VOC_ANCHORS, Config, save
 from train.run.checkpoint import Checkpoint
 from train.run.progress import Progress
 from train.starting.build import build_step
 from train.starting.settle import settled
 from train.stepping.config import fast_precision
 from train.stepping.duration import RunLength
+from train.stepping.step import Step
 
 
 def test_anchors_are_clusters_of_the_set_at_the_side_of_evaluation(
@@ -33,15 +34,22 @@ def test_anchors_are_clusters_of_the_set_at_the_side_of_evaluation(
     assert settled(replace(config, anchors=[1, 1]), index, Environment()).anchors == [1, 1]
 
 
+def save_checkpoint(config: Config, index: ShardIndex) -> Step:
+    """The step of a run that has saved its first checkpoint."""
+    env = Environment()
+    step = build_step(config, index.classes, RunLength(53, 2), env)
+    folder, network = Path(config.run) / "checkpoints", config.network(index.classes)
+    checkpoint = Checkpoint(folder, config.checkpoint, env, network, step=step, at=Progress())
+    checkpoint.save(0)
+    checkpoint.wait()
+    return step
+
+
 def test_a_run_with_checkpoints_keeps_their_anchors(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
     """Though the set, or the side at which it is evaluated, has changed since."""
     env, config = Environment(), config_of(tmp_path, shards, "model.width=0.0625")
     first = settled(config, index, env)
-    step = build_step(first, index.classes, RunLength(53, 2), env)
-    network = first.network(index.classes)
-    checkpoint = Checkpoint(tmp_path / "run/checkpoints", first.checkpoint, env, network, step=step, at=Progress())
-    checkpoint.save(0)
-    checkpoint.wait()
+    save_checkpoint(first, index)
     changed = replace(config, evaluate=replace(config.evaluate, side=96))
     assert settled(changed, index, env).anchors == first.anchors
     elsewhere = replace(changed, run=str(tmp_path / "other"))
@@ -58,12 +66,7 @@ def test_a_run_with_checkpoints_keeps_its_precision(
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: True)
     first = settled(config, index, env)
     assert first.step.precision == "bf16"
-    step = build_step(first, index.classes, RunLength(53, 2), env)
-    assert step.dtype == torch.bfloat16
-    network = first.network(index.classes)
-    checkpoint = Checkpoint(tmp_path / "run/checkpoints", first.checkpoint, env, network, step=step, at=Progress())
-    checkpoint.save(0)
-    checkpoint.wait()
+    assert save_checkpoint(first, index).dtype == torch.bfloat16
     save(first, tmp_path / "run/config.yaml")
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
     assert settled(config, index, env).step.precision == "bf16"
