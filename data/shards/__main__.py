@@ -1,5 +1,6 @@
 """Make shards of annotated images, and inspect them.
 
+python -m data.shards voc ROOT --split all --val 0.2 OUT     writes OUT/train and, of a fifth of the images, OUT/val
 python -m data.shards voc ROOT --split 2007:trainval,2012:trainval OUT
 python -m data.shards coco ROOT --split train2017 OUT
 python -m data.shards yolo ROOT --split train OUT
@@ -10,6 +11,7 @@ python -m data.shards show OUT SHEET.png images with their truths; --augment N: 
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -20,7 +22,7 @@ from PIL import Image
 
 from data.images.geometry import Resize
 from data.loading.config import DataConfig
-from data.records import Findings, listed
+from data.records import Annotations, Findings, listed
 from data.shards.index import ShardIndex
 from data.shards.one_shard import Pixels
 from data.shards.scan import index_shards
@@ -47,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     elif options.command == "index":
         print(summary(index_shards(options.out, names_of(options.classes), options.workers)))
     elif options.command in READERS:
-        print(_written(options))
+        print(_both_written(options) if options.val else _written(options, _read(options)))
     else:
         print(_stats(options) if options.command == "stats" else _show(options))
 
@@ -92,6 +94,7 @@ def _add_choices(writing: argparse.ArgumentParser) -> None:
     add("--classes", help="only these, in the order of the network's outputs: a,b or '\"a,b\",c'; default: all")
     add("--keep-others", action="store_true", help="keep images that show only other classes")
     add("--count", type=int, help="only this many images: as if at random, always the same ones")
+    add("--val", metavar="F|SPLIT", help="write OUT/train and OUT/val: this fraction of --split, or another split")
     add("--hold-out", type=float, metavar="F", help="leave out this fraction, by a hash of the image's name")
     add("--held-out", type=float, metavar="F", help="only what --hold-out leaves out")
     add("--drop-degenerate", action="store_true", help="leave out boxes without area instead of refusing")
@@ -109,18 +112,41 @@ def _add_choices(writing: argparse.ArgumentParser) -> None:
     add("--part", metavar="I/N", help="only part I of N, such as 3/16, while others write the rest")
 
 
-def _written(options: argparse.Namespace) -> str:
+def _both_written(options: argparse.Namespace) -> str:
+    """Writes OUT/train and OUT/val with the same classes, or neither. Both are read before the first is written."""
+    train, val = (argparse.Namespace(**{**vars(options), "out": options.out / name}) for name in ("train", "val"))
+    if options.part or options.hold_out or options.held_out:
+        raise ValueError("expected --val without --part, --hold-out and --held-out; leave out one or the other")
+    if re.fullmatch(r"0?\.\d+", options.val):
+        train.hold_out = val.held_out = float(options.val)
+    else:
+        val.split = options.val
+    read = _read(train)
+    others = _read(val, read.classes)
+    lines = _written(train, read)
+    try:
+        return f"{lines}\n{_written(val, others)}"
+    except (ValueError, KeyboardInterrupt):
+        clear(train.out)
+        raise
+
+
+def _read(options: argparse.Namespace, classes: Sequence[str] | None = None) -> Annotations:
     choice = Choice(
-        classes=names_of(options.classes),
+        classes=classes or names_of(options.classes),
         keep_others=options.keep_others,
         count=options.count,
         hold_out=options.hold_out,
         held_out=options.held_out,
         drop_degenerate=options.drop_degenerate,
     )
-    annotations = READERS[options.command].read(options, choice)
+    annotations: Annotations = READERS[options.command].read(options, choice)
+    _refuse(options, annotations.findings)
+    return annotations
+
+
+def _written(options: argparse.Namespace, annotations: Annotations) -> str:
     findings = annotations.findings
-    _refuse(options, findings)
     write = partial(write_part, Part.parse(options.part)) if options.part else write_shards
     index = write(
         annotations,

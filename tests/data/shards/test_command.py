@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -157,6 +158,44 @@ def test_options_of_every_format(doubtful: Path, tmp_path: Path) -> None:
             run("coco", doubtful, "--split", "all.json", tmp_path / name[2:], name, 0.5)
     parts = [ShardIndex.load(tmp_path / name) for name in ("hold-out", "held-out") if (tmp_path / name).exists()]
     assert sum(part.num_samples for part in parts) == 2
+
+
+def test_one_command_writes_a_set_to_train_on_and_one_for_validation(
+    drawn: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["voc", drawn / "VOC2007", "--split", "all"]
+    run(*command, "--val", 0.2, tmp_path / "both")
+    printed = capsys.readouterr().out
+    for name, option in (("train", "--hold-out"), ("val", "--held-out")):
+        run(*command, option, 0.2, tmp_path / option)
+        assert capsys.readouterr().out.replace(option, f"both/{name}") in printed
+        assert (tmp_path / "both" / name / "index.json").read_bytes() == (tmp_path / option / "index.json").read_bytes()
+
+
+def test_validation_of_another_split_has_the_classes_of_training(drawn: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(drawn / "VOC2007", tmp_path / "root")
+    for name in (root / "ImageSets" / "Main" / "val.txt").read_text().split():
+        xml = root / "Annotations" / f"{name}.xml"
+        xml.write_text(re.sub("<name>[^<]*</name>", "<name>star</name>", xml.read_text()))
+    run("voc", root, "--split", "train", "--val", "val", tmp_path / "out")
+    train, val = (ShardIndex.load(tmp_path / "out" / name) for name in ("train", "val"))
+    assert (train.num_samples, val.num_samples) == (53, 21) and train.classes == val.classes and len(val.classes) == 6
+
+
+def test_of_two_sets_both_are_written_or_neither(drawn: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(drawn / "VOC2007", tmp_path / "root")
+    last = (root / "ImageSets" / "Main" / "val.txt").read_text().split()[-1]
+    image = root / "JPEGImages" / f"{last}.jpg"
+    os.truncate(image, image.stat().st_size // 2)
+    command = ["voc", root, "--split", "train", "--val", "val", tmp_path / "out"]
+    with pytest.raises(ValueError, match=f"{image}: does not decode"):
+        run(*command)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    run(*command, "--drop-corrupt")
+    assert (tmp_path / "out" / "val" / "index.json").exists()
+    for option in ("--hold-out", "--held-out"):
+        with pytest.raises(ValueError, match="expected --val without --part, --hold-out and --held-out"):
+            run(*command, option, 0.2)
 
 
 def test_the_same_boxes_from_yolo_as_from_coco(doubtful: Path, tmp_path: Path) -> None:
