@@ -20,8 +20,8 @@ from typing import Any
 import torch
 
 from benchmarks.step import SMALL, batch_of, build
-from launch.environment import Environment, connect, leave
-from launch.stop import Stop
+from launch.processes.environment import Environment, connect, leave
+from launch.processes.stop import Stop
 from train.stepping.step import Step
 
 WAYS = ("a ring of hosts", "beside the step", "neither")

@@ -20,7 +20,7 @@ from pathlib import Path
 import torch
 
 from data.loading.batch import Batch
-from launch.environment import Environment, connect
+from launch.processes.environment import Environment, connect
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss
 from train.model import ModelConfig, build_model

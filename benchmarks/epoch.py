@@ -19,7 +19,7 @@ from benchmarks.evaluate import ANCHORS_CELLS, made_up, raw_output
 from data.images.boxes import clip
 from data.images.geometry import letterbox, unplace_boxes
 from data.loading.batch import Batch
-from launch.environment import Environment, connect
+from launch.processes.environment import Environment, connect
 from train.config import VOC_ANCHORS
 from train.detection.head import detections
 from train.evaluation.voc import voc_ap

@@ -38,7 +38,7 @@ from data.shards.read import ShardReader
 from data.shards.write import write_shards
 from data.sources.shapes import draw_voc
 from data.sources.voc import read_voc
-from launch.environment import connect
+from launch.processes.environment import connect
 
 SIDE = 416
 BATCH = 64  # the default of the configs

@@ -27,7 +27,7 @@ import torch
 
 from benchmarks.plain_loop import PlainLoop, PlainLoss, Sample, plain_batches
 from data.loading.batch import Batch
-from launch.environment import Environment, connect
+from launch.processes.environment import Environment, connect
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2

@@ -29,8 +29,8 @@ from torch.nn.parallel import DistributedDataParallel
 from benchmarks import exchange
 from benchmarks.scaling_prediction import print_predictions
 from data.loading.batch import Batch
-from launch.agreement import Largest
-from launch.environment import CPU, Environment, connect, leave
+from launch.processes.agreement import Largest
+from launch.processes.environment import CPU, Environment, connect, leave
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2

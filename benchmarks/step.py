@@ -23,8 +23,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from data.loading.batch import Batch
-from launch.environment import Environment, connect
-from launch.stop import Stop
+from launch.processes.environment import Environment, connect
+from launch.processes.stop import Stop
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2

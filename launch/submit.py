@@ -3,7 +3,8 @@
 python -m launch.submit CONFIG [nodes=2 gpus_per_node=8 time=24:00:00 ...] [key=value ...] [--check | --dry-run]
 
 --check says what the run would find and whether Slurm would accept the job, --dry-run shows the script; neither
-submits. The keys of a job are the fields of `launch.job.Job`; all others are the run's, as train/main.py takes them.
+submits. The keys of a job are the fields of `launch.jobs.job.Job`; all others are the run's, as train/main.py takes
+them.
 sweep.KEY=VALUE,VALUE ... makes it an array: a run for each combination, in a folder of its own inside `run`.
 """
 
@@ -17,12 +18,12 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from launch.batch_script import read_config, render, run_folder
 from launch.command import run
 from launch.config_file import split_words
-from launch.job import Job, parse
+from launch.jobs.batch_script import read_config, render, run_folder
+from launch.jobs.job import Job, parse
+from launch.jobs.sweep import members, split_sweep
 from launch.keys import keys_of, lines
-from launch.sweep import members, split_sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 TEMPLATE = ROOT / "slurm/train.sbatch"

@@ -26,7 +26,7 @@ def test_a_command_says_how_it_is_used(
     command: str, word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", [command, word])
-    monkeypatch.setattr("launch.environment.leave", sys.exit)
+    monkeypatch.setattr("launch.processes.environment.leave", sys.exit)
     status: object = None
     try:
         runpy.run_module(command, run_name="__main__", alter_sys=False)

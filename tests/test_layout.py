@@ -73,7 +73,7 @@ def _modules_that_use(attribute: str) -> set[str]:
 
 
 def test_the_environment_is_read_in_one_place() -> None:
-    assert _modules_that_use("environ") | _modules_that_use("getenv") == {"launch/environment.py"}
+    assert _modules_that_use("environ") | _modules_that_use("getenv") == {"launch/processes/environment.py"}
 
 
 def test_rank_is_known_in_few_places() -> None:

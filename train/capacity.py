@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 
 from launch.command import run
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.config import Config, load
 from train.model import YOLOv2, build_model
 from train.stepping.config import DTYPES

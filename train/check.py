@@ -21,7 +21,7 @@ from data.remote.addresses import is_remote
 from data.shards.index import ShardIndex
 from launch.command import run
 from launch.config_file import ALLOW_PIPE
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.checking.machine import require_open_files, require_writable, say_memory, say_room_for_decoded
 from train.checking.network import build, stand_in
 from train.checking.plan import expected_time, of_all_ranks, planned, require_whole_shares

@@ -6,8 +6,8 @@ from pathlib import Path
 from data.demo import draw_shards
 from data.loading.loader import Loader
 from data.loading.opening import open_shards, staged
-from launch.environment import Environment
-from launch.stop import Stop
+from launch.processes.environment import Environment
+from launch.processes.stop import Stop
 from train.config import Config, flat
 from train.evaluation.evaluator import Evaluator
 from train.run.board import Board

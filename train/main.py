@@ -8,8 +8,8 @@ from pathlib import Path
 
 from launch.command import run
 from launch.config_file import split_words
-from launch.environment import connect, leave
-from launch.stop import Stop
+from launch.processes.environment import connect, leave
+from launch.processes.stop import Stop
 from train.config import all_keys, load
 from train.loop import train
 

@@ -28,7 +28,7 @@ from data.shards.index import ShardIndex
 from data.view.attempts import describe
 from launch.command import run
 from launch.config_file import ALLOW_PIPE
-from launch.environment import Environment, connect, leave
+from launch.processes.environment import Environment, connect, leave
 from train.config import Config, require_own_commands
 from train.evaluation.coco import coco_ap
 from train.evaluation.config import EvaluateConfig

@@ -26,7 +26,7 @@ from data.loading.opening import open_shards
 from data.shards.index import ShardIndex
 from data.view.advice import SIDES, SMALL_PX, SMALLEST, choose_side, hard_points, shorter_sides
 from launch.command import run
-from launch.environment import Environment, connect
+from launch.processes.environment import Environment, connect
 from train.config import Config, load
 from train.graph.variants import Variant
 from train.starting.build import build_step

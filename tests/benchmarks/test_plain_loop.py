@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.peers import batch_of, drawn_samples
 from benchmarks.plain_loop import PlainLoop, PlainLoss, plain_batches
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
 from train.stepping.config import StepConfig

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from launch.submit import main
-from tests.launch.test_batch_script import options
+from tests.launch.jobs.test_batch_script import options
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
-from launch.batch_script import render
-from launch.job import Job
+from launch.jobs.batch_script import render
+from launch.jobs.job import Job
 from launch.submit import TEMPLATE
 
 SAVES = 'mkdir -p run/checkpoints; touch "run/checkpoints/$(printf %09d $1)-0123456789abcdef.pt"'

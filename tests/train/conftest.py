@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from data.loading.config import DataConfig
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.conftest import Weights
 from train.config import Config, save
 from train.model import ModelConfig, build_model

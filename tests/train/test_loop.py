@@ -107,7 +107,7 @@ def test_a_stopped_and_resumed_run_ends_with_the_same_bits(
 
 COUNTS = """
 import sys
-from launch.environment import Environment, leave
+from launch.processes.environment import Environment, leave
 from train.main import main
 from train.stepping.step import Step
 

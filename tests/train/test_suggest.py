@@ -7,7 +7,7 @@ import yaml
 
 import train.suggest
 from data.shards.index import ShardIndex
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.config import Config
 from train.suggest import EPOCHS, LADDER, MOST_EPOCHS, epochs_in, main, read, suggest
 

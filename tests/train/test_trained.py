@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.conftest import Weights
 from train.config import Config, load
 from train.darknet.weights import save_weights

@@ -9,7 +9,7 @@ import torch
 
 from data.files import own_folder
 from data.shards.index import ShardIndex
-from launch.machine import memory_left
+from launch.processes.machine import memory_left
 from train.capacity import memory_of
 from train.checking.report import Report, amount, nearest
 from train.config import Config

@@ -12,7 +12,7 @@ from data.loading.loader import Loader
 from data.remote.addresses import is_remote
 from data.shards.index import ShardIndex
 from data.sources.drawn_picture import CLASSES
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.checking.report import Report, amount
 from train.config import Config
 from train.evaluation.evaluator import Evaluator

@@ -8,7 +8,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from data.loading.loader import Loader
 from data.shards.index import ShardIndex
-from launch.environment import CPU
+from launch.processes.environment import CPU
 from train.config import Config
 
 SPEED = "speed/images_per_s"  # in a run's TensorBoard log

@@ -14,8 +14,8 @@ from data.images.geometry import Placement, unplace_boxes, whole_image
 from data.loading.loader import Loader
 from data.shards.index import ShardIndex
 from data.view.attempts import Attempts
-from launch.environment import Environment
-from launch.stop import Stop
+from launch.processes.environment import Environment
+from launch.processes.stop import Stop
 from train.detection.head import Found, detections
 from train.evaluation.coco import MOST, CocoScores, Matches, coco_scores, match
 from train.evaluation.coco_reference import reference_scores

@@ -16,7 +16,7 @@ import torch
 from data.loading.batch import Batch
 from data.view.attempts import Attempts
 from data.view.batch_sheet import batch_sheet, write_png
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.evaluation.evaluator import Evaluation
 from train.loss import Losses
 from train.run.console import Console

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import torch
 
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.run.checkpoint_files import listed, pass_over, read, remove_parts, whole, write
 from train.stepping.optimizer import AnotherOptimizer
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import torch
 
-from launch.agreement import wait_for_device
-from launch.environment import Environment
+from launch.processes.agreement import wait_for_device
+from launch.processes.environment import Environment
 from train.loss import Losses
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.config import Config
 from train.loss import build_loss
 from train.model import build_model

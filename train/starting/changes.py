@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from data.shards.index import ShardIndex
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.config import Config, flat, load, save
 from train.starting.sets import keep_sets
 from train.weights.start import has_checkpoints

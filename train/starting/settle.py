@@ -11,7 +11,7 @@ from pathlib import Path
 from data.anchors import cluster, sizes_cells
 from data.loading.batch import needed_slots
 from data.shards.index import ShardIndex
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.config import AUTO, VOC_ANCHORS, Config, load
 from train.run.checkpoint_files import newest, read
 from train.stepping.config import Precision, fast_precision

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from data.shards.index import ShardIndex
 from data.view.attempts import Attempts
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.config import Config
 from train.model import build_model
 from train.starting.fit import remarks_on

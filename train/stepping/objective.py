@@ -13,7 +13,7 @@ from torch.distributed.algorithms.ddp_comm_hooks import default_hooks
 from torch.nn.parallel import DistributedDataParallel
 
 from data.images.on_device import distort_colours
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.loss import YOLOv2Loss
 from train.model import YOLOv2
 

@@ -11,7 +11,7 @@ from itertools import islice
 import torch
 
 from data.loading.batch import Batch
-from launch.stop import Stop
+from launch.processes.stop import Stop
 from train.stepping.memory import Memory, step_memory
 from train.stepping.optimizer import num_moments
 from train.stepping.step import Step

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from data.files import sha256
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.model import YOLOv2
 from train.weights.locate import local_file, shown
 from train.weights.transfer import transfer

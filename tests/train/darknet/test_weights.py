@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from data.loading.batch import Batch
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.darknet.weights import load_weights, save_weights
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2

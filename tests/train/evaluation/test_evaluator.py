@@ -19,7 +19,7 @@ from data.loading.loader import Loader
 from data.shards.index import ShardIndex
 from data.shards.write import write_shards
 from data.sources.voc import read_voc
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.conftest import ROOT
 from train.detection.head import Found
 from train.evaluation.coco import coco_ap
@@ -38,7 +38,7 @@ import torch
 from data.loading.config import DataConfig
 from data.loading.loader import Loader
 from data.shards.index import ShardIndex
-from launch.environment import connect, leave
+from launch.processes.environment import connect, leave
 from train.evaluation.config import EvaluateConfig
 from train.evaluation.evaluator import Evaluator
 from train.loss import LossConfig, build_loss

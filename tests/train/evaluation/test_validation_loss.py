@@ -8,7 +8,7 @@ from data.images.geometry import letterbox, place_boxes
 from data.loading.config import DataConfig
 from data.loading.loader import Loader
 from data.shards.index import ShardIndex
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.evaluation.config import EvaluateConfig
 from train.evaluation.evaluator import Evaluator
 from train.evaluation.validation_loss import LossSums, mean_losses

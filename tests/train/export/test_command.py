@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.conftest import Weights
 from train.export import __main__ as command
 from train.export.network import Trainee

@@ -12,7 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data.loading.batch import Batch
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.evaluation.coco import CocoScores
 from train.evaluation.evaluator import Evaluation
 from train.evaluation.tables import Detections

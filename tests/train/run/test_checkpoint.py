@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import train.run.checkpoint_files
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.conftest import ROOT
 from train.run.checkpoint import Checkpoint, CheckpointConfig
 from train.run.checkpoint_files import best, defect, newest, read
@@ -521,7 +521,7 @@ import os, random, signal, sys, time
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.train.run.test_checkpoint import Part, checkpoint
 from train.run.checkpoint_files import remove_parts
 

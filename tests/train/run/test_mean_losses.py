@@ -2,7 +2,7 @@
 
 import torch
 
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.train.run.test_board import losses
 from train.run.mean_losses import bad_terms, mean_losses
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from data.shards.index import ShardIndex
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.train.checking.test_plan import config_of
 from train.run.checkpoint import Checkpoint
 from train.run.progress import Progress

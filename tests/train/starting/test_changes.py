@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.conftest import ROOT
 from train.config import flat, load, save
 from train.main import main

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.shards.index import ShardIndex
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.conftest import ROOT
 from tests.train.checking.test_plan import config_of
 from train.config import load

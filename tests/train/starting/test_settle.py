@@ -9,7 +9,7 @@ import torch
 
 from data.anchors import average_iou, cluster, sizes_cells
 from data.shards.index import ShardIndex
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.train.checking.test_plan import config_of
 from train.config import VOC_ANCHORS, Config, save
 from train.run.checkpoint import Checkpoint

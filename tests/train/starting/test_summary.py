@@ -4,7 +4,7 @@ import pytest
 
 from data.loading.config import DataConfig
 from data.shards.index import ShardIndex
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from train.config import Config
 from train.loss import build_loss
 from train.model import ModelConfig, build_model

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.train.stepping.test_step import ANCHORS, batch_of
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2

@@ -13,7 +13,7 @@ TWO = """
 import time
 import torch.distributed as dist
 from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-from launch.environment import connect, leave
+from launch.processes.environment import connect, leave
 from tests.train.stepping.test_step import *
 
 compile_module = torch.nn.Module.compile  # the front of the compiler decides where graphs end

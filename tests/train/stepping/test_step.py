@@ -15,8 +15,8 @@ from data.images.colour import Colour
 from data.images.geometry import stretch
 from data.images.on_device import distort_colours, layout_row
 from data.loading.batch import Batch
-from launch.environment import Environment
-from launch.stop import Stop
+from launch.processes.environment import Environment
+from launch.processes.stop import Stop
 from tests.conftest import ROOT
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
@@ -193,7 +193,7 @@ def test_two_processes_are_another_way_to_accumulate(tmp_path: Path) -> None:
     script.write_text(
         textwrap.dedent(
             """
-            from launch.environment import connect, leave
+            from launch.processes.environment import connect, leave
             from tests.train.stepping.test_step import *
 
             with connect() as env:

@@ -16,8 +16,8 @@ from data.loading.batch import Batch
 from data.loading.config import DataConfig
 from data.loading.loader import Loader
 from data.shards.index import ShardIndex
-from launch.environment import Environment
-from launch.stop import Stop
+from launch.processes.environment import Environment
+from launch.processes.stop import Stop
 from tests.conftest import ROOT
 from tests.train.stepping.test_step import ANCHORS, batch_of
 from tests.train.test_loss import darknet_loss

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.conftest import ROOT
 from tests.train.stepping.test_step import batch_of, no_stop, parameters, small_step
 from train.stepping.step import Step
@@ -29,7 +29,7 @@ def test_warm_up_leaves_everything_as_it_was() -> None:
 
 RESUMED = """
 import copy
-from launch.environment import connect, leave
+from launch.processes.environment import connect, leave
 from tests.train.stepping.test_warm_up import *
 from train.model import YOLOv2
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.conftest import Weights
 from tests.servers import Liar, s3_bucket
 from train.model import YOLOv2

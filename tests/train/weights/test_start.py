@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from launch.environment import Environment
+from launch.processes.environment import Environment
 from tests.conftest import launch
 from train.darknet.weights import save_weights
 from train.model import YOLOv2

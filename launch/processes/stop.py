@@ -16,9 +16,9 @@ from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
-from launch.agreement import Largest
 from launch.command import Stopped
-from launch.environment import Environment
+from launch.processes.agreement import Largest
+from launch.processes.environment import Environment
 
 WARNINGS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2)  # what Slurm, torchrun and cloud agents send
 LOOK_EVERY_S = 1.0  # for the file, which may be on a slow shared disk

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from launch.environment import Environment, connect, detect
+from launch.processes.environment import Environment, connect, detect
 from tests.conftest import ROOT
 from tests.servers import free_port
 
@@ -22,7 +22,7 @@ TWO_PROCESSES = """
 import json, sys, time
 from pathlib import Path
 import torch
-from launch.environment import Environment, connect
+from launch.processes.environment import Environment, connect
 
 folder = Path(sys.argv[1])
 with connect() as env:

@@ -10,8 +10,8 @@ from datetime import timedelta
 
 import pytest
 
-import launch.rendezvous
-from launch.rendezvous import Place, first_host, meet, place_by_hand, port_of, step_name
+import launch.processes.rendezvous
+from launch.processes.rendezvous import Place, first_host, meet, place_by_hand, port_of, step_name
 from tests.conftest import ROOT
 from tests.servers import free_port
 
@@ -100,7 +100,7 @@ def test_an_unknown_process_at_the_port_of_the_store_is_no_task() -> None:
 
 
 def test_who_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(launch.rendezvous, "NOTICE_S", 0.1)
+    monkeypatch.setattr(launch.processes.rendezvous, "NOTICE_S", 0.1)
     message = r"expected 4 tasks of step 7\.1\.0 .*, port \d+, heard nothing from rank 1, 2, 3; see .* train alone"
     with pytest.raises(ConnectionError, match=message):
         meet(at("7.1.0"), 0, 4, timedelta(seconds=0.5))
@@ -110,7 +110,7 @@ def test_who_does_not_come_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 def test_a_rank_0_that_does_not_answer_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(launch.rendezvous, "NOTICE_S", 0.1)
+    monkeypatch.setattr(launch.processes.rendezvous, "NOTICE_S", 0.1)
     with pytest.raises(ConnectionError, match=r"rank 3 on .*: expected rank 0 at localhost, port \d+, found none .*re"):
         meet(at("step"), 3, 4, timedelta(seconds=0.5))
     assert "rank 3 is waiting for rank 0 of the tasks of step step at localhost" in capsys.readouterr().err
@@ -118,7 +118,7 @@ def test_a_rank_0_that_does_not_answer_is_named(
 
 def test_another_program_at_the_port_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Mute, so that only time tells."""
-    monkeypatch.setattr(launch.rendezvous, "ANSWER_S", 0.5)
+    monkeypatch.setattr(launch.processes.rendezvous, "ANSWER_S", 0.5)
     with socket.create_server(("", port_of("step"))):
         with pytest.raises(ConnectionError, match=rf"expected port {port_of('step')}, .* to be free .* start the step"):
             meet(at("step"), 0, 2, SOON)
@@ -132,8 +132,8 @@ def test_a_host_without_an_address_is_named() -> None:
 
 
 def test_ctrl_c_ends_the_wait_at_once() -> None:
-    code = "from datetime import timedelta; from launch.rendezvous import Place, meet; import launch.rendezvous as r\n"
-    code += f"r.NOTICE_S = 0.1; meet(Place('localhost', {free_port()}, 'tasks', '', ''), 0, 2, timedelta(minutes=10))"
+    code = "from datetime import timedelta; import launch.processes.rendezvous as r\n"
+    code += f"r.NOTICE_S = 0.1; r.meet(r.Place('localhost', {free_port()}, 'tasks', '', ''), 0, 2, timedelta(0, 600))"
     process = subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE, text=True
     )

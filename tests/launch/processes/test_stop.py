@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-import launch.stop
+import launch.processes.stop
 from launch.command import Stopped
-from launch.environment import Environment
-from launch.stop import WARNINGS, Stop
+from launch.processes.environment import Environment
+from launch.processes.stop import WARNINGS, Stop
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_ctrl_c_still_ends_the_program(stop: Stop) -> None:
 
 
 def test_a_file_asks_for_a_stop_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch.stop, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(launch.processes.stop, "LOOK_EVERY_S", 0.02)
     first, second = Stop(tmp_path, Environment()), Stop(tmp_path, Environment(rank=1))
     (tmp_path / "stop").touch()  # left over: taken away when a run starts
     with first, second:
@@ -272,8 +272,8 @@ def test_a_second_attempt_waits_for_the_first(tmp_path: Path) -> None:
 SECOND = """
 import sys
 from pathlib import Path
-from launch.environment import Environment
-from launch.stop import Stop
+from launch.processes.environment import Environment
+from launch.processes.stop import Stop
 print("waits", flush=True)
 with Stop(Path(sys.argv[1]), Environment()):
     print("entered")
@@ -281,7 +281,7 @@ with Stop(Path(sys.argv[1]), Environment()):
 
 
 def test_an_attempt_that_does_not_end_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch.stop, "PATIENCE_S", 0.3)
+    monkeypatch.setattr(launch.processes.stop, "PATIENCE_S", 0.3)
     message = f"{tmp_path} is in use by process {os.getpid()} on .*expected one attempt at a time"
     with Stop(tmp_path, Environment()), pytest.raises(ValueError, match=message), Stop(tmp_path, Environment()):
         pass

@@ -9,7 +9,7 @@ import time
 import torch
 import torch.distributed as dist
 
-from launch.environment import Environment
+from launch.processes.environment import Environment
 
 PATIENCE_S = 540.0  # for the device; after 600 NCCL's watchdog would kill this process without saying who is missing
 LONGEST_PAUSE_S = 1e-3  # between two polls of the device

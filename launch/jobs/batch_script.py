@@ -8,8 +8,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from launch.config_file import parse_overrides, read_yaml
-from launch.job import SITE, Job
-from launch.sweep import chosen, members
+from launch.jobs.job import SITE, Job
+from launch.jobs.sweep import chosen, members
 
 SETUP = "# What a site needs first (modules, conda), as setup= of launch.submit:\n"
 PLAIN = re.compile(r"[\w./+=][\w./+=-]*", re.ASCII)  # needs no quotes and means nothing to Slurm

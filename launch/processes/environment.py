@@ -15,10 +15,10 @@ from typing import NoReturn, TypeVar, cast
 import torch
 import torch.distributed as dist
 
-from launch.failure import is_of_another_process, tell_torchrun
-from launch.heartbeat import Heartbeat
-from launch.machine import keep_freed_memory, memory_left, signal_when_the_parent_dies
-from launch.rendezvous import ALONE, meet, place_by_hand, place_of_step
+from launch.processes.failure import is_of_another_process, tell_torchrun
+from launch.processes.heartbeat import Heartbeat
+from launch.processes.machine import keep_freed_memory, memory_left, signal_when_the_parent_dies
+from launch.processes.rendezvous import ALONE, meet, place_by_hand, place_of_step
 
 T = TypeVar("T")
 CPU = torch.device("cpu")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launch.sweep import MOST, chosen, members, split_sweep, split_values
+from launch.jobs.sweep import MOST, chosen, members, split_sweep, split_values
 
 
 @pytest.mark.parametrize(

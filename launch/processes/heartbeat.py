@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from torch.distributed import Store  # type: ignore[attr-defined]  # public, though not marked so
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 EVERY_S = 5.0
 SILENT_S = 4 * EVERY_S
 ANSWER_S = 10.0  # for the store, which may be on the node that is gone
@@ -86,7 +86,7 @@ def _last_seen(beat: Beat | None, now: float) -> str:
 
 
 def location(frame: FrameType | None) -> str:
-    """The calls inside this program that lead to a frame: train/loop.py:66 > launch/stop.py:83."""
+    """The calls inside this program that lead to a frame: train/loop.py:66 > launch/processes/stop.py:83."""
     calls = []
     while frame is not None:
         path = Path(frame.f_code.co_filename)

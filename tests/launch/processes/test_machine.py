@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from launch import machine
-from launch.machine import keep_freed_memory, memory_left
+from launch.processes import machine
+from launch.processes.machine import keep_freed_memory, memory_left
 from tests.conftest import ROOT
 
 ORPHAN = """
 import os, signal, sys, time
 import pytest
 
-from launch import machine
-from launch.machine import signal_when_the_parent_dies
+from launch.processes import machine
+from launch.processes.machine import signal_when_the_parent_dies
 signal_when_the_parent_dies(signal.SIGTERM)
 signal.signal(signal.SIGTERM, lambda *_: (print("told", flush=True), os._exit(0)))
 print(os.getpid(), flush=True)
@@ -55,7 +55,7 @@ def test_the_limit_of_a_control_group_counts(
 
 def test_the_limit_of_the_address_space_counts() -> None:
     script = (
-        "import resource, launch.machine as m; resource.setrlimit(resource.RLIMIT_AS, (2**32, -1)); "
+        "import resource, launch.processes.machine as m; resource.setrlimit(resource.RLIMIT_AS, (2**32, -1)); "
         "print(m.memory_left() < 2**32 - 2**22)"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT).stdout == "True\n"

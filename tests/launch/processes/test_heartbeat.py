@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from torch.distributed import HashStore, Store
 
-import launch.heartbeat
-from launch.environment import Environment
-from launch.heartbeat import Beat, Heartbeat, location
+import launch.processes.heartbeat
+from launch.processes.environment import Environment
+from launch.processes.heartbeat import Beat, Heartbeat, location
 from tests.conftest import ROOT
 from tests.servers import free_port
 
@@ -29,12 +29,12 @@ def store_of(beats: list[Beat | None]) -> Store:
 
 def test_a_silent_process_is_named_before_those_that_wait_for_it() -> None:
     now = time.time()
-    waits = Beat("n1", now, "train/loop.py:66 > launch/stop.py:83")
+    waits = Beat("n1", now, "train/loop.py:66 > launch/processes/stop.py:83")
     store = store_of([waits, waits._replace(host="n2"), Beat("n3", now - 100, "train/loop.py:68"), None])
     assert Heartbeat(store, 0, 4).report().splitlines() == [
         "  rank 2 on n3: silent for 100 s, last in train/loop.py:68",
         "  rank 3 never appeared",
-        "  rank 0 on n1, 1 on n2: in train/loop.py:66 > launch/stop.py:83",
+        "  rank 0 on n1, 1 on n2: in train/loop.py:66 > launch/processes/stop.py:83",
     ]
 
 
@@ -49,26 +49,26 @@ def test_many_processes_are_few_lines() -> None:
 
 
 def test_a_store_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch.heartbeat, "ANSWER_S", 0.2)
+    monkeypatch.setattr(launch.processes.heartbeat, "ANSWER_S", 0.2)
     monkeypatch.setattr(Heartbeat, "_read", lambda self, beats: time.sleep(30))
     assert "does not answer" in Heartbeat(HashStore(), 0, 2).report()
 
 
 def test_a_location_is_the_calls_inside_this_program() -> None:
     assert location(sys._getframe()) == location(None) == "other code"
-    assert re.fullmatch(r"launch/environment\.py:\d+", Environment().first(lambda: location(sys._getframe())))
+    assert re.fullmatch(r"launch/processes/environment\.py:\d+", Environment().first(lambda: location(sys._getframe())))
 
 
 HANGS = """
 import os, signal, sys, time
 from datetime import timedelta
 import torch.distributed.distributed_c10d as c10d
-import launch.heartbeat
-from launch.environment import connect
-from launch.stop import Stop
+import launch.processes.heartbeat
+from launch.processes.environment import connect
+from launch.processes.stop import Stop
 from pathlib import Path
 
-launch.heartbeat.EVERY_S, launch.heartbeat.SILENT_S = 0.1, 4.0
+launch.processes.heartbeat.EVERY_S, launch.processes.heartbeat.SILENT_S = 0.1, 4.0
 with connect() as env:
     env.barrier()
     c10d._set_pg_timeout(timedelta(seconds=8))
@@ -103,4 +103,4 @@ def test_a_process_that_hangs_is_named_with_its_host(tmp_path: Path) -> None:
     assert processes[0].returncode == 1
     assert f"rank 0 of 2 on {host}, cpu, started by torchrun, ends because another process is gone" in said
     assert f"rank 1 on {host}: silent for " in said
-    assert f"rank 0 on {host}: in launch/stop.py:" in said and "> launch/environment.py:" in said
+    assert f"rank 0 on {host}: in launch/processes/stop.py:" in said and "> launch/processes/environment.py:" in said

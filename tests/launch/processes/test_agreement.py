@@ -10,10 +10,10 @@ import pytest
 import torch
 import torch.distributed as dist
 
-import launch.agreement
-import launch.environment
-from launch.agreement import wait_for, wait_for_device
-from launch.failure import is_of_another_process
+import launch.processes.agreement
+import launch.processes.environment
+from launch.processes.agreement import wait_for, wait_for_device
+from launch.processes.failure import is_of_another_process
 from tests.conftest import ROOT
 from tests.servers import free_port
 
@@ -21,8 +21,8 @@ TWO = """
 import time
 import torch
 import torch.distributed as dist
-from launch.agreement import Largest
-from launch.environment import connect, leave
+from launch.processes.agreement import Largest
+from launch.processes.environment import connect, leave
 
 with connect() as env:
     largest, found, sent_s = Largest(env), [], []
@@ -86,7 +86,7 @@ def test_the_device_is_waited_for_in_short_looks() -> None:
 
 
 def test_a_device_that_waits_for_a_process_that_hangs_is_an_error_of_that_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch.agreement, "PATIENCE_S", 0.1)
+    monkeypatch.setattr(launch.processes.agreement, "PATIENCE_S", 0.1)
     with pytest.raises(dist.DistError, match="waited for another process for 0 s") as found:
         wait_for(Event(float("inf")))  # type: ignore[arg-type]
     assert is_of_another_process(found.value)
@@ -98,7 +98,9 @@ def test_a_number_comes_back_from_the_device_while_it_is_busy() -> None:
     device = torch.device("cuda", 0)
     dist.init_process_group("cpu:gloo,cuda:nccl", store=dist.HashStore(), rank=0, world_size=1)
     try:
-        largest = launch.agreement.Largest(launch.environment.Environment(world_size=2, device=device))
+        largest = launch.processes.agreement.Largest(
+            launch.processes.environment.Environment(world_size=2, device=device)
+        )
         matrix = torch.randn(8192, 8192, device=device)
         for number in range(5):
             largest.send(number)  # the first one builds the communicator

@@ -2,7 +2,7 @@
 
 import pytest
 
-from launch.job import seconds
+from launch.jobs.job import seconds
 
 
 @pytest.mark.parametrize(

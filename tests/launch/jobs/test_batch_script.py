@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from launch.batch_script import render
-from launch.job import Job, parse
+from launch.jobs.batch_script import render
+from launch.jobs.job import Job, parse
+from launch.jobs.sweep import split_sweep
 from launch.submit import TEMPLATE
-from launch.sweep import split_sweep
 from tests.conftest import ROOT
 
 PLACE = {"here": "/home/me", "python": "/env/bin/python", "main": "/project/train/main.py"}

@@ -10,13 +10,13 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from launch.failure import is_of_another_process, tell_torchrun
+from launch.processes.failure import is_of_another_process, tell_torchrun
 from tests.conftest import ROOT
 
 ONE_FAILS = """
 import sys, time
 from launch.command import run
-from launch.environment import connect, leave
+from launch.processes.environment import connect, leave
 
 def main(words):
     with connect() as env:
