@@ -5,8 +5,8 @@ from pathlib import Path
 
 from data.files import only_user
 from data.shards.write import write_shards
-from data.sources.choose import Choice
 from data.sources.drawn_picture import CLASSES
+from data.sources.rules.choose import Choice
 from data.sources.shapes import draw_voc, is_drawn
 from data.sources.voc import read_voc
 

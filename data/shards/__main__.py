@@ -31,7 +31,7 @@ from data.shards.unfinished import clear
 from data.shards.verify import verify
 from data.shards.write import SHARD_MB, Part, write_part, write_shards
 from data.sources import coco, voc, yolo
-from data.sources.choose import Choice
+from data.sources.rules.choose import Choice
 from data.view.contact_sheet import read_data_config, sheet
 from data.view.figures import write
 from data.view.statistics import measure, read_anchors

@@ -11,11 +11,11 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from data.records import NUM_LISTED, Annotations, Findings
-from data.sources.choose import Choice
-from data.sources.coco_json import Category, Image, Instances, read_instances
-from data.sources.collect import Found, Picture, collect
-from data.sources.files import nfc, without_suffix
-from data.sources.objects import Objects
+from data.sources.parsing.coco_json import Category, Image, Instances, read_instances
+from data.sources.rules.choose import Choice
+from data.sources.rules.collect import Found, Picture, collect
+from data.sources.rules.files import nfc, without_suffix
+from data.sources.rules.objects import Objects
 
 TITLE = "COCO instances JSON and images"
 

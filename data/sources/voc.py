@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from data.records import Annotations, Findings
-from data.sources.choose import Choice
-from data.sources.collect import Found, Picture, collect
-from data.sources.files import IMAGE_SUFFIXES, nfc, read_text, without_suffix
-from data.sources.objects import Objects
-from data.sources.voc_splits import Split, find_split
-from data.sources.voc_xml import Annotation, parse_annotation
+from data.sources.parsing.voc_splits import Split, find_split
+from data.sources.parsing.voc_xml import Annotation, parse_annotation
+from data.sources.rules.choose import Choice
+from data.sources.rules.collect import Found, Picture, collect
+from data.sources.rules.files import IMAGE_SUFFIXES, nfc, read_text, without_suffix
+from data.sources.rules.objects import Objects
 
 USAGE = (
     "2007:trainval,2012:trainval; without a year ROOT is the year's folder. Without ImageSets: all, a fraction such as "

@@ -13,11 +13,11 @@ import numpy as np
 
 from data.images.facts import stored_size
 from data.records import Annotations, Findings
-from data.sources.choose import Choice
-from data.sources.collect import Found, Picture, collect
-from data.sources.files import nfc, read_text
-from data.sources.objects import Objects
-from data.sources.yolo_layout import Layout, find_layout, images_of, label_file
+from data.sources.parsing.yolo_layout import Layout, find_layout, images_of, label_file
+from data.sources.rules.choose import Choice
+from data.sources.rules.collect import Found, Picture, collect
+from data.sources.rules.files import nfc, read_text
+from data.sources.rules.objects import Objects
 
 ROUNDING = 0.01  # fractions up to this far outside 0..1 count as rounding and are clipped
 Row = tuple[float, float, float, float]

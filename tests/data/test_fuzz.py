@@ -27,8 +27,8 @@ from data.shards.scan import index_shards, scan_shard
 from data.shards.sidecar import parse_sidecar
 from data.shards.tar import BLOCK, entries
 from data.shards.verify import verify
-from data.sources.choose import Choice
 from data.sources.coco import read_coco
+from data.sources.rules.choose import Choice
 from data.sources.voc import read_voc
 from data.sources.yolo import read_yolo
 from tests.data.pictures import change_header, jpeg, note, write_tar

@@ -13,7 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from data.shards.__main__ import main as shards
 from data.shards.index import ShardIndex
 from tests.conftest import launch
-from tests.data.sources.test_voc_xml import bndbox
+from tests.data.sources.parsing.test_voc_xml import bndbox
 from train.config import Config, load, save
 from train.detect import main as detect
 from train.reports.result_files import read_voc as read_results

@@ -17,8 +17,8 @@ from data.loading.loader import Loader
 from data.records import Record
 from data.shards.__main__ import main
 from data.shards.index import ShardIndex
-from data.sources.choose import Choice
 from data.sources.coco import read_coco
+from data.sources.rules.choose import Choice
 
 SET: dict[str, Any] = {
     "info": {"year": 2017},

@@ -5,8 +5,8 @@ from xml.etree import ElementTree
 import cv2
 import pytest
 
-from data.sources.choose import Choice
 from data.sources.drawn_picture import CLASSES, MIN_SIDE_PX
+from data.sources.rules.choose import Choice
 from data.sources.shapes import draw_voc, is_drawn, main
 from data.sources.voc import read_voc
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.sources.choose import Choice
+from data.sources.parsing.voc_xml import Annotation, parse_annotation
+from data.sources.rules.choose import Choice
 from data.sources.voc import read_voc
-from data.sources.voc_xml import Annotation, parse_annotation
 from tests.conftest import ROOT
-from tests.data.sources.test_voc_xml import SIZE, bndbox, thing
+from tests.data.sources.parsing.test_voc_xml import SIZE, bndbox, thing
 
 SHARED = ROOT.parent / "shared"
 

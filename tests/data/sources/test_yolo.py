@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.sources.choose import Choice
+from data.sources.rules.choose import Choice
 from data.sources.yolo import read_labels, read_yolo
 
 BOX = "0 0.5 0.25 0.2 0.5"  # of 100x80: 40, 0, 60, 40

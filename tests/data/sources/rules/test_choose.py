@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.sources.choose import Choice, fraction_of
-from data.sources.collect import collect
-from tests.data.sources.test_collect import found
+from data.sources.rules.choose import Choice, fraction_of
+from data.sources.rules.collect import collect
+from tests.data.sources.rules.test_collect import found
 
 
 def test_choices_combine(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from data.shards.sidecar import MAX_SIDE_PX
-from data.sources.files import nfc
+from data.sources.rules.files import nfc
 
 
 class Box(NamedTuple):

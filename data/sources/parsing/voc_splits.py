@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.records import NUM_LISTED
-from data.sources.choose import Choice, fraction_of
-from data.sources.files import IMAGE_SUFFIXES, by_name, nfc, read_lines, without_suffix
+from data.sources.rules.choose import Choice, fraction_of
+from data.sources.rules.files import IMAGE_SUFFIXES, by_name, nfc, read_lines, without_suffix
 
 XML_FOLDERS = ("Annotations", "annotations", "xml", "xmls", "labels")
 IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs", "img")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from data.sources.parsing.yolo_layout import find_layout, images_of, label_file
 from data.sources.yolo import read_yolo
-from data.sources.yolo_layout import find_layout, images_of, label_file
 from tests.data.sources.test_yolo import BOX, image, write
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.sources.choose import Choice
-from data.sources.collect import Found, Picture, collect, safe_key
-from data.sources.objects import Objects
+from data.sources.rules.choose import Choice
+from data.sources.rules.collect import Found, Picture, collect, safe_key
+from data.sources.rules.objects import Objects
 
 
 def found(folder: Path, count: int = 6, **fields: Any) -> Found:

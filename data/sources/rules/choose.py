@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.randomness import Purpose, random_bits
-from data.sources.files import nfc
+from data.sources.rules.files import nfc
 
 
 @dataclass(frozen=True, kw_only=True)

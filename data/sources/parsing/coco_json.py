@@ -11,10 +11,10 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 import msgspec
 import numpy as np
 
-from data.sources.coco_ids import RawId, ReferringObjects, number_ids, plain_id, rows_by_id
-from data.sources.files import IMAGE_SUFFIXES, nfc, require_file
-from data.sources.json_tables import Elements, Tables
-from data.sources.objects import ROW, Objects
+from data.sources.parsing.coco_ids import RawId, ReferringObjects, number_ids, plain_id, rows_by_id
+from data.sources.parsing.json_tables import Elements, Tables
+from data.sources.rules.files import IMAGE_SUFFIXES, nfc, require_file
+from data.sources.rules.objects import ROW, Objects
 
 MAX_BYTES = 2**34  # of a file: Objects365 has 5 GB
 Number = Annotated[float, msgspec.Meta(ge=0)]

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Annotations, Findings, RecordTable, listed
-from data.sources.choose import Choice, chosen_classes, chosen_rows
-from data.sources.files import nfc
-from data.sources.objects import CROWD, DIFFICULT, FLAT, Objects, slices
-from data.sources.suspicious import look_at_boxes, look_at_names
+from data.sources.rules.choose import Choice, chosen_classes, chosen_rows
+from data.sources.rules.files import nfc
+from data.sources.rules.objects import CROWD, DIFFICULT, FLAT, Objects, slices
+from data.sources.rules.suspicious import look_at_boxes, look_at_names
 
 
 class Picture(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from data.sources.files import IMAGE_SUFFIXES, by_name, nfc, read_lines, read_text
+from data.sources.rules.files import IMAGE_SUFFIXES, by_name, nfc, read_lines, read_text
 
 MAX_YAML = 2**20  # characters
 LISTS = ("classes.txt", "obj.names", "labels.txt")  # of classes, in a folder without data.yaml

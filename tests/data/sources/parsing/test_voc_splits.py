@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from data.sources.choose import Choice
-from data.sources.voc_splits import find_split
+from data.sources.parsing.voc_splits import find_split
+from data.sources.rules.choose import Choice
 
 
 def ids(tmp_path: Path, listing: str) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from data.sources.files import IMAGE_SUFFIXES, by_name, read_lines, read_text, require_file, without_suffix
+from data.sources.rules.files import IMAGE_SUFFIXES, by_name, read_lines, read_text, require_file, without_suffix
 
 
 def test_files_by_name(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-import data.sources.objects
-from data.sources.objects import CROWD, DIFFICULT, FLAT, Objects, blocks_of, slices
+import data.sources.rules.objects
+from data.sources.rules.objects import CROWD, DIFFICULT, FLAT, Objects, blocks_of, slices
 
 ROWS = [
     (n // 2, (n, n + 1, n + 2.5, n + 3), np.nan if n % 3 else n, n % 5, n % 2 == 0, n % 3 == 0, n % 7 == 0, 2**40 + n)
@@ -16,7 +16,7 @@ ROWS = [
 
 @pytest.mark.parametrize("block", [1, 7, 1000])
 def test_columns_are_those_of_the_rows(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
-    monkeypatch.setattr(data.sources.objects, "BLOCK", block)
+    monkeypatch.setattr(data.sources.rules.objects, "BLOCK", block)
     objects = Objects.of_rows(iter(ROWS))
     assert len(objects) == 50 and [len(each) for each in blocks_of(ROWS)][:1] == [min(block, 50)]
     objects.take(np.arange(50)[::-1])
@@ -34,7 +34,7 @@ def test_none() -> None:
 
 def test_putting_parts_together_takes_one_column_more() -> None:
     count = 1_000_000
-    block = np.zeros(count // 10, data.sources.objects.ROW)
+    block = np.zeros(count // 10, data.sources.rules.objects.ROW)
     tracemalloc.start()
     objects = Objects.concatenate([Objects.of_blocks([block]) for _ in range(10)])
     objects.take(np.arange(count)[::-1])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from data.sources.coco_json import read_instances
+from data.sources.parsing.coco_json import read_instances
 
 
 def write(tmp_path: Path, ids: list[Any], image_id: Any, **annotation: Any) -> Path:

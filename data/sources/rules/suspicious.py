@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import NUM_EXAMPLES, Findings
-from data.sources.objects import slices
+from data.sources.rules.objects import slices
 
 MOST_CUT = 0.1  # share of a box, at the border of its image
 ROUNDING_PX = 1.0  # by which an edge may lie outside its image

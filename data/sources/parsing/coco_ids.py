@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.sources.files import nfc
-from data.sources.objects import Objects, slices
+from data.sources.rules.files import nfc
+from data.sources.rules.objects import Objects, slices
 
 RawId = int | float | str
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from data.sources.coco_json import read_instances
-from data.sources.objects import CROWD
+from data.sources.parsing.coco_json import read_instances
+from data.sources.rules.objects import CROWD
 
 
 def write(tmp_path: Path, ids: list[Any], image_id: Any, **annotation: Any) -> Path:

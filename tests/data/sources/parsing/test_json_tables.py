@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import data.sources.json_tables
-from data.sources.json_tables import Tables
+import data.sources.parsing.json_tables
+from data.sources.parsing.json_tables import Tables
 
 NAMES = ("images", "annotations")
 TEXTS = st.text(st.sampled_from('ab"\\[]{},:é \n'), max_size=8)
@@ -61,7 +61,7 @@ def test_tables_are_those_of_json(
     text = json.dumps(whole, indent=indent, ensure_ascii=bool(len(nested) % 2))
     path.write_bytes(b"\xef\xbb\xbf" * mark + text.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data.sources.json_tables, "BLOCK", block)
+        patch.setattr(data.sources.parsing.json_tables, "BLOCK", block)
         found, rest = read(path)
     assert found == {name: whole[name] for name in NAMES if whole[name]}
     assert rest == whole | {"images": [], "annotations": []}
@@ -86,15 +86,15 @@ def test_tables_are_those_of_json(
 def test_what_is_no_json_does_not_become_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, block: int
 ) -> None:
-    monkeypatch.setattr(data.sources.json_tables, "BLOCK", block)
+    monkeypatch.setattr(data.sources.parsing.json_tables, "BLOCK", block)
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(json.JSONDecodeError):
         read(tmp_path / "a.json")
 
 
 def test_a_text_without_end_is_not_read_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.sources.json_tables, "BLOCK", 100)
-    monkeypatch.setattr(data.sources.json_tables, "MAX_ELEMENT", 1000)
+    monkeypatch.setattr(data.sources.parsing.json_tables, "BLOCK", 100)
+    monkeypatch.setattr(data.sources.parsing.json_tables, "MAX_ELEMENT", 1000)
     path = tmp_path / "a.json"
     path.write_text('{"images": [{"a": "')
     os.truncate(path, 10**9)

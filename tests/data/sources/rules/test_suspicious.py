@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.records import Findings
-from data.sources.suspicious import look_at_boxes, look_at_names
+from data.sources.rules.suspicious import look_at_boxes, look_at_names
 
 
 def boxes_found(*given: tuple[float, float, float, float]) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data.sources.voc_xml import Annotation, parse_annotation
+from data.sources.parsing.voc_xml import Annotation, parse_annotation
 
 SIZE = "<size><width>100</width><height>80</height><depth>3</depth></size>"
 XML = Path("folder/a.xml")
