@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from data.images.geometry import Resize, whole_image
 from data.randomness import Purpose, random_bits
+from data.records import counted
 from data.shards.index import ShardIndex
 from launch.command import run
 
@@ -62,7 +63,7 @@ def cluster(sizes_cells: Sizes, count: int, seed: int = 0) -> Sizes:
     pooled, weights = _pool(sizes_cells)
     if not 0 < count <= len(pooled):
         raise ValueError(
-            f"expected at least {max(count, 1)} different box sizes for {count} anchors, found {len(pooled)}; use"
+            f"expected as many different box sizes as anchors, and at least one; found {len(pooled)} for {count}; use"
             " another --count, or more images"
         )
     bits = [random_bits(count, Purpose.ANCHORS, seed, start) for start in range(RESTARTS)]
@@ -133,7 +134,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(f"{count:7}  {average:.3f}  {'#' * round(average * 60)}", flush=True)
     anchors = np.round(cluster(sizes, options.count, options.seed), 4)
     text = (
-        f"# {options.count} dimension clusters of {len(sizes)} objects, average IoU {average_iou(sizes, anchors):.3f}\n"
+        f"# {counted(options.count, 'dimension cluster')} of {counted(len(sizes), 'object')}, "
+        f"average IoU {average_iou(sizes, anchors):.3f}\n"
         f"# {index.source}; {options.resize} at {options.side} px; in grid cells of {STRIDE_PX} px: w, h, w, h, ...\n"
         f"anchors: {anchors.reshape(-1).tolist()}\n"
     )

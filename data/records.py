@@ -136,3 +136,9 @@ def listed(things: Sequence[object]) -> str:
     """The first few things, each on its own line."""
     more = ["..."] if len(things) > NUM_LISTED else []
     return "".join(f"\n  {thing}" for thing in [*things[:NUM_LISTED], *more])
+
+
+def counted(count: int, noun: str) -> str:
+    """ "1 image", "1,234 images"; noun: in the singular."""
+    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
+    return f"{count:,} {noun}{ending}"

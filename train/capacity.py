@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
+from data.records import counted
 from launch.command import run
 from launch.processes.environment import Environment
 from train.config import Config, load
@@ -63,7 +64,7 @@ def _model(config: Config) -> YOLOv2:
 def table(config: Config, room: float, processes: int) -> str:
     local = config.data.batch // processes
     lines = [
-        f"{local} images in each process, {room / 1e9:.1f} GB for them",
+        f"{counted(local, 'image')} in each process, {room / 1e9:.1f} GB of memory",
         f"{'side':>5}{'GB':>8}{'weights':>9}{'gradients':>11}{'batch':>7}{'activations':>13}"
         f"{'most images':>13}{'parts':>7}",
     ]

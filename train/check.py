@@ -17,6 +17,7 @@ from pathlib import Path
 
 from data.loading.loader import Loader
 from data.loading.opening import open_shards
+from data.records import counted
 from data.remote.addresses import is_remote
 from data.shards.index import ShardIndex
 from launch.command import run
@@ -83,7 +84,7 @@ def check(config: Config, processes: int, report: Report) -> None:
         images = progress.images
         if images and train:
             epoch = progress.images_evaluated // train.num_samples
-            report.say("position", f"{images:,} images seen, {epoch} epochs evaluated")
+            report.say("position", f"{counted(images, 'image')} seen, {counted(epoch, 'epoch')} evaluated")
     if loaders:
         with report.part("plan"):
             report.say("plan", planned(loaders, images, config))
@@ -120,7 +121,8 @@ def _set(name: str, config: Config, report: Report) -> ShardIndex | None:
         remote = is_remote(address)
         index = open_shards(address, data.classes, fresh if remote and data.staging else data.staging)
         size = sum(shard.bytes for shard in index.shards)
-        content = f"{index.num_samples:,} images of {len(index.classes)} classes in {len(index.shards)} shards"
+        content = f"{counted(index.num_samples, 'image')} of {counted(len(index.classes), 'class')} in "
+        content += counted(len(index.shards), "shard")
         report.say(name, f"{address}: {content}, {amount(size)}{'' if remote else ', all there'}")
         if remote:
             staging = Path(data.staging or "")

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from data.records import counted
 from launch.command import run
 from train.inference.detector import Detector, load_detector
 from train.inference.inputs import is_video, list_inputs, unique_names
@@ -112,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 add(result)
             counts = Counter(name for name, _, _ in result.rows(detector.classes))
             print(f"{result.source}: {', '.join(f'{count} {name}' for name, count in counts.items()) or 'nothing'}")
-    print(f"{given.out}: {done:,} pictures, {', '.join(given.formats)}\n{speed}")
+    print(f"{given.out}: {counted(done, 'picture')}, {', '.join(given.formats)}\n{speed}")
     if problems:
         raise ValueError("\n".join(problems))
 

@@ -23,6 +23,7 @@ from typing import Any
 from data.files import write_whole
 from data.loading.loader import Loader
 from data.loading.opening import open_shards
+from data.records import counted
 from data.remote.staging import Staging, Wanted
 from data.shards.index import ShardIndex
 from data.view.attempts import describe
@@ -112,7 +113,7 @@ def write_all(
 
 
 def _charts(out: Path, index: ShardIndex, found: Mapping[int, Scored]) -> Iterator[tuple[str, Callable[[], object]]]:
-    classes, title = index.classes, f"{index.source}, {index.num_samples:,} images"
+    classes, title = index.classes, f"{index.source}, {counted(index.num_samples, 'image')}"
     voc = {f"{side} px": each.evaluation.voc for side, each in found.items()}
     calibrations = {f"{side} px": each.calibration for side, each in found.items()}
     yield "curves.png", partial(write_curves, out / "curves.png", title, classes, voc)
@@ -145,8 +146,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         index, found = score(config, weights, sides, env)
         if env.rank == 0:
             neutral = truths_of(index).ignored
-            objects = f"{(~neutral).sum():,} objects" + f", {neutral.sum():,} difficult or crowds" * bool(neutral.any())
-            print(f"{weights} on {config.data.val}: {index.num_samples:,} images, {objects}\n")
+            objects = counted((~neutral).sum(), "object")
+            objects += f", {neutral.sum():,} difficult or crowd" * bool(neutral.any())
+            print(f"{weights} on {config.data.val}: {counted(index.num_samples, 'image')}, {objects}\n")
             print(tables(index, found), flush=True)
             if options.out:
                 about = {"weights": str(weights), "set": config.data.val, "sides": as_json(index, found)}

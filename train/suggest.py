@@ -23,6 +23,7 @@ import torch
 
 from data.loading.loader import Loader
 from data.loading.opening import open_shards
+from data.records import counted
 from data.shards.index import ShardIndex
 from data.view.advice import SIDES, SMALL_PX, SMALLEST, choose_side, hard_points, shorter_sides
 from launch.command import run
@@ -144,7 +145,8 @@ def choose(train: ShardIndex, val: ShardIndex, side: int, minutes: float | None,
         model = replace(config.model, variant=network.variant, width=network.width)
         speed = measured_speed(replace(config, model=model), train, env)
         epochs = epochs_in(minutes, speed, train.num_samples, val.num_samples)
-        print(f"{network.variant}, width {network.width}: {speed:.1f} images/s here, {epochs} epochs", file=sys.stderr)
+        fits = f"{speed:.1f} images/s here, {counted(epochs, 'epoch')}"
+        print(f"{network.variant}, width {network.width}: {fits}", file=sys.stderr)
         if minutes is None or epochs >= needed or place == 0:
             return Choice(network, epochs, speed)
         place -= 1
@@ -162,10 +164,11 @@ def suggest(train: str, val: str | None, minutes: float | None, env: Environment
     seconds = (images + EVALUATIONS * (val_index or index).num_samples / 3) / choice.speed / USABLE
     text = text_of(train, val, side, choice, images, env)
     remarks_on(settled(read(text), index, Environment()), index)  # a config that cannot be started is not printed
-    objects = len(shorter_sides(index))
+    objects, classes = counted(len(shorter_sides(index)), "object"), counted(len(index.classes), "class")
+    time_here = counted(round(seconds / 60), "minute")
     lines = [
-        f"{index.source}: {index.num_samples:,} images, {len(index.classes)} classes, {objects:,} objects to train on",
-        f"Expected: {seconds / 60:.0f} minutes here, {choice.speed:.1f} images/s on {env.device} if idle otherwise",
+        f"{index.source}: {counted(index.num_samples, 'image')}, {classes}, {objects} to train on",
+        f"Expected: {time_here} here, {choice.speed:.1f} images/s on {env.device} if idle otherwise",
         "Start:    python train/main.py THIS_FILE",
         *(f"Hard:     {point}" for point in hard),
     ]

@@ -41,7 +41,7 @@ ROWS = [
         "other shards since the run ended",
         "cp -r $T/trained run; train data.train=$T/val epochs=6; ended; ls run",
         0,
-        "data.train: .* holds other shards than at the last start, 24 images then, 8 now(?s:.*)finished",
+        "data.train: .* holds other shards than at the last start .images then 24, now 8.(?s:.*)finished",
     ),
     Row(
         "other classes since the run ended",

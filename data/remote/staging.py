@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import NamedTuple
 
+from data.records import counted
 from data.remote.addresses import is_remote
 from data.remote.arrivals import FAILURE, POLL_S
 from data.remote.fetch import fetch
@@ -120,7 +121,7 @@ class Staging:
     def _bring_all(self, downloads: deque[Download]) -> None:
         began, size = time.monotonic(), sum(download.missing_bytes() for download in downloads)
         folders = ", ".join(dict.fromkeys(str(download.folder) for download in downloads))
-        what = f"{len(downloads)} shards ({size / 1e9:.2f} GB) into {folders}"
+        what = f"{counted(len(downloads), 'shard')} ({size / 1e9:.2f} GB) into {folders}"
         print(f"staging {what}", file=sys.stderr)
         wanted, told = list(downloads), began
         threads = [Thread(target=self._work, args=(downloads,), daemon=True) for _ in range(CONNECTIONS)]

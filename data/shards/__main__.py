@@ -22,7 +22,7 @@ from PIL import Image
 
 from data.images.geometry import Resize
 from data.loading.config import DataConfig
-from data.records import Annotations, Findings, listed
+from data.records import Annotations, Findings, counted, listed
 from data.shards.index import ShardIndex
 from data.shards.one_shard import Pixels
 from data.shards.scan import index_shards
@@ -187,7 +187,7 @@ def _show(options: argparse.Namespace) -> str:
     config = read_data_config(options.config) if options.config else DataConfig(train="", val="")
     drawn = sheet(index, config, side=options.side, count=options.count, augmented=options.augment, seed=options.seed)
     Image.fromarray(drawn).save(options.sheet, quality=92)
-    return f"{min(options.count, index.num_samples)} images of {index.folder} -> {options.sheet}"
+    return f"{counted(min(options.count, index.num_samples), 'image')} of {index.folder} -> {options.sheet}"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from data.records import Record
+from data.records import Record, counted
 
 MAX_SIDE_PX = 65_535  # JPEG's own limit
 MAX_IMAGE_ID = 500  # characters
@@ -110,7 +110,7 @@ def parse_sidecar(text: bytes, key: str, where: str) -> Sidecar:
     for column in ("boxes_xyxy_px", "areas_px", "difficult", "crowd"):
         values = getattr(layout, column)
         if values is not UNSET and len(values) != len(names):
-            raise fail(f"expected {column} of {len(names)} objects, as in labels, found {len(values)}")
+            raise fail(f"expected {column} of {counted(len(names), 'object')}, as in labels, found {len(values)}")
     boxes = np.array(layout.boxes_xyxy_px, np.float64).reshape(-1, 4)
     sizes = boxes[:, 2:] - boxes[:, :2]
     inside = (boxes >= 0).all(1) & (boxes <= (width, height, width, height)).all(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.records import NUM_EXAMPLES, Findings
+from data.records import NUM_EXAMPLES, Findings, counted
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 
@@ -16,10 +16,10 @@ MAX_COMPARED = 2**28  # bytes of images to read in search of duplicates
 
 def summary(index: ShardIndex, findings: Findings | None = None) -> str:
     counts = np.bincount(index.arrays["labels"], minlength=len(index.classes))
-    marked = [f"{int(index.arrays[name].sum())} {name}" for name in ("difficult", "crowd")]
-    lines = [f"{index.folder}: {index.num_samples} images, {counts.sum()} objects ({', '.join(marked)})"]
-    lines[0] += f" in {len(index.shards)} shards, from {index.source}"
-    lines += [f"  left out: {number} {reason}" for reason, number in index.dropped.items() if number]
+    marked = ", ".join(f"{index.arrays[name].sum():,} {name}" for name in ("difficult", "crowd"))
+    lines = [f"{index.folder}: {counted(index.num_samples, 'image')}, {counted(counts.sum(), 'object')} ({marked})"]
+    lines[0] += f" in {counted(len(index.shards), 'shard')}, from {index.source}"
+    lines += [f"  {reason} left out: {number:,}" for reason, number in index.dropped.items() if number]
     lines += [f"  {name:<20} {count:>8}" for name, count in zip(index.classes, counts, strict=True)]
     if findings is not None and (found := findings.lines()):
         lines += ["check these (--strict makes them errors):", *(f"  {line}" for line in found)]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from data.files import sha256
 from data.images.decode import decode
 from data.parallel import in_parallel
-from data.records import listed
+from data.records import counted, listed
 from data.shards.columns import COLUMNS, SHRUNK
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
@@ -22,7 +22,7 @@ def verify(folder: Path, workers: int = 0) -> ShardIndex:
     jobs = [(index, number) for number in range(len(index.shards))]
     faults = sorted(fault for found in in_parallel(_verify_shard, jobs, workers, "verifying") for fault in found)
     if faults:
-        raise ValueError(f"{folder}: {len(faults)} faults{listed(faults)}")
+        raise ValueError(f"{folder}: {counted(len(faults), 'fault')}{listed(faults)}")
     return index
 
 

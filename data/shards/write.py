@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from data.files import only_user
 from data.parallel import in_parallel
 from data.randomness import Purpose, random_bits
-from data.records import Annotations, Findings, Record, SomeRecords, listed
+from data.records import Annotations, Findings, Record, SomeRecords, counted, listed
 from data.shards.index import ShardIndex
 from data.shards.one_shard import Pixels, is_written, write_shard
 from data.shards.scan import check_classes, write_index
@@ -151,7 +151,7 @@ def _write(plan: _Plan, drop_corrupt: bool, findings: Findings) -> ShardIndex:
 
 def _unusable(faults: list[str], annotations: Annotations) -> ValueError:
     return ValueError(
-        f"{len(faults)} of {len(annotations.records)} images cannot be used:{listed(faults)}\n"
+        f"{len(faults)} of {counted(len(annotations.records), 'image')} cannot be used:{listed(faults)}\n"
         "repair them, or leave them out with --drop-corrupt"
     )
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from data.images.facts import stored_size
-from data.records import Annotations, Findings
+from data.records import Annotations, Findings, counted
 from data.sources.parsing.yolo_layout import Layout, find_layout, images_of, label_file
 from data.sources.rules.choose import Choice
 from data.sources.rules.collect import Found, Picture, collect
@@ -81,7 +81,7 @@ def _refuse_without_labels(layout: Layout, pictures: Sequence[Picture], without:
     if len(without) == len(pictures):
         raise ValueError(
             f"{layout.file}: expected labels beside {pictures[0].path}, or in labels/ if that is in images/; found "
-            f"none for any of {len(pictures)} images; put them there"
+            f"none for {counted(len(pictures), 'image')}; put them there"
         )
 
 
@@ -132,7 +132,7 @@ def read_labels(path: Path, row_of: dict[int, int], *, box_only: bool = False) -
         if len(rest) != 4 and (len(rest) < 6 or len(rest) % 2):
             raise ValueError(
                 f"{path}:{number}: expected class, x, y, width, height, or a polygon of at least three points; found "
-                f"{len(words)} numbers; correct it"
+                f"{counted(len(words), 'number')}; correct it"
             )
         if not -ROUNDING <= min(rest) <= max(rest) <= 1 + ROUNDING:
             raise ValueError(

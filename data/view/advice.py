@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from data.records import counted
 from data.shards.index import ShardIndex
 from data.view.statistics import class_counts
 
@@ -46,9 +47,9 @@ def hard_points(train: ShardIndex, val: ShardIndex | None, side: int) -> list[st
         if trained + difficult + crowd == 0:
             found.append(f"class {name}: no object" + (f", but {in_val} in --val" if val and in_val else ""))
         elif trained == 0:
-            found.append(f"class {name}: all {difficult + crowd} objects are difficult or crowd, none is trained on")
+            found.append(f"class {name}: {counted(difficult + crowd, 'object')}, difficult or crowd, none to train on")
         elif trained < FEW:
-            found.append(f"class {name}: {trained} objects to learn from; expect little below {FEW}")
+            found.append(f"class {name}: {counted(trained, 'object')} to learn from; expect little below {FEW}")
         if val and trained and not in_val:
             found.append(f"class {name}: no object in --val, its AP is unknown")
     sizes = shorter_sides(train) * side
@@ -58,7 +59,7 @@ def hard_points(train: ShardIndex, val: ShardIndex | None, side: int) -> list[st
     if empty > 0.5:
         found.append(f"{empty:.0%} of images show no object: are annotations missing?")
     if train.num_samples < 100:
-        found.append(f"{train.num_samples} images: the network will memorize them; more images help most")
+        found.append(f"{counted(train.num_samples, 'image')}: the network will memorize them; more images help most")
     if val is None:
         found.append("no --val: scores are for the training images, and say nothing about others")
     return found

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from data.anchors import STRIDE_PX, shape_iou
 from data.images.geometry import Resize, place_boxes, whole_image
+from data.records import counted
 from data.shards.index import ShardIndex
 from launch.config_file import read_yaml
 
@@ -98,7 +99,7 @@ def image_sizes(index: ShardIndex) -> tuple[list[str], NDArray[np.int64]]:
     sizes, counts = sizes[order], counts[order].astype(np.int64)
     names = [f"{width}x{height}" for width, height in sizes[:NUM_SIZES].tolist()]
     if len(sizes) > NUM_SIZES:
-        names.append(f"{len(sizes) - NUM_SIZES:,} others")
+        names.append(f"{counted(len(sizes) - NUM_SIZES, 'other')}")
         counts = np.append(counts[:NUM_SIZES], counts[NUM_SIZES:].sum())
     return names, counts
 

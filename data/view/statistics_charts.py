@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data.anchors import STRIDE_PX, average_iou, shape_iou
+from data.records import counted
 from data.view.figures import BAR_IN, BLUE, DPI, PANEL_IN, bars, heat, histogram
 from data.view.statistics import Floats, Stats, class_counts, coco_sizes, image_sizes
 
@@ -19,7 +20,8 @@ def draw(stats: Stats) -> Figure:
     index = stats.index
     height = max(PANEL_IN[1] * ROWS, BAR_IN * len(index.classes)) + 0.6
     figure = Figure((PANEL_IN[0] * (COLUMNS + 1), height), DPI, layout="constrained")
-    figure.suptitle(f"{index.source}: {index.num_samples:,} images, {len(stats.samples):,} objects that are trained on")
+    objects = counted(len(stats.samples), "object")
+    figure.suptitle(f"{index.source}: {counted(index.num_samples, 'image')}, {objects} to train on")
     grid = figure.add_gridspec(ROWS, COLUMNS + 1)
     _classes(figure.add_subplot(grid[:, 0]), stats)
     places = [figure.add_subplot(grid[row, 1 + column]) for row in range(ROWS) for column in range(COLUMNS)]
@@ -39,7 +41,7 @@ def _classes(axes: Axes, stats: Stats) -> None:
     counts, classes = class_counts(stats.index), stats.index.classes
     order = np.argsort(-counts.sum(1), kind="stable")
     kinds = KINDS[: 1 + int(np.flatnonzero(counts.sum(0)).max(initial=0))]
-    title = f"objects of each of {len(classes)} classes"
+    title = f"objects of {counted(len(classes), 'class')}"
     bars(axes, title, [classes[label] for label in order], counts[order, : len(kinds)], kinds, unit="objects")
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from data.anchors import STRIDE_PX, average_iou, shape_iou
 from data.images.facts import ORIENTATION
+from data.records import counted
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 from data.view.statistics import Floats, Stats, class_counts, coco_sizes, image_sizes, shared_slots
@@ -36,7 +37,7 @@ def _class_table(stats: Stats) -> str:
         total = trained + difficult + crowd
         lines.append(f"{name:<{wide}} {on:>9,} {total:>9,} {trained:>9,} {difficult:>9,} {crowd:>9,}")
     trained, difficult, crowd = counts.sum(0).tolist()
-    label, on, total = f"of {len(classes)} classes", int(stats.index.num_samples), int(counts.sum())
+    label, on, total = f"of {counted(len(classes), 'class')}", int(stats.index.num_samples), int(counts.sum())
     lines.append(f"{label:<{wide}} {on:>9,} {total:>9,} {trained:>9,} {difficult:>9,} {crowd:>9,}")
     return "\n".join(lines)
 

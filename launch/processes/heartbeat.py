@@ -68,7 +68,7 @@ class Heartbeat:
                 silent.append(f"  rank {rank} {_last_seen(beat, now)}")
             else:
                 others[beat.location].append(f"{rank} on {beat.host}")
-        lines = silent[: MOST - 1] + [f"  and {len(silent) - MOST + 1} more are silent"] * (len(silent) >= MOST)
+        lines = silent[: MOST - 1] + [f"  and {len(silent) - MOST + 1} more, silent too"] * (len(silent) >= MOST)
         for where, ranks in list(others.items())[:MOST]:
             lines.append(f"  rank {', '.join(ranks[:3])}{f' and {len(ranks) - 3} more' * (len(ranks) > 3)}: in {where}")
         return "\n".join(lines)

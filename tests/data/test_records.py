@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.records import NUM_LISTED, Findings, Record, RecordTable, SomeRecords, listed
+from data.records import NUM_LISTED, Findings, Record, RecordTable, SomeRecords, counted, listed
 
 
 def test_a_record_is_a_value_of_its_own() -> None:
@@ -67,3 +67,17 @@ def test_some_records_are_sent_as_a_list_of_them() -> None:
     assert [record.key for record in some] == ["c", "a"] and [record.key for record in some[1:]] == ["a"]
     sent = pickle.loads(pickle.dumps(some))
     assert isinstance(sent, list) and [record.image_id for record in sent] == ["9", "7"]
+
+
+@pytest.mark.parametrize(
+    ("count", "noun", "said"),
+    [
+        (1, "image", "1 image"),
+        (0, "image", "0 images"),
+        (1234, "object", "1,234 objects"),
+        (1, "class", "1 class"),
+        (2, "process", "2 processes"),
+    ],
+)
+def test_a_count_has_its_noun_in_the_right_number(count: int, noun: str, said: str) -> None:
+    assert counted(count, noun) == said

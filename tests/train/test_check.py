@@ -74,7 +74,7 @@ def test_too_little_memory_on_this_machine_is_remarked_on(checked: Checked, monk
 
 def test_a_set_that_is_evaluated_on_what_it_is_trained_on_is_remarked_on(checked: Checked, shards: Path) -> None:
     found = checked(f"data.val={shards}/train")
-    assert not found.problems and "53 of 53 images" in found.lines["remark"]
+    assert not found.problems and "53 images of 53 in " in found.lines["remark"]
 
 
 def test_all_that_is_wrong_is_said_at_once(
@@ -113,7 +113,7 @@ def test_a_run_under_way_says_where_it_stands_and_how_long_it_will_take(
     launch(str(config), "epochs=1")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     found = checked("--processes", "2")
-    assert found.lines["position"] == "56 images seen, 1 epochs evaluated"
+    assert found.lines["position"] == "56 images seen, 1 epoch evaluated"
     assert "images/s that this run has logged" in found.lines["time"]
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*")}
     (problem,) = checked("model.width=0.125").problems

@@ -52,7 +52,7 @@ def test_weights_are_scored_at_every_size_and_written_down(
     printed = capsys.readouterr().out
     index = ShardIndex.load(shards / "val")
     difficult = index.arrays["difficult"].sum()
-    objects = f"{len(index.arrays['difficult']) - difficult} objects, {difficult} difficult or crowds"
+    objects = f"{len(index.arrays['difficult']) - difficult} objects, {difficult} difficult or crowd"
     assert printed.startswith(f"{tmp_path}/net.weights on {shards}/val: 21 images, {objects}\n\n")
     told = json.loads((out / "scores.json").read_text())
     assert told["weights"] == f"{tmp_path}/net.weights" and list(told["sides"]) == ["64", "96"]

@@ -7,6 +7,7 @@ import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data.loading.loader import Loader
+from data.records import counted
 from data.shards.index import ShardIndex
 from launch.processes.environment import CPU
 from train.config import Config
@@ -19,8 +20,8 @@ def require_whole_shares(config: Config, processes: int) -> None:
     parts = 1 if parts == "auto" else int(parts)
     if batch % (processes * parts):
         raise ValueError(
-            f"data.batch={batch} over {processes} processes and step.accumulate={parts} leaves a remainder; use a "
-            f"multiple of {processes * parts} or change the number of processes"
+            f"data.batch={batch} over {counted(processes, 'process')} and step.accumulate={parts} leaves a remainder; "
+            f"use a multiple of {processes * parts} or change the number of processes"
         )
 
 
@@ -47,7 +48,8 @@ def planned(loaders: list[Loader], images: int, config: Config) -> str:
     assert (times == 1).all(), f"epoch {epoch}: an image comes twice or not at all"
     assert len({(len(plans), plans[0].side) for plans in last_steps}) == 1, "ranks differ in their last step"
     return (
-        f"{ranks} ranks of {batch // ranks} images, {-(-order.num_samples // batch):,} steps an epoch; planned for "
+        f"{counted(ranks, 'rank')} of {counted(batch // ranks, 'image')}, "
+        f"{counted(-(-order.num_samples // batch), 'step')} an epoch; planned for "
         f"every rank, epoch {epoch + 1} of {config.epochs} has each image once; its last step too"
     )
 

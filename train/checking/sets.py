@@ -1,6 +1,6 @@
 """Finds what two sets share though they should not."""
 
-from data.records import NUM_EXAMPLES
+from data.records import NUM_EXAMPLES, counted
 from data.shards.index import ShardIndex
 from data.shards.summary import duplicates
 
@@ -16,6 +16,6 @@ def shared_images(train: ShardIndex, val: ShardIndex) -> str | None:
     pairs = sorted(f"{val.image_id(mine)} = {train.image_id(theirs)}" for mine, theirs in same)
     shown = ", ".join(pairs[:NUM_EXAMPLES])
     return (
-        f"{len(same):,} of {val.num_samples:,} images of {val.folder} are, byte for byte, also in {train.folder} "
+        f"{counted(len(same), 'image')} of {val.num_samples:,} in {val.folder}, byte for byte, also in {train.folder} "
         f"({shown}{', ...' if len(same) > NUM_EXAMPLES else ''}): their scores would be for memorized images"
     )

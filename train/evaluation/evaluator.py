@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data.images.boxes import clip
 from data.images.geometry import Placement, unplace_boxes, whole_image
 from data.loading.loader import Loader
+from data.records import counted
 from data.shards.index import ShardIndex
 from data.view.attempts import Attempts
 from launch.processes.environment import Environment
@@ -82,7 +83,7 @@ class Evaluator:
         if self.truths.ignored.all():
             raise ValueError(
                 f"{index.folder}: expected objects to find, found {len(self.truths.ignored)}, all difficult or crowds, "
-                f"in {index.num_samples} images; evaluate on a split with annotations"
+                f"in {counted(index.num_samples, 'image')}; evaluate on a split with annotations"
             )
 
     def __call__(

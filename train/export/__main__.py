@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, get_args
 
+from data.records import counted
 from launch.command import run
 from train.export import to_files, to_onnx, to_torch
 from train.export.compare import Runtime, compare
@@ -76,7 +77,7 @@ def export(
             raise ValueError(f"{path}: expected what this program finds, found {difference}; nothing was kept")
         for file in Path(folder).iterdir():
             file.replace(path.with_name(file.name))
-    return f"{path} ({outputs}): {len(canvases)} pictures, {difference}"
+    return f"{path} ({outputs}): {counted(len(canvases), 'picture')}, {difference}"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

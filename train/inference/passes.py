@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.records import counted
 from data.view.drawing import draw_boxes
 from train.detection.head import Found
 from train.inference.detector import Detector, Pixels
@@ -46,7 +47,7 @@ class Speed:
 
     def __str__(self) -> str:
         each = [f"{what} {1e3 * seconds / max(self.images, 1):.1f} ms" for what, seconds in self.seconds.items()]
-        return f"{self.images:,} images; for each {', '.join(each)}"
+        return f"{counted(self.images, 'image')}; for each {', '.join(each)}"
 
 
 def detect_pictures(

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import write_whole
+from data.records import counted
 from data.shards.index import ShardIndex
 from train.evaluation.tables import Detections, xywh_from_xyxy
 
@@ -132,8 +133,8 @@ def _samples(path: Path, image_ids: Sequence[str], index: ShardIndex) -> NDArray
     sample_of = {index.image_id(sample): sample for sample in range(index.num_samples)}
     if unknown := set(image_ids) - sample_of.keys():
         raise ValueError(
-            f"{path}: expected image ids of {index.folder} ({index.source}), found {len(unknown)} others, such as "
-            f"{min(unknown)}; use the shards of the split that these results are for"
+            f"{path}: expected image ids of {index.folder} ({index.source}), found {counted(len(unknown), 'other')}, "
+            f"such as {min(unknown)}; use the shards of the split that these results are for"
         )
     return np.array([sample_of[name] for name in image_ids], np.int64)
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from data.loading.batch import Batch
+from data.records import counted
 from data.view.attempts import Attempts
 from data.view.batch_sheet import batch_sheet, write_png
 from launch.processes.environment import Environment
@@ -135,7 +136,7 @@ class Board:
     def evaluating(self, images: int, of: int) -> None:
         """Shows the progress of an evaluation."""
         if self._console is not None:
-            self._attempt(CONSOLE, partial(self._console.aside, f"evaluating: {images:,} of {of:,} images"))
+            self._attempt(CONSOLE, partial(self._console.aside, f"evaluating: {images:,} of {counted(of, 'image')}"))
 
     def log_evaluation(self, evaluation: Evaluation, epoch: int) -> None:
         if self.env.rank != 0:

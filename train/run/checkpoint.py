@@ -17,6 +17,7 @@ from typing import Any, Protocol
 
 import torch
 
+from data.records import counted
 from launch.processes.environment import Environment
 from train.run.checkpoint_files import listed, pass_over, read, remove_parts, whole, write
 from train.stepping.optimizer import AnotherOptimizer
@@ -109,8 +110,9 @@ class Checkpoint:
     def _write(self, state: dict[str, Any], images: int, best: bool) -> None:
         if bad := _non_finite(state):
             raise FloatingPointError(
-                f"{bad} holds nan or infinite numbers after {images} images: not saved. The newest checkpoint in "
-                f"{self.folder} is from before; resume from it with a lower schedule.rate or a longer burn-in"
+                f"{bad} holds nan or infinite numbers after {counted(images, 'image')}: not saved. The newest "
+                f"checkpoint in {self.folder} is from before; resume from it with a lower schedule.rate or a longer "
+                "burn-in"
             )
         write(self.folder, state, images, best=best, keep=self.config.keep)
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import write_whole
+from data.records import counted
 from train.evaluation.evaluator import Evaluation
 
 NAME = "results.csv"
@@ -67,7 +68,7 @@ class Results:
         from data.view.figures import pixels, write  # matplotlib takes half a second
         from train.reports.charts import class_ap, write_confusion, write_curves, write_f1
 
-        title = f"{self.run.name}, {int(self.rows[-1]['images']):,} images seen"
+        title = f"{self.run.name}, {counted(int(self.rows[-1]['images']), 'image')} seen"
         write_curves(self.run / "curves.png", title, classes, {"validation": evaluation.voc})
         write_f1(self.run / "f1.png", title, classes, evaluation.voc)
         if evaluation.confusion is not None:
@@ -98,14 +99,15 @@ class Results:
 def ending(run: Path, best: Best | None, images: int, end: int) -> str:
     """The closing lines of a start: its result, its files, and what to do next."""
     if images < end:
-        lines = [f"stopped at {images:,} of {end:,} images; the same command resumes from there"]
+        lines = [f"stopped at {images:,} of {counted(end, 'image')}; the same command resumes from there"]
     else:
-        lines = [f"{end:,} images seen"]
+        lines = [f"{counted(end, 'image')} seen"]
     if best is None:
         return lines[0]
     there = [name for name in (NAME, *CHARTS, TRAINING_BATCH) if (run / name).exists()]
     lines += [
-        f"best mAP {best.mean_ap:.4f} after epoch {best.epoch}, {best.images:,} images: {run}/checkpoints/best-*.pt",
+        f"best mAP {best.mean_ap:.4f} after epoch {best.epoch}, {counted(best.images, 'image')}: "
+        f"{run}/checkpoints/best-*.pt",
         f"files: {run}/ {', '.join([*there, 'board'])}",
         f"next: python -m train.score {shlex.quote(str(run))}",
         f"      python -m train.detect {shlex.quote(str(run))} PICTURES",

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from data.records import counted
 from data.shards.index import ShardIndex
 from launch.processes.environment import Environment
 from train.config import Config, flat, load, save
@@ -159,7 +160,7 @@ def keep_config(config: Config, images: int, changes: list[str], sets: Mapping[s
         (run / FOLDER).mkdir(exist_ok=True)
         (run / "config.yaml").rename(run / FOLDER / "0001-000000000.yaml")  # of a run that kept only the newest
         number = 2
-    save(config, run / FOLDER / f"{number:04d}-{images:09d}.yaml", [f"at {images:,} images", *changes])
+    save(config, run / FOLDER / f"{number:04d}-{images:09d}.yaml", [f"at {counted(images, 'image')}", *changes])
     save(config, run / "config.yaml")
 
 

@@ -1,5 +1,6 @@
 """Checks whether a config fits its set: objects that would not be trained on, schedules that cannot complete."""
 
+from data.records import counted
 from data.shards.index import ShardIndex
 from train.config import Config
 from train.stepping.duration import RunLength
@@ -20,7 +21,7 @@ def remarks_on(config: Config, index: ShardIndex) -> list[str]:
     counts, slots = index.trained_per_image(), config.data.num_slots
     if (counts > slots).any():
         remarks.append(
-            f"data.truth_slots={slots}: {(counts > slots).sum():,} images hold more objects (up to {counts.max():,}), "
-            f"of which {(counts - slots).clip(min=0).sum():,} are left out each time; set data.truth_slots=auto"
+            f"data.truth_slots={slots}: more objects on {counted((counts > slots).sum(), 'image')}, up to "
+            f"{counts.max():,}; left out each time: {(counts - slots).clip(min=0).sum():,}; set data.truth_slots=auto"
         )
     return remarks

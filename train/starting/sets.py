@@ -22,8 +22,8 @@ def changed_sets(run: Path, sets: Mapping[str, ShardIndex]) -> list[str]:
         return []  # nothing has been trained
     before = _kept(run)
     return [
-        f"data.{name}: {index.folder} holds other shards than at the last start, {before[name]['images']:,} images "
-        f"then, {index.num_samples:,} now; {EFFECTS[name]}"
+        f"data.{name}: {index.folder} holds other shards than at the last start "
+        f"(images then {before[name]['images']:,}, now {index.num_samples:,}); {EFFECTS[name]}"
         for name, index in sets.items()
         if name in before and before[name]["digest"] != index.digest
     ]

@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from data.records import counted
 from data.shards.index import ShardIndex
 from data.view.attempts import Attempts
 from launch.processes.environment import Environment
@@ -30,16 +31,15 @@ def summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env:
     parameters = sum(each.numel() for each in step.model.parameters())
     side, batch, end = config.evaluate.side, config.data.batch, config.epochs * train.num_samples
     device = torch.cuda.get_device_name(env.device) if env.device.type == "cuda" else "CPU"
-    position = (
-        f"resumes after {images:,} images, epoch {images // train.num_samples + 1}" if images else "from the start"
-    )
+    resumed = f"resumes after {counted(images, 'image')}, epoch {images // train.num_samples + 1}"
+    position = resumed if images else "from the start"
     lines = {
         "network": f"{config.model.variant}, {parameters:,} parameters, {gflop(config, train):.3g} GFLOP at {side} px",
         "train": f"{config.data.train}: {_content(train)}",
         "val": f"{config.data.val}: {_content(val)}",
         "on": f"{env.world_size} x {device}, {str(step.dtype).removeprefix('torch.')}, "
         f"{'compiled' if step.compiled else 'eager'}; {_memory(config, step, env)}",
-        "how": f"recipe {config.recipe}, batch {batch}, {config.epochs} epochs, {end:,} images, "
+        "how": f"recipe {config.recipe}, batch {batch}, {counted(config.epochs, 'epoch')}, {counted(end, 'image')}, "
         f"{min(config.data.sides)} to {max(config.data.sides)} px",
         "run": f"{config.run}, {position}; tensorboard --logdir {config.run}",
     }
@@ -66,5 +66,5 @@ def gflop(config: Config, index: ShardIndex) -> float:
 
 
 def _content(index: ShardIndex) -> str:
-    objects, classes = len(index.arrays["labels"]), len(index.classes)
-    return f"{index.num_samples:,} images, {objects:,} objects, {classes} class{'es' * (classes > 1)}"
+    objects, classes = counted(len(index.arrays["labels"]), "object"), counted(len(index.classes), "class")
+    return f"{counted(index.num_samples, 'image')}, {objects}, {classes}"

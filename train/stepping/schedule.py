@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from data.records import counted
 from train.stepping.duration import RunLength, given_images, parse_duration, require_one
 
 BURN_IN_IMAGES, DROP_IMAGES = 64_000, [2_560_000, 3_840_000]  # darknet burn_in=1000, steps=40000,60000 at batch 64
@@ -85,7 +86,8 @@ def misfit(config: ScheduleConfig, run: RunLength) -> str | None:
         fractions = [0.5 + 0.5 * number / (len(drops) + 1) for number in range(1, len(drops) + 1)]
         fitting += f" schedule.drop_images=[{','.join(str(round(fraction * total)) for fraction in fractions)}]"
     return (
-        f"{' and '.join(beyond)} lie beyond the end of the run, which sees {total:,} images ({run.epochs:,} epochs of "
-        f"{run.images_per_epoch:,}), so the rate would never follow the schedule. Set {fitting}; or "
-        "recipe=scratch, whose schedule fits a run of any length; or more epochs"
+        f"{' and '.join(beyond)} {'lies' if len(beyond) == 1 else 'lie'} beyond the end of the run, which sees "
+        f"{counted(total, 'image')} ({counted(run.epochs, 'epoch')} of {run.images_per_epoch:,}), so the rate would "
+        f"never follow the schedule. Set {fitting}; or recipe=scratch, whose schedule fits a run of any length; or "
+        "more epochs"
     )

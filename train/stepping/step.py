@@ -13,6 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data.images.on_device import place_packed
 from data.loading.batch import Batch
+from data.records import counted
 from launch.processes.environment import Environment
 from train.graph.network import Graph
 from train.layers import Stack
@@ -80,8 +81,8 @@ class Step:
         summed = self.accumulate(batch, images_seen, self.parts)
         if self.warm and num_graphs() > graphs:
             self.env.say(
-                f"WARNING: the step was compiled again, for {local} images of {batch.side} px: the warm-up should have "
-                "done so; TORCH_LOGS=recompiles shows why, step.compile=no avoids it"
+                f"WARNING: the step was compiled again, for {counted(local, 'image')} of {batch.side} px: the warm-up "
+                "should have done so; TORCH_LOGS=recompiles shows why, step.compile=no avoids it"
             )
         applied = self.update()
         self._settle_statistics(statistics, applied)
@@ -99,7 +100,7 @@ class Step:
         local = batch.truths.shape[0]
         if local % parts:
             raise ValueError(
-                f"step.accumulate={parts} does not divide the {local} images of each process; "
+                f"step.accumulate={parts} does not divide the batch of each process, {counted(local, 'image')}; "
                 "change it, data.batch or the number of processes"
             )
         images = batch.images.to(device, non_blocking=True)

@@ -11,6 +11,7 @@ from itertools import islice
 import torch
 
 from data.loading.batch import Batch
+from data.records import counted
 from launch.processes.stop import Stop
 from train.stepping.memory import Memory, step_memory
 from train.stepping.optimizer import num_moments
@@ -40,8 +41,9 @@ def warm_up(step: Step, batches: Iterator[Batch], stop: Stop) -> float | None:
                 step.optimizer.zero_grad(set_to_none=True)
             speed = speed or len(batch.truths) * step.env.world_size / (time.perf_counter() - began)
         except torch.OutOfMemoryError as error:
+            at_once = counted(len(batch.truths) // step.parts, "image")
             raise ValueError(
-                f"expected memory for {step.images_at_once} images of {batch.side} px at once, found too little "
+                f"expected memory for {at_once} of {batch.side} px at once, found too little "
                 f"({str(error).partition('. ')[0]}); set step.accumulate=auto, or step.recompute=true"
             ) from error
     for name, buffer in step.model.named_buffers():
@@ -78,12 +80,12 @@ def _settle_parts(step: Step, batch: Batch) -> None:
     local, before = batch.truths.shape[0], step.images_at_once
     if step.config.accumulate == "auto":
         step.parts = _fewest_parts(step, batch, before or local)
-        step.env.say(f"step.accumulate=auto: {local // step.parts} of {local} images at once in each process")
+        step.env.say(f"step.accumulate=auto: {local // step.parts} of {counted(local, 'image')} at once per process")
     step.images_at_once = local // step.parts
     if before and before != step.images_at_once:
         step.env.say(
-            f"WARNING: {step.images_at_once} images at once, {before} before this start: batch norm sees another "
-            "number of images, so the run continues, but not bit for bit like an uninterrupted one"
+            f"WARNING: {counted(step.images_at_once, 'image')} at once, {before} before this start: batch norm sees "
+            "another number of images, so the run continues, but not bit for bit like an uninterrupted one"
         )
 
 

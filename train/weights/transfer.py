@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from data.records import counted
 from train.darknet.weights import fill, in_order, misfit, read_numbers, without_passthrough
 from train.model import YOLOv2
 from train.weights.foreign import Parts, ordered_convolutions
@@ -34,7 +35,7 @@ class Taken(NamedTuple):
     @property
     def summary(self) -> list[str]:
         """One line on what was used, one on what is new."""
-        lines = [f"{len(self.taken)} of {len(self.taken) + len(self.new)} convolutions, {self.how}"]
+        lines = [f"{len(self.taken)} of {counted(len(self.taken) + len(self.new), 'convolution')}, {self.how}"]
         if self.new or self.notes:
             lines.append("; ".join([f"new: {', '.join(self.new)}"] * bool(self.new) + self.notes))
         return lines
@@ -130,7 +131,7 @@ def _fill_rows(here: Parts, there: Parts, saved: Mapping[str, Any], network: Map
     for part, tensor in here.items():
         by_anchor = there[part].view(anchors_num, 5 + len(classes), *there[part].shape[1:])
         tensor.view(anchors_num, 5 + len(wanted), *tensor.shape[1:])[:, rows_here] = by_anchor[:, rows_there]
-    return [f"in the output box, objectness and {len(shared)} of {len(wanted)} classes were used"]
+    return [f"in the output box, objectness and {len(shared)} of {counted(len(wanted), 'class')} were used"]
 
 
 def _in_darknets_order(path: Path, model: YOLOv2) -> Taken:

@@ -88,7 +88,7 @@ def read_instances(path: Path) -> Instances:
         else:
             raw_categories += _rows(path, elements, _Category, len(raw_categories))
     _decode(path, bytes(tables.rest), _Rest)
-    found = f"{len(raw_images)} images and {len(raw_categories)} categories"
+    found = f"images: {len(raw_images)}, categories: {len(raw_categories)}"
     if not raw_images or not raw_categories:
         raise ValueError(f"{path}: expected at least one of each, found {found}; leave the file out")
     image_numbers = number_ids(path, "images", [image.id for image in raw_images])

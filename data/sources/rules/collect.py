@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.records import Annotations, Findings, RecordTable, listed
+from data.records import Annotations, Findings, RecordTable, counted, listed
 from data.sources.rules.choose import Choice, chosen_classes, chosen_rows
 from data.sources.rules.files import nfc
 from data.sources.rules.objects import CROWD, DIFFICULT, FLAT, Objects, slices
@@ -105,8 +105,8 @@ def _drop_degenerate(found: Found, choice: Choice) -> int:
     if wrong.any() and not choice.drop_degenerate:
         places = [_place(found, row) for row in np.flatnonzero(wrong).tolist()]
         raise ValueError(
-            f"{found.root}: expected boxes with an area inside the image, found {len(places)} others; correct the "
-            f"files, or leave out such objects with --drop-degenerate{listed(places)}"
+            f"{found.root}: expected boxes with an area inside the image, found {counted(len(places), 'other')}; "
+            f"correct the files, or leave out such objects with --drop-degenerate{listed(places)}"
         )
     if wrong.any():
         objects.take(~wrong)
@@ -143,8 +143,8 @@ def _records(found: Found, rows: NDArray[np.int64], label_of_found: NDArray[np.i
     objects, pictures = found.objects, [found.pictures[row] for row in rows.tolist()]
     if missing := [picture.path for picture in pictures if not os.path.isfile(picture.path)]:  # noqa: PTH113  of text
         raise ValueError(
-            f"{found.root}: expected {len(pictures)} images, {len(missing)} are missing; unpack them, or say where "
-            f"they are: python -m data.shards {found.source.split()[0]} --help{listed(missing)}"
+            f"{found.root}: expected {counted(len(pictures), 'image')}, {len(missing):,} missing; unpack them, or say "
+            f"where they are: python -m data.shards {found.source.split()[0]} --help{listed(missing)}"
         )
     starts = np.searchsorted(objects.picture, np.append(rows, len(found.pictures)).astype(np.int32))
     objects.number = objects.number[:0]  # no message needs them any more

@@ -23,7 +23,7 @@ def test_the_command_prints_what_it_made(drawn: Path, tmp_path: Path, capsys: py
     printed = capsys.readouterr().out
     objects = len(ShardIndex.load(out).arrays["labels"])
     assert printed.startswith(f"{out}: 21 images, {objects} objects (")
-    assert "in 1 shards, from voc VOC2007:val" in printed
+    assert "in 1 shard, from voc VOC2007:val" in printed
     for name in ShardIndex.load(out).classes:
         assert f"  {name} " in printed
     main(["verify", str(out), "--workers", "1"])
@@ -40,7 +40,7 @@ def test_the_command_makes_the_index_of_tars_made_elsewhere(tmp_path: Path, caps
     write_tar(tmp_path / "a.tar", [("x.jpg", jpeg()), ("x.json", note())])
     main(["index", str(tmp_path), "--workers", "1", "--classes", "dog,cat"])
     printed = capsys.readouterr().out
-    assert printed.startswith(f"{tmp_path}: 1 images, 1 objects (0 difficult, 0 crowd) in 1 shards, from tars at")
+    assert printed.startswith(f"{tmp_path}: 1 image, 1 object (0 difficult, 0 crowd) in 1 shard, from tars at")
     assert ShardIndex.load(tmp_path).classes == ("dog", "cat")
     main(["verify", str(tmp_path), "--workers", "1"])
     assert capsys.readouterr().out == printed
@@ -69,7 +69,7 @@ def test_the_command_leaves_out_corrupt_images_where_asked(
         main(command)
     main([*command, "--drop-corrupt"])
     printed = capsys.readouterr().out
-    assert ": 20 images" in printed and "  left out: 1 corrupt images" in printed
+    assert ": 20 images" in printed and "  corrupt images left out: 1" in printed
 
 
 def test_a_real_set_of_blood_cells(shared: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -81,8 +81,8 @@ def test_a_real_set_of_blood_cells(shared: Path, tmp_path: Path, capsys: pytest.
         main(command)
     main([*command, "--drop-degenerate"])
     printed = capsys.readouterr().out
-    assert printed.startswith(f"{out}: 364 images, 4886 objects (0 difficult, 0 crowd)")
-    assert "left out: 2 degenerate boxes" in printed
+    assert printed.startswith(f"{out}: 364 images, 4,886 objects (0 difficult, 0 crowd)")
+    assert "degenerate boxes left out: 2" in printed
     index = verify(out, workers=1)
     assert index.classes == ("Platelets", "RBC", "WBC")
     counts = np.bincount(index.arrays["labels"])

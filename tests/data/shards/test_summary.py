@@ -21,7 +21,7 @@ def test_counts_and_findings(train: ShardIndex) -> None:
     findings.add("odd things (why)", ["a", "b", "c", "d"])
     findings.add("odd things (why)", ["e"], 2000)
     lines = summary(train, findings).splitlines()
-    assert lines[0] == f"{train.folder}: 6 images, 6 objects (2 difficult, 0 crowd) in 1 shards, from noise"
+    assert lines[0] == f"{train.folder}: 6 images, 6 objects (2 difficult, 0 crowd) in 1 shard, from noise"
     assert lines[1:3] == [f"  {'cat':<20} {4:>8}", f"  {'dog':<20} {2:>8}"]
     assert lines[4] == "  odd things (why): 2,004 (a, b, c, ...)"
     assert summary(train, Findings()) == summary(train) == "\n".join(lines[:3])

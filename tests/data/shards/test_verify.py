@@ -23,7 +23,7 @@ def test_a_changed_byte_is_found(copy: Path, index: ShardIndex) -> None:
     name = index.shards[1].name
     flip_byte(copy / name, int(index.arrays["image_offsets"][int(index.shard_sizes[0])]) + 500)
     ShardIndex.load(copy)  # of the same length: only the digest tells
-    with pytest.raises(ValueError, match=rf"1 faults\n  {name}: its bytes are not those that were written \(sha256"):
+    with pytest.raises(ValueError, match=rf"1 fault\n  {name}: its bytes are not those that were written \(sha256"):
         verify(copy, workers=1)
 
 

@@ -107,7 +107,7 @@ def test_boxes_are_clipped_and_keep_their_area(tmp_path: Path) -> None:
 @pytest.mark.parametrize("bbox", [[5, 5, 0, 9], [5, 5, 9, 0], [50, 0, 10, 10], [-9, 0, 9, 5], [0, 60, 5, 5]])
 def test_degenerate_boxes_are_refused_or_left_out_and_counted(tmp_path: Path, bbox: list[float]) -> None:
     root = write_set(tmp_path, changed("annotations", 0, bbox=bbox))
-    with pytest.raises(ValueError, match=r"found 1 others; .*--drop-degenerate\n.*mine\.json: annotation 1 \(car\) \["):
+    with pytest.raises(ValueError, match=r"found 1 other; .*--drop-degenerate\n.*mine\.json: annotation 1 \(car\) \["):
         read_coco(root, ["mine"])
     found = read_coco(root, ["mine"], Choice(drop_degenerate=True))
     assert found.dropped == {"degenerate boxes": 1}
@@ -259,7 +259,7 @@ def test_count_out_of_range(tmp_path: Path, count: int) -> None:
 def test_images_that_are_not_there(tmp_path: Path) -> None:
     root = write_set(tmp_path)
     (root / "mine" / "b.jpg").unlink()
-    with pytest.raises(ValueError, match=r"expected 4 images, 1 are missing; unpack .*coco --help\n.*/mine/b\.jpg$"):
+    with pytest.raises(ValueError, match=r"expected 4 images, 1 missing; unpack .*coco --help\n.*/mine/b\.jpg$"):
         read_coco(root, ["mine"])
     read_coco(root, ["mine"], Choice(classes=["dog"], count=1))  # b is not among them
 
@@ -394,7 +394,7 @@ def test_boxes_of_another_layout_are_remarked_on(tmp_path: Path) -> None:
         (changed("categories", 1, name="dog"), "expected each category name once, found dog again; rename one"),
         (changed("categories", 1, name=""), 'categories, id 3: name: expected `str` of length >= 1, found ""'),
         (SET | {"images": [7]}, "images, number 0, without id: expected `object`, got `int`"),
-        (SET | {"images": [], "annotations": []}, "expected at least one of each, found 0 images and 3 categories"),
+        (SET | {"images": [], "annotations": []}, "expected at least one of each, found images: 0, categories: 3"),
         ({"images": []}, "expected COCO's JSON with images, annotations and categories, found: Object missing requ"),
         ([], "found: Expected `object`, got `array`; fetch or write the file again"),
         ("", "found: Input data was truncated; fetch or write the file again"),
@@ -448,7 +448,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
 
 def test_from_json_to_batches(coco188: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "shards"
-    line = f"{out}: 188 images, 1692 objects (0 difficult, 20 crowd) in 1 shards, from coco val2017\n"
+    line = f"{out}: 188 images, 1,692 objects (0 difficult, 20 crowd) in 1 shard, from coco val2017\n"
     assert run(capsys)("coco", coco188, "--split", "val2017", out).startswith(line)
     assert run(capsys)("verify", out).startswith(line)
     index = ShardIndex.load(out)

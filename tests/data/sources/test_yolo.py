@@ -61,7 +61,7 @@ def test_the_same_choice_as_of_other_formats(root: Path) -> None:
         read_yolo(root, ["train"], Choice(classes=["False"]))
     (root / "labels/train/a.txt").write_text("0 0.5 0.5 0 0.1")
     with pytest.raises(
-        ValueError, match=r"found 1 others.*--drop-degenerate\n.*a\.txt: line 1 \(no\) \[50, 36, 50, 44\]"
+        ValueError, match=r"found 1 other;.*--drop-degenerate\n.*a\.txt: line 1 \(no\) \[50, 36, 50, 44\]"
     ):
         read_yolo(root, ["train"])
     assert read_yolo(root, ["train"], Choice(drop_degenerate=True)).dropped == {"degenerate boxes": 1}
@@ -93,7 +93,7 @@ def test_boxes_beyond_the_border_are_remarked_on(root: Path) -> None:
         ("0 1e999 0.5 0.1 0.1", "expected numbers, found '0 1e999"),
         ("0 0.5 0.5 0.1", "expected class, x, y, width, height, or a polygon of at least three points; found 4 num"),
         ("0 0.5 0.5 0.1 0.1 0.9", "found 6 numbers"),
-        ("0", "found 1 numbers"),
+        ("0", "found 1 number;"),
         ("0 50 40 20 30", "expected fractions of the image, found '0 50 40 20 30'; divide px by the image's width and"),
         ("0 0.5 0.5 -0.1 0.1", "expected fractions of the image"),
     ],
@@ -120,5 +120,5 @@ def test_an_image_that_cannot_be_read_is_left_to_the_sharder(root: Path) -> None
 def test_labels_that_are_nowhere(root: Path) -> None:
     for path in (root / "labels/train").iterdir():
         path.unlink()
-    with pytest.raises(ValueError, match=r"expected labels beside .*a\.jpg, or in labels/ .*found none for any of 2"):
+    with pytest.raises(ValueError, match=r"expected labels beside .*a\.jpg, or in labels/ .*found none for 2 images"):
         read_yolo(root, ["train"])

@@ -61,7 +61,7 @@ def test_what_makes_a_set_hard_is_said(tmp_path: Path) -> None:
     for part in (
         "class cat: 3 objects to learn from",
         "class cat: no object in --val",
-        "class dog: all 3 objects are difficult or crowd",
+        "class dog: 3 objects, difficult or crowd, none to train on",
         "class owl: no object, but 4 in --val",
         "100% of objects are below 8 px in an input of 320 px",
         "62% of images show no object",

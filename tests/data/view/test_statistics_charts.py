@@ -31,7 +31,7 @@ def heights(axes: Axes) -> list[float]:
 
 def test_the_charts_count_what_is_there(four_images: ShardIndex) -> None:
     found = charts(measure(four_images, 320, "letterbox", ANCHORS))
-    classes = found["objects of each of 3 classes"]
+    classes = found["objects of 3 classes"]
     assert [text.get_text() for text in classes.get_yticklabels()] == ["cat", "dog", "owl"]
     assert [text.get_text() for text in classes.texts] == ["4", "2", "0"]  # the most frequent first
     assert sum(heights(found["box size"])) == sum(heights(found["box shape"])) == 4

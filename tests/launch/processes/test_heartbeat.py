@@ -44,7 +44,7 @@ def test_many_processes_are_few_lines() -> None:
         [Beat("n", now - 100 * (rank < 100), f"data/loading/loader.py:{rank % 200 // 100}") for rank in range(256)]
     )
     lines = Heartbeat(store, 0, 256).report().splitlines()
-    assert len(lines) == 10 and lines[7] == "  and 93 more are silent"
+    assert len(lines) == 10 and lines[7] == "  and 93 more, silent too"
     assert lines[8].endswith("100 on n, 101 on n, 102 on n and 97 more: in data/loading/loader.py:1")
 
 

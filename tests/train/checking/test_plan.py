@@ -22,7 +22,7 @@ def test_any_number_of_processes_is_planned_in_one(
 ) -> None:
     config = config_of(tmp_path, shards, f"data.batch={processes}")
     require_whole_shares(config, processes)
-    assert f"{processes} ranks of 1 images" in planned(of_all_ranks(index, config, processes), 0, config)
+    assert f"{processes} ranks of 1 image, " in planned(of_all_ranks(index, config, processes), 0, config)
 
 
 @pytest.mark.parametrize(("images", "epoch"), [(0, 1), (53, 2), (500, 2)])

@@ -18,8 +18,6 @@ def test_images_of_two_sets_are_compared_by_their_bytes(tmp_path: Path, index: S
         write_shards(pictures, tmp_path / name, workers=1)
     one, other = (ShardIndex.load(tmp_path / name) for name in ("a", "deep/er/b"))
     said = shared_images(one, other)
-    assert said is not None and said.startswith(
-        f"4 of 4 images of {other.folder} are, byte for byte, also in {one.folder}"
-    )
+    assert said is not None and said.startswith(f"4 images of 4 in {other.folder}, byte for byte, also in {one.folder}")
     assert "(0 = IMG_0, 1 = IMG_1, 2 = IMG_2, ...)" in said
     assert shared_images(one, index) is None

@@ -100,7 +100,7 @@ GOOD = {"image_id": 42, "category_id": 18, "bbox": [1, 2, 3, 4], "score": 0.5}
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"image_id": 43}, r"expected image ids of .*shards \(coco instances.json\), found 1 others, such as 43; use"),
+        ({"image_id": 43}, r"expected image ids of .*shards \(coco instances.json\), found 1 other, such as 43; use"),
         ({"category_id": 12}, r"expected category ids of 1, 2, .* 90, found 12; use shards and results of one"),
         ({"score": float("nan")}, r"expected a JSON list of image_id, .*malformed: .*write it again"),
         ({"bbox": [1, 2, 3]}, r"expected a JSON list .*`array` of length 4 - at `\$\[1\].bbox`.*write it again"),
@@ -170,7 +170,7 @@ def test_the_published_voc_files_are_read(shared: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("nowhere 0.5 1 1 5 5", r"expected image ids of .* \(voc .*\), found 1 others, such as nowhere; use the"),
+        ("nowhere 0.5 1 1 5 5", r"expected image ids of .* \(voc .*\), found 1 other, such as nowhere; use the"),
         ("{id} nan 1 1 5 5", r"Detections row 1 .*scores nan, expected a number"),
         ("{id} 0.5 1 1 5", r"expected lines of image id, score and four corners \(.*\); write it again"),
         ("{id} 0.5 1 1 5 five", r"expected lines of image id, score and four corners \(.*five.*\); write it again"),

@@ -40,5 +40,5 @@ def test_the_recipe_from_scratch_fits_a_run_of_any_length(
 def test_objects_without_a_slot_are_told(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
     config = settled(config_of(tmp_path, shards, "data.truth_slots=1"), index, Environment())
     (remark,) = remarks_on(config, index)
-    assert remark.startswith("data.truth_slots=1: ") and "images hold more objects (up to" in remark
+    assert remark.startswith("data.truth_slots=1: more objects on ") and "; left out each time: " in remark
     assert remark.endswith("set data.truth_slots=auto")

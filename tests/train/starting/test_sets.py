@@ -27,7 +27,7 @@ def test_a_set_with_other_bytes_is_named(run: Path, index: ShardIndex) -> None:
     keep_sets(run, {"train": replace(index, digest="0" * 64), "val": index})
     (line,) = changed_sets(run, {"train": index, "val": index})
     assert line.startswith(
-        f"data.train: {index.folder} holds other shards than at the last start, 53 images then, 53 now"
+        f"data.train: {index.folder} holds other shards than at the last start (images then 53, now 53)"
     )
 
 

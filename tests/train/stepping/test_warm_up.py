@@ -129,4 +129,4 @@ def test_a_resumed_run_keeps_its_parts_or_says_so(capsys: pytest.CaptureFixture[
     smaller.objective = Small(smaller, 1)  # type: ignore[assignment]
     smaller.load_state_dict(state)
     warm_up(smaller, iter([batch_of(8)]), no_stop(smaller))
-    assert smaller.parts == 8 and "WARNING: 1 images at once, 2 before this start" in capsys.readouterr().err
+    assert smaller.parts == 8 and "WARNING: 1 image at once, 2 before this start" in capsys.readouterr().err
