@@ -2,7 +2,7 @@
 
 A small run of two processes is started repeatedly; at random moments (start, warm-up, training, evaluation), and every
 third time while a checkpoint is being written, SIGKILL, SIGTERM or SIGSTOP goes to one of its processes, to torchrun,
-or to all of them including loader processes, as when a node fails. The remaining processes are then killed as by a
+or to all processes including loaders, as when a node fails. The remaining processes are then killed as by a
 batch system, every other time only after they had time to exit by themselves, and the same command is started, with 0,
 1 or 2 loader processes for each training process. Each finished run is compared bit for bit with the undisturbed one:
 weights, statistics, moments. An image that is lost, or seen twice, would change them.

@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-NUM_LISTED = 10  # a message about many things shows this many of them
+NUM_LISTED = 10  # a message about many things lists this many
 NUM_EXAMPLES = 3  # for each kind of finding
 
 

@@ -111,7 +111,7 @@ def index(shards: Path) -> ShardIndex:
 
 @pytest.fixture
 def four_images(tmp_path: Path) -> ShardIndex:
-    """Four images, six objects, four of them trained on."""
+    """Four images, six objects, four trained on."""
     return black_images(
         tmp_path,
         [

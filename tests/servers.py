@@ -92,7 +92,7 @@ class Liar:
     a number: closes the connection after so many bytes; "503", "404": answers that; "html": a friendly page;
     "altered": one other byte; "longer", "shorter": another file; "no range": sends everything; "other range": sends
     what it was not asked for; "unusual range": says so in words of its own; "no length": drops half way without having
-    said how much was to come; "length DIGITS": declares that; "gzip": says that it is; "headers": 200 of them;
+    said how much was to come; "length DIGITS": declares that; "gzip": says that it is; "headers": sends 200;
     "to URL": a redirect; "endless": bytes without end; "drip": a byte each 0.2 s.
     """
 

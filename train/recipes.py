@@ -22,7 +22,7 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 
-#: Keys that say the same in two ways: a file or command line that sets one of them unsets the other.
+#: Keys that say the same in two ways: a file or command line that sets one unsets the other.
 PAIRS = [
     ("step", "ema", "ema_images"),
     ("schedule", "burn_in", "burn_in_images"),

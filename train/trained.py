@@ -18,7 +18,7 @@ class Trained(NamedTuple):
 
 
 def find_trained(target: Path, overrides: Sequence[str]) -> tuple[Config, Path]:
-    """The config and its file of weights. ValueError if one of them is missing.
+    """The config and its file of weights. ValueError if either is missing.
 
     target: a run folder (its best checkpoint), RUN/checkpoints/NAME.pt, or a config, including darknet's .cfg.
     `weights=` among the overrides, a file or an address, takes precedence over a run's checkpoint.

@@ -2,7 +2,7 @@
 
 A row is a fault, the shell commands that make it, the right exit status and the expected output. In every row an error
 is one `error:` line without a traceback, and no process that was started is left 10 seconds later. WORDs choose the
-rows with one of them in their name; as root, and with gcc, there are more rows. On the CPU. benchmarks.chaos kills
+rows with any of these in their name; as root, and with gcc, there are more rows. On the CPU. benchmarks.chaos kills
 whole runs.
 """
 

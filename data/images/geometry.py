@@ -166,7 +166,7 @@ def clip_boxes(
     min_visible: float = 0,
     inside: tuple[float, float, float, float] = (0, 0, 1, 1),
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Boxes clipped to a part of the canvas, and which of them are still large enough.
+    """Boxes clipped to a part of the canvas, and which are still large enough.
 
     min_size: least remaining width and height. min_visible: least remaining share of the area.
     """

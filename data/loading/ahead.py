@@ -12,7 +12,7 @@ from typing import TypeVar
 from data.loading.reader import Filled, Numbered
 from data.remote.arrivals import Arrivals
 
-DEPTH = 2  # batches: the first of them is here before the preceding batch's step begins
+DEPTH = 2  # batches: the first is here before the preceding batch's step begins
 LOOK_S = 1.0
 PATIENCE_S = 600.0  # without a batch though the shards are there
 

@@ -1,4 +1,4 @@
-"""The bytes of one remote file: by http(s), by s3 or from a command. None of them is trusted."""
+"""The bytes of one remote file: by http(s), by s3 or from a command. None is trusted."""
 
 import http.client
 import os
@@ -47,7 +47,7 @@ class Body(NamedTuple):
 
 
 def open_body(url: str, start: int) -> Body:
-    """The bytes from `start` on, or all of them if the other side prefers."""
+    """The bytes from `start` on, or all bytes if the other side prefers."""
     if is_command(url):
         return _command(url.removeprefix(COMMAND))
     return _s3(url, start) if url.startswith("s3:") else _http(url, start)

@@ -78,7 +78,7 @@ def _of_objects(columns: Columns, num_classes: int, objects: slice, owners: NDAr
 
 
 def _letters(texts: NDArray[np.bytes_]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """[N, S] bytes, and [N] how many of them precede the padding zeros."""
+    """[N, S] bytes, and [N] how many precede the padding zeros."""
     letters = np.ascontiguousarray(texts).view(np.uint8).reshape(len(texts), -1)
     lengths = letters.shape[1] - (letters[:, ::-1] != 0).argmax(1)
     return letters, np.where(letters.any(1), lengths, 0)

@@ -1,4 +1,4 @@
-"""Verifies a file once for all processes of a machine, so that not each of them reads gigabytes.
+"""Verifies a file once for all processes of a machine, so that not every process reads gigabytes.
 
 A note in the machine's temporary folder says what was verified of a file, identified by its inode, size and times:
 writing to a file changes its ctime, which nobody can set back. A file that was just written is verified each time,

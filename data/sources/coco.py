@@ -151,9 +151,7 @@ def _distinct(path: Path, instances: Instances, findings: Findings) -> list[Cate
             grouping.append(f"{category.name} ({path.name})")
         elif category.name in kept:
             if count:
-                raise ValueError(
-                    f"{path}: expected each category name once, found {category.name} again; rename one of them"
-                )
+                raise ValueError(f"{path}: expected each category name once, found {category.name} again; rename one")
             grouping.append(f"{category.name} ({path.name})")
         else:
             kept[category.name] = category
@@ -164,7 +162,7 @@ def _distinct(path: Path, instances: Instances, findings: Findings) -> list[Cate
 def _image_numbers(
     path: Path, instances: Instances, taken: set[int], findings: Findings, source_ids: dict[str, dict[str, str]]
 ) -> list[int]:
-    """Ids for result files: those of the JSON, unless an earlier file has some of them."""
+    """Ids for result files: those of the JSON, unless an earlier file has some already."""
     numbers = [image.id for image in instances.images]
     words = instances.words["images"]
     again = taken & set(numbers)

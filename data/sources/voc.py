@@ -26,7 +26,9 @@ TITLE = "Pascal VOC XML and images"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("root", type=Path, help="VOCdevkit, or one folder with XML and images, or with folders of them")
+    parser.add_argument(
+        "root", type=Path, help="VOCdevkit, or one folder with XML and images or with folders for these"
+    )
     parser.add_argument("--split", required=True, help=USAGE)
     parser.add_argument("--annotations", help="folder of the XML below ROOT, if it has an unusual name")
     parser.add_argument("--images", help="folder of the images below ROOT, if it has an unusual name")

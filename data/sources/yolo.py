@@ -27,7 +27,7 @@ TITLE = "YOLO text files and images"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("root", type=Path, help="data.yaml, darknet's .data, or a folder with one of them")
+    parser.add_argument("root", type=Path, help="data.yaml, darknet's .data, or a folder with either")
     parser.add_argument("--split", required=True, help="train, val ... of data.yaml; a folder or a list; all")
 
 
@@ -36,7 +36,7 @@ def read(options: argparse.Namespace, choice: Choice) -> Annotations:
 
 
 def read_yolo(root: Path, splits: Sequence[str], choice: Choice | None = None, *, turned: bool = True) -> Annotations:
-    """A split is a name of data.yaml or of darknet's .data, a folder of images or a list of them below root.
+    """A split is a name of data.yaml or of darknet's .data, a folder or a list of images below root.
 
     An image without label file, or with an empty one, has no objects. turned: EXIF orientation is applied before
     fractions become px.

@@ -21,7 +21,7 @@ def test_both_sets_are_made_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     before = times(tmp_path)
     draw_shards(config, str(train), str(val))
     assert times(tmp_path) == before
-    # one of them is gone: it is made again from the same pictures, with the same bytes
+    # one is gone: it is made again from the same pictures, with the same bytes
     whole = (val / "index.json").read_bytes()
     for path in val.iterdir():
         path.unlink()

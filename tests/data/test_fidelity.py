@@ -3,7 +3,7 @@
 darknet's loops are written down here once more (src/data.c and src/image.c, of August 2018 and of November 2016), and
 what comes out of the reader is compared with them, distribution by distribution. Where the two are known to differ:
 
-- darknet places pixels at whole px and boxes at fractions of them; here boxes go through the same integers as pixels;
+- darknet places pixels at whole px and boxes at fractions; here boxes go through the same integers as pixels;
 - the crops of 2016 begin and end at whole px of the image; here they may lie between, until they are rounded to pixels;
 - `randomize_boxes` swaps each box with one drawn from all, so some orders are likelier; here all are equally likely;
 - darknet cuts the list of boxes off before it drops thin ones, here they are dropped first;

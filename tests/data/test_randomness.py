@@ -17,7 +17,7 @@ def test_words_are_a_function_of_their_place() -> None:
     words = {place: tuple(random_bits(4, *place).tolist()) for place in places}
     assert len(set(words.values())) == len(words)  # no two purposes, seeds or epochs share draws
     for place, found in words.items():
-        assert tuple(random_bits(9, *place)[:4].tolist()) == found  # more of them: the same ones first
+        assert tuple(random_bits(9, *place)[:4].tolist()) == found  # more words: the same ones first
         assert all(tuple(random_bits(4 - n, *place, first=n).tolist()) == found[n:] for n in range(5))
         assert random_bits(3, *place, first=9).tolist() == random_bits(12, *place)[9:].tolist()
 

@@ -65,7 +65,7 @@ def test_of_two_keys_that_say_the_same_the_later_is_meant(
 
 def test_two_keys_that_say_the_same_in_one_place_are_refused(tmp_path: Path) -> None:
     path = written(tmp_path, LEAST + "step: {ema: 5 %, ema_images: 3}")
-    assert "step.ema=5 % and ema_images=3: expected one of them, found both" in refusal(path)
+    assert "step.ema=5 % and ema_images=3: expected one key, found both" in refusal(path)
 
 
 def test_drops_of_the_rate_come_in_steps_unless_another_shape_is_named_beside_them(tmp_path: Path) -> None:

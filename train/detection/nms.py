@@ -89,7 +89,7 @@ def _overlaps(boxes_xyxy_BN4: torch.Tensor, iou_threshold: float) -> torch.Tenso
 def _walk(
     order_GN: NDArray[np.int64], counts_G: NDArray[np.int64], overlaps_BNW: NDArray[np.int64], num_classes: int
 ) -> NDArray[np.bool_]:
-    """[G, longest walk] whether the candidate of each step survives; `order_GN` has `counts_G` of them, best first."""
+    """[G, longest walk] whether the candidate of each step survives; `order_GN`: best first, `counts_G` long."""
     longest_first = np.argsort(-counts_G, kind="stable")
     lengths = counts_G[longest_first]
     steps = int(lengths.max(initial=0))

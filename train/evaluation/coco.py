@@ -2,7 +2,7 @@
 
 It has two halves. `match` says what each detection found; it needs one image at a time, so each process can do its own
 share. `coco_scores` ranks the matches of all processes and counts. Ten IoU thresholds are ten bits of an integer: a
-truth is claimed at all of them at once.
+truth is claimed at all ten at once.
 
     N detections  M truths  P pairs of a detection and a truth of the same image and class  C classes
     T = 10 IoU thresholds  R = 101 recalls  A = 4 ranges of area

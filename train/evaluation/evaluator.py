@@ -68,7 +68,7 @@ class Evaluation(NamedTuple):
 class Evaluator:
     """`evaluator(step)` -> `Evaluation`; with a `Stop`, None if processes agreed to stop before it was done.
 
-    All processes must call it; the scores are equal on all of them.
+    All processes must call it; each gets the same scores.
     """
 
     def __init__(self, config: EvaluateConfig, loader: Loader, env: Environment) -> None:

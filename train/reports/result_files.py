@@ -56,7 +56,7 @@ def read_voc(folder: Path, index: ShardIndex) -> Detections:
         odd = min(expected ^ there)
         raise ValueError(
             f"{folder}: expected {VOC_NAME.format('CLASS')} for each of {', '.join(index.classes)}; "
-            f"{odd} {'is missing' if odd in expected else 'is of none of them'}; use shards and results of one network"
+            f"{odd} {'is missing' if odd in expected else 'is of no class'}; use shards and results of one network"
         )
     parts = []
     for label, name in enumerate(index.classes):

@@ -45,4 +45,4 @@ def given_images(written: str | None, images: int | None, default: int | None, k
 def require_one(written: object, images: object, key: str, key_images: str) -> None:
     """ValueError if both keys of such a pair are given."""
     if written is not None and images is not None:
-        raise ValueError(f"{key}={written} and {key_images}={images}: expected one of them, found both")
+        raise ValueError(f"{key}={written} and {key_images}={images}: expected one key, found both")

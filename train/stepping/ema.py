@@ -1,7 +1,7 @@
 """Averaged weights: an exponential moving average of a network's parameters and batch-norm statistics over training.
 
 The weight of an image decays by a factor of e over `images`, the EMA horizon. Until that many have been seen, the
-average is over all of them, so that random first weights leave no trace: a step's weight is a function of images seen.
+average is over all so far, so that random first weights leave no trace: a step's weight is a function of images seen.
 """
 
 import copy

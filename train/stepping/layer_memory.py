@@ -15,7 +15,7 @@ FLOAT, PLACE = 4, 8  # bytes
 
 class Layer(NamedTuple):
     kept: int  # bytes per image that forward leaves for backward
-    result: int  # the part of them that the next layer reads
+    result: int  # the part that the next layer reads
     passing: int  # bytes per image that backward holds at a time, besides what is kept
     weights: int
     ends_stage: bool = False  # where `step.recompute` cuts

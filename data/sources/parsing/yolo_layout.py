@@ -26,7 +26,7 @@ class Layout(NamedTuple):
 
 
 def find_layout(root: Path) -> Layout:
-    """root: data.yaml, a .data file, or a folder with one of them, or with lists of classes and of images."""
+    """root: data.yaml, a .data file, or a folder with either, or with lists of classes and of images."""
     if root.is_file():
         return _of_data(root) if root.suffix == ".data" else _of_yaml(root)
     if not root.is_dir():
@@ -35,7 +35,7 @@ def find_layout(root: Path) -> Layout:
     files = [root / "data.yaml"] if root / "data.yaml" in files else files or sorted(root.glob("*.data"))
     if len(files) > 1:
         there = ", ".join(path.name for path in files)
-        raise ValueError(f"{root}: expected one data.yaml, found {there}; name one of them instead of the folder")
+        raise ValueError(f"{root}: expected one data.yaml, found {there}; name one instead of the folder")
     if files:
         return find_layout(files[0])
     listing = next((root / name for name in LISTS if (root / name).is_file()), None)

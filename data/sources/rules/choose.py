@@ -51,7 +51,7 @@ def chosen_rows(
     """Numbers of the images to keep. owners: [M] image of each object; chosen: [M] whether its class is wanted."""
     keep = np.ones(len(names), np.bool_)
     if choice.hold_out is not None and choice.held_out is not None:
-        raise ValueError("expected --hold-out or --held-out, found both; leave out one of them")
+        raise ValueError("expected --hold-out or --held-out, found both; leave one out")
     for part, held in ((choice.hold_out, False), (choice.held_out, True)):
         if part is not None:
             if not 0 < part < 1:

@@ -223,7 +223,7 @@ def test_two_processes_share_one_copy(shards: Path, index: ShardIndex, tmp_path:
 
 @pytest.mark.slow
 def test_a_kill_at_any_moment_leaves_nothing_wrong(shards: Path, index: ShardIndex, tmp_path: Path) -> None:
-    """20 kills, five of them before a shard has begun to come; then an undisturbed run."""
+    """20 kills, five before a shard has begun to come; then an undisturbed run."""
     port, rng = free_port(), random.Random(0)
     total = sum(shard.bytes for shard in index.shards)
     came = [0]

@@ -269,7 +269,7 @@ def test_a_fraction_is_chosen_by_name(tmp_path: Path) -> None:
     assert ids("0.8") > train and ids("0.8-1") > val
     with pytest.raises(ValueError, match=r"expected a fraction between 0 and 1 to hold out, found 1\.5"):
         ids("all", Choice(hold_out=1.5))
-    with pytest.raises(ValueError, match="found both; leave out one of them"):
+    with pytest.raises(ValueError, match="found both; leave one out"):
         ids("all", Choice(hold_out=0.5, held_out=0.5))
 
 

@@ -1,4 +1,4 @@
-"""Checks of values; the loss's tests try what each of them refuses."""
+"""Checks of values; the loss's tests try what each refuses."""
 
 import pytest
 import torch

@@ -188,7 +188,7 @@ def test_a_voc_file_that_does_not_fit(line: str, message: str, index: ShardIndex
 def test_files_of_other_classes(index: ShardIndex, tmp_path: Path) -> None:
     write_voc(tmp_path, Detections.empty(), index)
     (tmp_path / "comp4_det_test_zebra.txt").touch()
-    with pytest.raises(ValueError, match=r"expected comp4_det_test_CLASS.txt for .*zebra.txt is of none of them; use"):
+    with pytest.raises(ValueError, match=r"expected comp4_det_test_CLASS.txt for .*zebra.txt is of no class; use"):
         read_voc(tmp_path, index)
     (tmp_path / "comp4_det_test_zebra.txt").unlink()
     (tmp_path / f"comp4_det_test_{index.classes[1]}.txt").unlink()

@@ -36,7 +36,7 @@ def board(folder: Path, start: int = 0, *, every: int = 2, rank: int = 0, epochs
 
 
 def losses(value: float, **others: float) -> Losses:
-    """Every term `value`; 4 truths with IoU 0.75 on average, 3 of them above .5."""
+    """Every term `value`; 4 truths with IoU 0.75 on average, 3 above .5."""
     statistics = {"truths": 4, "iou": 3, "recall": 3, "class_score": 2, "object_score": 1, "any_score": 0.125}
     terms = dict.fromkeys(Losses._fields[:6], value) | statistics | others
     return Losses(**{name: torch.tensor(float(number)) for name, number in terms.items()})

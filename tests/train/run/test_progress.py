@@ -17,7 +17,7 @@ from train.run.progress import Progress
         (200, 108, True),
         (350, 100, True),  # an epoch shorter than a batch: one evaluation for several
         (350, 350, False),
-        (990, 910, True),  # the end, between two of them
+        (990, 910, True),  # the end, between two evaluations
         (990, 990, False),
     ],
 )

@@ -43,5 +43,5 @@ def test_anything_else_is_refused(written: str) -> None:
 def test_of_a_pair_of_keys_one_is_given() -> None:
     assert given_images("3 epochs", None, 7, "key", RUN) == 600
     assert given_images(None, 5, 7, "key", RUN) == 5 and given_images(None, None, 7, "key", RUN) == 7
-    with pytest.raises(ValueError, match=r"step\.ema=5 % and ema_images=3: expected one of them"):
+    with pytest.raises(ValueError, match=r"step\.ema=5 % and ema_images=3: expected one key"):
         require_one("5 %", 3, "step.ema", "ema_images")

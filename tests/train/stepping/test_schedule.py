@@ -68,7 +68,7 @@ def test_a_drop_within_the_burn_in_takes_effect_at_its_end() -> None:
         ({"drop": 0.0}, r"schedule\.drop=0\.0"),
         ({"burn_in_images": -1}, r"schedule\.burn_in_images=-1, .*expected numbers of images"),
         ({"drop_images": [100, -5]}, r"drop_images=\[100, -5\], .*expected numbers of images"),
-        ({"burn_in": "5 %", "burn_in_images": 3}, "expected one of them, found both"),
+        ({"burn_in": "5 %", "burn_in_images": 3}, "expected one key, found both"),
         ({"drops": ["soon"]}, r"schedule\.drops=soon: expected a duration"),
         ({"final": 1.5}, r"schedule\.final=1\.5: expected a share"),
         ({"power": 0.0}, r"schedule\.power=0\.0"),

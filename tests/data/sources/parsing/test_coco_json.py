@@ -1,4 +1,4 @@
-"""Rows of a JSON; more of them: test_coco.py, through the whole reader."""
+"""Rows of a JSON; test_coco.py has more, through the whole reader."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The rules that all annotation formats share. More of them through each format's own tests."""
+"""The rules that all annotation formats share; each format's own tests try more."""
 
 import re
 from pathlib import Path
