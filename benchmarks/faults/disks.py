@@ -100,6 +100,13 @@ ROWS = [
         r"error: .*unreadable images(?s:.*)shard-000000\.tar",
     ),
     Row(
+        "a shard is overwritten by another set's during the run",
+        "cp -r $T/train cut; begin_training data.train=cut $LONG data.max_faults=5; until_said 'epoch .*images/s'; "
+        "cat $T/val/shard-000000.tar > cut/shard-000000.tar; await",
+        1,
+        r"error: .*unreadable images(?s:.*)shard-000000\.tar",
+    ),
+    Row(
         "no room for decoded images, two loader processes",
         "small_disk 64k c; train epochs=2 data.workers=2 data.decoded_cache=c",
         0,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from data.shards.index import ShardIndex
+from data.shards.tar import BLOCK, is_header_of
 
 MAX_OPEN = 128  # shards: most systems allow a process 1,024 open files, macOS 256, and a set has thousands
 
@@ -21,12 +22,17 @@ class ShardReader:
         arrays = self.index.arrays
         shard, expected = int(arrays["shards"][sample]), int(arrays["image_bytes"][sample])
         try:
-            data = os.pread(self._file(shard), expected, int(arrays["image_offsets"][sample]))
+            data = os.pread(self._file(shard), BLOCK + expected, int(arrays["image_offsets"][sample]) - BLOCK)
         except OSError as error:  # a bad block, or a lost disk: an unreadable image like any other
             raise ValueError(f"{self.index.shards[shard].name} cannot be read: {error.strerror or error}") from None
-        if len(data) != expected:
-            raise ValueError(f"{self.index.shards[shard].name} ends after {len(data)} of {expected} bytes of the image")
-        return data
+        name, found, key = self.index.shards[shard].name, max(len(data) - BLOCK, 0), self.index.key(sample)
+        if found != expected:
+            raise ValueError(f"{name} ends after {found} of {expected} bytes of the image")
+        if not is_header_of(data[:BLOCK], key, expected):
+            raise ValueError(
+                f"{name} has something else in place of the image: replaced or damaged since it was indexed"
+            )
+        return data[BLOCK:]
 
     def _file(self, shard: int) -> int:
         if shard not in self._files:

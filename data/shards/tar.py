@@ -124,6 +124,15 @@ def _length(header: bytes, given: dict[str, str]) -> int | None:
     return _number(header[124:136])
 
 
+def is_header_of(header: bytes, key: str, length: int) -> bool:
+    """Whether this is the header of a file of a sample. length: of the file, bytes."""
+    stem = key.rpartition("/")[2].encode()
+    name = header[:100].rstrip(b"\0").rpartition(b"/")[2]
+    is_cut = header[99] != 0  # the whole name is in another header
+    is_named = name.partition(b".")[0] == stem or is_cut
+    return is_named and _length(header, {}) == length
+
+
 def _number(field: bytes) -> int | None:
     """A number in octal digits, or in GNU's binary form if large."""
     if field.startswith(b"\x80"):

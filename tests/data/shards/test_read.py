@@ -2,8 +2,10 @@
 
 import dataclasses
 import errno
+import io
 import os
 import pickle
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 import data.shards.read
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
+from data.shards.tar import entries, is_header_of
 
 
 def test_a_tar_that_ends_early_is_named_when_it_is_read(copy: Path, index: ShardIndex) -> None:
@@ -19,6 +22,35 @@ def test_a_tar_that_ends_early_is_named_when_it_is_read(copy: Path, index: Shard
     reader = ShardReader(dataclasses.replace(index, folder=copy))
     with reader, pytest.raises(ValueError, match=rf"{path.name} ends after 512 of \d+ bytes of the image"):
         reader.image(last)
+
+
+def test_a_shard_with_other_contents_is_named_when_it_is_read(copy: Path, index: ShardIndex) -> None:
+    """Another set of the same size was put in its place, perhaps while a run reads it."""
+    path, offset = copy / index.shards[0].name, int(index.arrays["image_offsets"][1])
+    renamed = bytearray(path.read_bytes())
+    renamed[offset - 512 : offset - 509] = b"odd"
+    path.write_bytes(renamed)
+    with ShardReader(dataclasses.replace(index, folder=copy)) as reader:
+        assert reader.image(0)
+        with pytest.raises(ValueError, match=f"{path.name} has something else in place of the image: replaced"):
+            reader.image(1)
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+@pytest.mark.parametrize("folder", ["", "images/", "images/" + "f" * 90 + "/"])
+def test_images_of_anybodys_tar_are_recognised(tmp_path: Path, form: int, folder: str) -> None:
+    """Long names are cut, split or moved to a header of their own."""
+    tar = tmp_path / "a.tar"
+    with tarfile.open(tar, "w", format=form) as archive:
+        for name in ("one.jpg", "one.json"):
+            member = tarfile.TarInfo(folder + name)
+            member.size = 1000
+            archive.addfile(member, io.BytesIO(bytes(1000)))
+    (entry,) = entries(tar)
+    header = tar.read_bytes()[entry.image_offset - 512 : entry.image_offset]
+    assert is_header_of(header, entry.key, 1000)
+    assert not is_header_of(header, entry.key, 999)
+    assert not is_header_of(bytes(512), entry.key, 0)
 
 
 def test_a_reader_in_another_process_opens_its_own_files(index: ShardIndex) -> None:
