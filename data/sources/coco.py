@@ -47,7 +47,7 @@ def read_coco(root: Path, splits: Sequence[str], choice: Choice | None = None) -
     categories = _merged([path for path, _ in sources], read, findings)
     label_of = {category.name: label for label, category in enumerate(categories)}
     pictures: list[Picture] = []
-    objects = []
+    objects = Objects.of_rows(())
     source_ids: dict[str, dict[str, str]] = {"images": {}, "categories": {}}
     taken: set[int] = set()
     for (path, folders), instances in zip(sources, read, strict=True):
@@ -55,7 +55,7 @@ def read_coco(root: Path, splits: Sequence[str], choice: Choice | None = None) -
         labels = np.array([label_of.get(one.name, -1) for one in instances.categories], np.int32)
         instances.objects.picture += np.int32(len(pictures))
         instances.objects.label = labels[instances.objects.label]
-        objects.append(instances.objects)
+        objects.extend(instances.objects)
         pictures += _pictures(path, instances.images, numbers, folders)
         instances.images.clear()
         source_ids["categories"] |= {str(number): word for number, word in instances.words["categories"].items()}
@@ -67,7 +67,7 @@ def read_coco(root: Path, splits: Sequence[str], choice: Choice | None = None) -
             category_ids=[category.id for category in categories],
             all_classes=True,
             pictures=pictures,
-            objects=Objects.concatenate(objects),
+            objects=objects,
             noun="annotation",
             findings=findings,
             source_ids={table: words for table, words in source_ids.items() if words},

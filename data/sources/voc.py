@@ -61,14 +61,14 @@ def read_voc(
     the classes of the first.
     """
     findings, choice = Findings(), choice or Choice()
-    reading, parts = _Reading(root, from_zero), []
+    reading, objects = _Reading(root, from_zero), Objects.of_rows(())
     for name in splits:
         split, choice = find_split(root, name, choice, annotations=annotations, images=images)
-        parts.append(Objects.of_rows(reading.rows(split, name)))
+        objects.extend(Objects.of_rows(reading.rows(split, name)))
         _look_at(findings, split)
     _look_at_files(findings, reading.pictures, reading.parsed)
     classes = _classes(reading)
-    objects, label_of = Objects.concatenate(parts), {name: label for label, name in enumerate(classes)}
+    label_of = {name: label for label, name in enumerate(classes)}
     objects.label = np.array([label_of[name] for name in reading.names] or [0], np.int32)[objects.label]
     return collect(
         Found(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.sources.rules.files import nfc
-from data.sources.rules.objects import Objects, slices
+from data.sources.rules.objects import Objects, extend, slices
 
 RawId = int | float | str
 
@@ -46,18 +46,20 @@ class ReferringObjects:
     """Objects that refer to images and categories by ids, which may become known later."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._parts, self.count = path, [Objects.of_rows(())], 0
-        self._images = [np.empty(0, np.int64)]  # ids; for words -1, -2, ... in the order of `words`
+        self._path, self._objects = path, Objects.of_rows(())
+        self._images = np.empty(0, np.int64)  # ids; for words -1, -2, ... in the order of `words`
         self._words: dict[str, int] = {}
         self._categories: dict[int | str, int] = {}  # id -> its number in `label`
 
+    def __len__(self) -> int:
+        return len(self._objects)
+
     def add(self, block: NDArray[Any], image_ids: Sequence[RawId], category_ids: Sequence[RawId]) -> None:
         """Adds objects. block: of ROW, without pictures and labels."""
-        self._images.append(np.array([self._code(id_) for id_ in image_ids], np.int64))
+        extend(self._images, np.array([self._code(id_) for id_ in image_ids], np.int64))
         categories = self._categories
         block["label"] = [categories.setdefault(plain_id(id_), len(categories)) for id_ in category_ids]
-        self._parts.append(Objects.of_blocks([block]))
-        self.count += len(block)
+        self._objects.extend(Objects.of_blocks([block]))
 
     def _code(self, id_: RawId) -> int:
         plain = plain_id(id_)
@@ -65,8 +67,7 @@ class ReferringObjects:
 
     def objects(self, image_rows: dict[int | str, int], category_rows: dict[int | str, int]) -> Objects:
         """The objects; can be called once."""
-        objects, codes = Objects.concatenate(self._parts), np.concatenate(self._images)
-        self._images.clear()
+        objects, codes = self._objects, self._images
         known = np.array(
             [
                 [self._words.get(id_, 0) if isinstance(id_, str) else id_, row]

@@ -82,7 +82,7 @@ def read_instances(path: Path) -> Instances:
     tables = Tables(require_file(path, MAX_BYTES), _Rest.__struct_fields__)
     for elements in tables:
         if elements.table == "annotations":
-            _add(path, annotations, _rows(path, elements, _Annotation, annotations.count))
+            _add(path, annotations, _rows(path, elements, _Annotation, len(annotations)))
         elif elements.table == "images":
             raw_images += _rows(path, elements, _Image, len(raw_images))
         else:
@@ -109,7 +109,7 @@ def read_instances(path: Path) -> Instances:
 
 
 def _add(path: Path, annotations: ReferringObjects, rows: list[_Annotation]) -> None:
-    nan, first = float("nan"), annotations.count
+    nan, first = float("nan"), len(annotations)
     block = np.zeros(len(rows), ROW)
     block["number"] = [
         one.id if type(one.id) is int and 0 < one.id < 2**63 else place for place, one in enumerate(rows, start=first)

@@ -65,7 +65,9 @@ def collect(found: Found, choice: Choice) -> Annotations:
     others = int((there & ~chosen).sum())
     kept = np.flatnonzero(there & chosen)
     del there, chosen
-    objects.take(kept[np.argsort(objects.picture[kept], kind="stable")])
+    if not (objects.picture[kept][:-1] <= objects.picture[kept][1:]).all():
+        kept = kept[np.argsort(objects.picture[kept], kind="stable")]
+    objects.take(kept)
     del kept
     num_degenerate = _drop_degenerate(found, choice)
     findings = Findings(dict(found.findings.found))

@@ -50,24 +50,24 @@ class Objects:
     @classmethod
     def of_blocks(cls, blocks: Iterable[NDArray[Any]]) -> "Objects":
         """Objects from arrays of `ROW`."""
-        return cls.concatenate([cls._of_block(block) for block in [np.empty(0, ROW), *blocks]])
+        objects = cls._of_block(np.empty(0, ROW))
+        for block in blocks:
+            objects.extend(cls._of_block(block))
+        return objects
 
     @classmethod
     def _of_block(cls, block: NDArray[Any]) -> "Objects":
         marks = block["difficult"] * DIFFICULT + block["crowd"] * CROWD + block["flat"] * FLAT
-        edges = dict(zip(("left", "top", "right", "bottom"), block["xyxy_px"].T.copy(), strict=True))
+        edges = {name: block["xyxy_px"][:, n].copy() for n, name in enumerate(("left", "top", "right", "bottom"))}
         columns = {name: block[name].copy() for name in ("picture", "area_px", "label", "number")}
         return cls(marks=marks.astype(np.uint8), **edges, **columns)
 
-    @classmethod
-    def concatenate(cls, parts: list["Objects"]) -> "Objects":
-        """Joins all parts, which are empty afterwards."""
-        columns = {}
-        for field in fields(cls):
-            columns[field.name] = np.concatenate([getattr(part, field.name) for part in parts])
-            for part in parts:
-                setattr(part, field.name, columns[field.name][:0])
-        return cls(**columns)
+    def extend(self, other: "Objects") -> None:
+        """Moves all objects of another here, column by column. No view of a column may exist."""
+        for field in fields(self):
+            more = getattr(other, field.name)
+            extend(getattr(self, field.name), more)
+            setattr(other, field.name, np.empty(0, more.dtype))
 
     def take(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> None:
         """Keeps these rows, in this order."""
@@ -77,6 +77,13 @@ class Objects:
     def xyxy_px(self, rows: Any) -> NDArray[np.float64]:
         """[..., 4] edges of some rows."""
         return np.stack([self.left[rows], self.top[rows], self.right[rows], self.bottom[rows]], axis=-1)
+
+
+def extend(column: NDArray[Any], more: NDArray[Any]) -> None:
+    """Appends values in place. realloc moves the pages of a large column, so there is never a second copy."""
+    count = len(column)
+    column.resize(count + len(more), refcheck=False)
+    column[count:] = more
 
 
 def blocks_of(rows: Iterable[tuple[object, ...]]) -> Iterator[NDArray[Any]]:

@@ -36,7 +36,9 @@ def test_putting_parts_together_takes_one_column_more() -> None:
     count = 1_000_000
     block = np.zeros(count // 10, data.sources.rules.objects.ROW)
     tracemalloc.start()
-    objects = Objects.concatenate([Objects.of_blocks([block]) for _ in range(10)])
+    objects = Objects.of_rows(())
+    for _ in range(10):
+        objects.extend(Objects.of_blocks([block]))
     objects.take(np.arange(count)[::-1])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
