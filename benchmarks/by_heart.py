@@ -18,7 +18,7 @@ from benchmarks.learning import evaluations
 from benchmarks.shards import unpacked
 from data.records import Annotations
 from data.shards.index import ShardIndex
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 from launch.command import run
 from train.graph.variants import VARIANTS
 

@@ -34,7 +34,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from benchmarks.faults.calls import compiled, failing
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 from data.sources.shapes import draw_voc
 from data.sources.voc import read_voc
 from train.run.checkpoint_files import newest, read

@@ -24,10 +24,10 @@ import torch
 from data.files import sha256, write_whole
 from data.loading.config import DataConfig
 from data.loading.loader import Loader
-from data.shards.columns import COLUMNS
-from data.shards.header import FORMAT, VERSION, seal
+from data.shards.format.columns import COLUMNS
+from data.shards.format.header import FORMAT, VERSION, seal
 from data.shards.index import ShardIndex
-from data.shards.pack import Packing
+from data.shards.writing.pack import Packing
 
 WIDTH, HEIGHT = 96, 64  # px of the picture
 SHARD_IMAGES, CLASSES = 200, 365

@@ -35,7 +35,7 @@ from data.loading.loader import Loader
 from data.loading.to_device import Transfer
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 from data.sources.shapes import draw_voc
 from data.sources.voc import read_voc
 from launch.processes.environment import connect

@@ -22,7 +22,7 @@ from data.records import Annotations, Record
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 from data.shards.verify import verify
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 
 VOC, COCO = (16_551, 90_000), (118_287, 162_000)  # images, bytes per image
 WINDOW, BATCH = 8, 64  # the defaults of a run

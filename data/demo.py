@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.files import only_user
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 from data.sources.drawn_picture import CLASSES
 from data.sources.rules.choose import Choice
 from data.sources.shapes import draw_voc, is_drawn

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from data.shards.index import ShardIndex
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 from data.sources.shapes import draw_voc
 from data.sources.voc import read_voc
 from tests.data.pictures import black_images

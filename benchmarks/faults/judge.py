@@ -13,7 +13,7 @@ from typing import NamedTuple
 from uuid import uuid4
 
 from benchmarks.faults.calls import compiled
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 from data.sources.shapes import draw_voc
 from data.sources.voc import read_voc
 

@@ -17,7 +17,7 @@ from data.remote.addresses import check_address, redacted
 from data.remote.arrivals import POLL_S
 from data.remote.fetch import fetch
 from data.remote.lock import FolderLock
-from data.shards.header import parse_header
+from data.shards.format.header import parse_header
 from data.shards.index import ShardIndex
 from data.shards.verified import verified_once
 

@@ -21,7 +21,7 @@ from data.remote.addresses import is_remote
 from data.remote.arrivals import FAILURE, POLL_S
 from data.remote.fetch import fetch
 from data.remote.lock import FolderLock
-from data.shards.header import Shard
+from data.shards.format.header import Shard
 from data.shards.index import ShardIndex
 
 TELL_S = 10.0  # between two lines about progress

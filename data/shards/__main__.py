@@ -24,12 +24,12 @@ from data.images.geometry import Resize
 from data.loading.config import DataConfig
 from data.records import Annotations, Findings, counted, listed
 from data.shards.index import ShardIndex
-from data.shards.one_shard import Pixels
-from data.shards.scan import index_shards
 from data.shards.summary import look_at_set, names_of, summary
-from data.shards.unfinished import clear
 from data.shards.verify import verify
-from data.shards.write import SHARD_MB, Part, write_part, write_shards
+from data.shards.writing.one_shard import Pixels
+from data.shards.writing.scan import index_shards
+from data.shards.writing.unfinished import clear
+from data.shards.writing.write import SHARD_MB, Part, write_part, write_shards
 from data.sources import coco, voc, yolo
 from data.sources.rules.choose import Choice
 from data.view.contact_sheet import read_data_config, sheet

@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import sha256
-from data.shards.columns import map_columns, release_pages
-from data.shards.header import MADE_ELSEWHERE, MAX_BYTES, Shard, parse_header
-from data.shards.values import check_values
+from data.shards.format.columns import map_columns, release_pages
+from data.shards.format.header import MADE_ELSEWHERE, MAX_BYTES, Shard, parse_header
+from data.shards.format.values import check_values
 from data.shards.verified import verified_once
 
 BLOCK = 1 << 16  # samples that are counted together

@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from data.shards.format.tar import BLOCK, is_header_of
 from data.shards.index import ShardIndex
-from data.shards.tar import BLOCK, is_header_of
 
 MAX_OPEN = 128  # shards: most systems allow a process 1,024 open files, macOS 256, and a set has thousands
 

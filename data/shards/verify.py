@@ -10,10 +10,10 @@ from data.files import sha256
 from data.images.decode import decode
 from data.parallel import in_parallel
 from data.records import counted, listed
-from data.shards.columns import COLUMNS, SHRUNK
+from data.shards.format.columns import COLUMNS, SHRUNK
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
-from data.shards.scan import labels_of, scan_shard
+from data.shards.writing.scan import labels_of, scan_shard
 
 
 def verify(folder: Path, workers: int = 0) -> ShardIndex:

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.records import Annotations, Record
-from data.shards.header import parse_header, seal
+from data.shards.format.header import parse_header, seal
 from data.shards.index import ShardIndex
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 
 Objects = list[tuple[tuple[float, float, float, float], int, str]]  # box px, label, "", "difficult" or "crowd"
 

@@ -29,7 +29,7 @@ from data.loading.reader import BatchReader, Numbered
 from data.loading.slots import Slots
 from data.records import Annotations, Record
 from data.shards.index import ShardIndex
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 
 POLICIES = {
     "2018": AugmentConfig(policy="place", jitter=0.3),

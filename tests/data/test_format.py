@@ -17,8 +17,8 @@ from data.loading.order import Order, plan
 from data.records import Annotations, Record
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
-from data.shards.scan import index_shards
-from data.shards.write import write_shards
+from data.shards.writing.scan import index_shards
+from data.shards.writing.write import write_shards
 from tests.conftest import ROOT
 
 DOCUMENT = (ROOT / "docs" / "data.md").read_text()

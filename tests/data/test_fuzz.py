@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from data.files import sha256
 from data.images.decode import decode
 from data.records import Annotations
+from data.shards.format.sidecar import parse_sidecar
+from data.shards.format.tar import BLOCK, entries
 from data.shards.index import ShardIndex
-from data.shards.scan import index_shards, scan_shard
-from data.shards.sidecar import parse_sidecar
-from data.shards.tar import BLOCK, entries
 from data.shards.verify import verify
+from data.shards.writing.scan import index_shards, scan_shard
 from data.sources.coco import read_coco
 from data.sources.rules.choose import Choice
 from data.sources.voc import read_voc

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 from data.sources.shapes import draw_voc
 from data.sources.voc import read_voc
 from tests.conftest import launch

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from data.shards.index import ShardIndex
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 from data.sources.voc import read_voc as read_annotations
 from tests.conftest import ROOT, launch
 from train.darknet.weights import save_weights

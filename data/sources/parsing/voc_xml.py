@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from data.shards.sidecar import MAX_SIDE_PX
+from data.shards.format.sidecar import MAX_SIDE_PX
 from data.sources.rules.files import nfc
 
 

@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
-from data.shards.tar import IMAGE_EXTENSIONS
+from data.shards.format.tar import IMAGE_EXTENSIONS
 
 IMAGE_SUFFIXES = tuple(f".{extension}" for extension in IMAGE_EXTENSIONS)
 MAX_TEXT = 2**28  # bytes of one image's annotation file, or of a list

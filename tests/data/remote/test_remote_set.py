@@ -22,7 +22,7 @@ from data.loading.opening import open_shards, staged
 from data.remote.__main__ import main
 from data.remote.arrivals import wait_for
 from data.remote.remote_set import open_remote
-from data.shards.header import seal
+from data.shards.format.header import seal
 from data.shards.index import ShardIndex
 from tests.conftest import ROOT
 from tests.servers import Liar, free_port, nginx, s3_bucket

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import data.shards.read
+from data.shards.format.tar import entries, is_header_of
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
-from data.shards.tar import entries, is_header_of
 
 
 def test_a_tar_that_ends_early_is_named_when_it_is_read(copy: Path, index: ShardIndex) -> None:

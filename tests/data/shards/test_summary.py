@@ -7,7 +7,7 @@ import pytest
 from data.records import Findings
 from data.shards.index import ShardIndex
 from data.shards.summary import duplicates, look_at_set, names_of, summary
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 from tests.data.pictures import annotations
 
 

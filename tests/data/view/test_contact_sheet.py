@@ -16,7 +16,7 @@ from data.loading.slots import Slots
 from data.records import Annotations, Record
 from data.shards.__main__ import main
 from data.shards.index import ShardIndex
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 from data.view.contact_sheet import GAP_PX, LINE_PX, NUM_ACROSS, read_data_config, sheet
 from data.view.drawing import class_colour
 

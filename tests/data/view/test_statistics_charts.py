@@ -10,7 +10,7 @@ from PIL import Image
 from data.records import Annotations, Record
 from data.shards.__main__ import main
 from data.shards.index import ShardIndex
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 from data.view.figures import pixels
 from data.view.statistics import Stats, measure
 from data.view.statistics_charts import draw

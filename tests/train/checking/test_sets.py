@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from data.shards.index import ShardIndex
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 from tests.data.pictures import annotations
 from train.checking.sets import shared_images
 

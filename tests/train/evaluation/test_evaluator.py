@@ -17,7 +17,7 @@ from data.images.geometry import letterbox, stretch
 from data.loading.config import DataConfig
 from data.loading.loader import Loader
 from data.shards.index import ShardIndex
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 from data.sources.voc import read_voc
 from launch.processes.environment import Environment
 from tests.conftest import ROOT

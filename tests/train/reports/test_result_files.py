@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from data.shards.index import ShardIndex
-from data.shards.write import write_shards
+from data.shards.writing.write import write_shards
 from data.sources.coco import read_coco as read_instances
 from tests.train.evaluation.test_coco import PUBLISHED
 from train.evaluation.coco import NAMES, coco_ap

@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.shards.sidecar import MAX_IMAGE_ID
+from data.shards.format.sidecar import MAX_IMAGE_ID
 
 COLUMNS = {  # shape and type of each: N samples, M objects
     "keys": ("N", "S"),

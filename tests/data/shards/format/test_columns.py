@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from data.files import sha256
-from data.shards.columns import map_columns, release_pages
-from data.shards.header import parse_header
+from data.shards.format.columns import map_columns, release_pages
+from data.shards.format.header import parse_header
 from data.shards.index import ShardIndex
 from tests.data.pictures import change_header
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import data.shards.values
+import data.shards.format.values
 from data.shards.index import ShardIndex
-from tests.data.shards.test_columns import change
+from tests.data.shards.format.test_columns import change
 
 
 @pytest.mark.parametrize("block", [1, 7, 1 << 14])
@@ -35,7 +35,7 @@ from tests.data.shards.test_columns import change
 def test_values_are_refused_by_column_and_sample(
     copy: Path, index: ShardIndex, monkeypatch: pytest.MonkeyPatch, name: str, value: object, shown: str, block: int
 ) -> None:
-    monkeypatch.setattr(data.shards.values, "BLOCK", block)
+    monkeypatch.setattr(data.shards.format.values, "BLOCK", block)
     column = index.arrays[name].copy()
     column[index.objects(1).start if len(column) == len(index.arrays["labels"]) else 1] = value
     change(copy, **{name: column})

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.shards.columns import COLUMNS, SHRUNK, Columns
-from data.shards.sidecar import MAX_IMAGE_ID, MAX_SIDE_PX
+from data.shards.format.columns import COLUMNS, SHRUNK, Columns
+from data.shards.format.sidecar import MAX_IMAGE_ID, MAX_SIDE_PX
 
 BLOCK = 1 << 14  # samples that are checked together
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from data.shards.scan import scan_shard
-from data.shards.sidecar import MAX_SIDE_PX, parse_sidecar, sidecar_of
+from data.shards.format.sidecar import MAX_SIDE_PX, parse_sidecar, sidecar_of
+from data.shards.writing.scan import scan_shard
 from tests.data.pictures import annotations, jpeg, note, write_tar
 
 

@@ -11,9 +11,9 @@ from typing import Literal, NamedTuple
 from data.files import replacing, write_whole
 from data.images.prepare import Prepared, prepare
 from data.records import Findings, Record
-from data.shards.scan import write_scan
-from data.shards.sidecar import sidecar_of
-from data.shards.tar import entries
+from data.shards.format.sidecar import sidecar_of
+from data.shards.format.tar import entries
+from data.shards.writing.scan import write_scan
 
 MAX_IMAGE_BYTES = 2**30  # of a file
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.shards.header import parse_header, seal
+from data.shards.format.header import parse_header, seal
 from data.shards.index import ShardIndex
 from tests.data.pictures import change_header
 

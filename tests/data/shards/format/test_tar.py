@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import webdataset
 
-from data.shards.tar import BLOCK, MAX_EXTENSION, MAX_FILLING, entries
+from data.shards.format.tar import BLOCK, MAX_EXTENSION, MAX_FILLING, entries
 from tests.data.pictures import jpeg, note, write_tar
 
 KINDS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from data.files import write_whole
 from data.records import Annotations, SomeRecords
-from data.shards.header import VERSION
+from data.shards.format.header import VERSION
 
 PARTS = ("shard-*.part", "index.*.part", "unfinished.json.*.part")  # files that were being written
 

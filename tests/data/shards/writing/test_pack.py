@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.shards.pack import Packing
+from data.shards.writing.pack import Packing
 
 
 def test_the_bytes_are_those_of_numpy(tmp_path: Path) -> None:

@@ -20,9 +20,9 @@ from data.parallel import in_parallel
 from data.randomness import Purpose, random_bits
 from data.records import Annotations, Findings, Record, SomeRecords, counted, listed
 from data.shards.index import ShardIndex
-from data.shards.one_shard import Pixels, is_written, write_shard
-from data.shards.scan import check_classes, write_index
-from data.shards.unfinished import clear, join, plan_digest, take_up, without_parts
+from data.shards.writing.one_shard import Pixels, is_written, write_shard
+from data.shards.writing.scan import check_classes, write_index
+from data.shards.writing.unfinished import clear, join, plan_digest, take_up, without_parts
 
 SHARD_MB = 32  # a window of eight must be there before the first batch; fewer shards mix worse (docs/data.md)
 

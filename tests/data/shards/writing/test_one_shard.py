@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.shards import one_shard
-from data.shards.one_shard import Pixels, is_written, write_shard
-from data.shards.scan import read_scan, scan_shard
+from data.shards.writing import one_shard
+from data.shards.writing.one_shard import Pixels, is_written, write_shard
+from data.shards.writing.scan import read_scan, scan_shard
 from tests.data.pictures import annotations
 
 

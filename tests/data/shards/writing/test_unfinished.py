@@ -14,13 +14,13 @@ import pytest
 
 from data.files import write_whole
 from data.records import Annotations
-from data.shards import scan, unfinished, write
 from data.shards.__main__ import main
 from data.shards.index import ShardIndex
-from data.shards.pack import Packing
-from data.shards.scan import index_shards
 from data.shards.verify import verify
-from data.shards.write import write_shards
+from data.shards.writing import scan, unfinished, write
+from data.shards.writing.pack import Packing
+from data.shards.writing.scan import index_shards
+from data.shards.writing.write import write_shards
 from tests.conftest import ROOT
 from tests.data.pictures import annotations, contents, flip_byte, jpeg, note, write_tar
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data.shards.read import ShardReader
-from data.shards.scan import MAX_CLASSES, index_shards
+from data.shards.writing.scan import MAX_CLASSES, index_shards
 from tests.data.pictures import contents, jpeg, note, write_tar
 
 

@@ -16,13 +16,13 @@ from data.files import only_user
 from data.images.decode import decode
 from data.parallel import in_parallel
 from data.records import Annotations, Findings
-from data.shards import one_shard
 from data.shards.index import ShardIndex
-from data.shards.one_shard import Pixels
 from data.shards.read import ShardReader
-from data.shards.scan import index_shards
 from data.shards.verify import verify
-from data.shards.write import Part, write_part, write_shards
+from data.shards.writing import one_shard
+from data.shards.writing.one_shard import Pixels
+from data.shards.writing.scan import index_shards
+from data.shards.writing.write import Part, write_part, write_shards
 from data.sources.voc import read_voc
 from tests.data.pictures import annotations, contents, note, write_tar
 
