@@ -31,8 +31,8 @@ from data.images.decode import decode
 from data.images.geometry import clip_boxes, place_boxes, place_image
 from data.loading.batch import truth_slots
 from data.loading.config import DataConfig
+from data.loading.handover.to_device import Transfer
 from data.loading.loader import Loader
-from data.loading.to_device import Transfer
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 from data.shards.writing.write import write_shards

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.loading.order import epoch_order
+from data.loading.filling.order import epoch_order
 from data.records import Annotations, Record
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader

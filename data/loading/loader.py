@@ -17,14 +17,14 @@ from torch.utils.data import DataLoader, Dataset
 from data.images.colour import Colour
 from data.images.geometry import stretch
 from data.images.on_device import layout_row
-from data.loading.ahead import DEPTH, Ahead, Answer, in_turn
 from data.loading.batch import Batch
 from data.loading.config import DataConfig
-from data.loading.order import BatchPlan, Order, plan
-from data.loading.reader import BatchReader, Numbered
-from data.loading.slots import Slots, most_pixels
-from data.loading.to_device import Transfer
-from data.loading.workers import answers_of, begin_worker, start_fork_server
+from data.loading.filling.order import BatchPlan, Order, plan
+from data.loading.filling.reader import BatchReader, Numbered
+from data.loading.filling.slots import Slots, most_pixels
+from data.loading.handover.ahead import DEPTH, Ahead, Answer, in_turn
+from data.loading.handover.to_device import Transfer
+from data.loading.handover.workers import answers_of, begin_worker, start_fork_server
 from data.remote.arrivals import Arrivals
 from data.shards.index import ShardIndex
 

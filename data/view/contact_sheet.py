@@ -15,9 +15,9 @@ from data.images.boxes import xyxy_from_cxcywh
 from data.images.geometry import Resize, place_boxes, whole_image
 from data.loading.batch import needed_slots
 from data.loading.config import DataConfig
-from data.loading.order import BatchPlan, Order, partners
-from data.loading.reader import BatchReader, Numbered
-from data.loading.slots import Slots
+from data.loading.filling.order import BatchPlan, Order, partners
+from data.loading.filling.reader import BatchReader, Numbered
+from data.loading.filling.slots import Slots
 from data.randomness import Purpose, random_bits
 from data.shards.index import ShardIndex
 from data.view.drawing import draw_truths

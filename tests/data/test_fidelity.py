@@ -24,9 +24,9 @@ from data.images.augment import AugmentConfig
 from data.images.boxes import xyxy_from_cxcywh
 from data.images.colour import Colour, distort_colour
 from data.images.on_device import distort_colours, place_packed
-from data.loading.order import BatchPlan
-from data.loading.reader import BatchReader, Numbered
-from data.loading.slots import Slots
+from data.loading.filling.order import BatchPlan
+from data.loading.filling.reader import BatchReader, Numbered
+from data.loading.filling.slots import Slots
 from data.records import Annotations, Record
 from data.shards.index import ShardIndex
 from data.shards.writing.write import write_shards

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.loading.order import Order, plan
+from data.loading.filling.order import Order, plan
 from data.records import Annotations, Record
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader

@@ -156,7 +156,7 @@ def test_a_run_whose_set_has_grown_keeps_what_it_trains(config: Path, shards: Pa
 
 @pytest.mark.slow
 def test_four_processes_go_on_with_the_same_bits_and_two_go_on_too(config: Path, tmp_path: Path) -> None:
-    """With the same images (tests/data/loading/test_order.py), but sums and batch statistics of other parts."""
+    """With the same images (tests/data/loading/filling/test_order.py), but sums and batch statistics of other parts."""
     whole, parts, others = tmp_path / "whole", tmp_path / "parts", tmp_path / "others"
     common = [str(config), "epochs=3"]
     launch(*common, f"run={whole}", processes=4)

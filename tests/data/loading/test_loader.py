@@ -19,9 +19,9 @@ from data.images.geometry import letterbox, place_image, stretch
 from data.images.on_device import distort_colours, place_packed
 from data.loading.batch import Batch
 from data.loading.config import DataConfig
+from data.loading.filling.order import BatchPlan, Order, plan
+from data.loading.filling.slots import Slots, most_pixels
 from data.loading.loader import Loader
-from data.loading.order import BatchPlan, Order, plan
-from data.loading.slots import Slots, most_pixels
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 

@@ -10,9 +10,9 @@ from PIL import Image
 
 from data.images.augment import AugmentConfig
 from data.loading.config import DataConfig
-from data.loading.order import BatchPlan
-from data.loading.reader import BatchReader, Numbered
-from data.loading.slots import Slots
+from data.loading.filling.order import BatchPlan
+from data.loading.filling.reader import BatchReader, Numbered
+from data.loading.filling.slots import Slots
 from data.records import Annotations, Record
 from data.shards.__main__ import main
 from data.shards.index import ShardIndex

@@ -1,6 +1,7 @@
 """On a GPU: darknet's gradients, compiled against eager, convergence in half precision, resume, memory, no waiting.
 
-`pytest -m gpu` runs these and others that need a device. Copies beside the step: tests/data/loading/test_to_device.py.
+`pytest -m gpu` runs these and others that need a device. Copies beside the step:
+tests/data/loading/handover/test_to_device.py.
 """
 
 import copy

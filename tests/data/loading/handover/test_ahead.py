@@ -10,10 +10,10 @@ from itertools import count, tee
 import numpy as np
 import pytest
 
-import data.loading.ahead
-from data.loading.ahead import DEPTH, Ahead, Answer, in_turn
-from data.loading.order import BatchPlan
-from data.loading.reader import Filled, Numbered
+import data.loading.handover.ahead
+from data.loading.filling.order import BatchPlan
+from data.loading.filling.reader import Filled, Numbered
+from data.loading.handover.ahead import DEPTH, Ahead, Answer, in_turn
 
 
 class Shards:
@@ -115,8 +115,8 @@ def test_ready_means_that_taking_asks_nothing() -> None:
 
 
 def test_a_worker_that_stands_still_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.loading.ahead, "LOOK_S", 0.05)
-    monkeypatch.setattr(data.loading.ahead, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(data.loading.handover.ahead, "LOOK_S", 0.05)
+    monkeypatch.setattr(data.loading.handover.ahead, "PATIENCE_S", 0.2)
     assert ahead_of(1, threading.Semaphore(0), Shards()).take(lambda: True) is None
     with pytest.raises(ChildProcessError, match=r"no batch for 0 s: check what the loader processes"):
         ahead_of(1, threading.Semaphore(0), Shards()).take(None)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from data.images.augment import AugmentConfig
-from data.loading.compose import Canvas, Composer
-from data.loading.order import GROUP, BatchPlan, Order, partners
+from data.loading.filling.compose import Canvas, Composer
+from data.loading.filling.order import GROUP, BatchPlan, Order, partners
 from data.shards.index import ShardIndex
 
 COUNT = 400

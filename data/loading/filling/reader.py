@@ -21,10 +21,10 @@ from data.images.geometry import Resize, place_image
 from data.images.mosaic import Piece
 from data.images.on_device import layout_row
 from data.loading.batch import truth_slots
-from data.loading.compose import Composer
-from data.loading.decoded_cache import DecodedCache
-from data.loading.order import BatchPlan
-from data.loading.slots import Slot, Slots
+from data.loading.filling.compose import Composer
+from data.loading.filling.decoded_cache import DecodedCache
+from data.loading.filling.order import BatchPlan
+from data.loading.filling.slots import Slot, Slots
 from data.remote.arrivals import Arrivals
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from data.loading.workers import answers_of
+from data.loading.handover.workers import answers_of
 from data.shards.index import ShardIndex
 from tests.conftest import ROOT
 from tests.data.remote.test_transports import gone_within

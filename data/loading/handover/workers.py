@@ -9,6 +9,7 @@ from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
 from typing import TypeVar
 
+from data.loading.filling.reader import BatchReader
 from data.parallel import end_with_parent
 
 Item = TypeVar("Item")
@@ -23,7 +24,7 @@ def start_fork_server() -> None:
     A warning sent to every process of a job would otherwise leave later workers without their server. Blocked signals
     stay blocked in the child; here they are only delayed, not lost.
     """
-    multiprocessing.get_context("forkserver").set_forkserver_preload(["data.loading.reader"])
+    multiprocessing.get_context("forkserver").set_forkserver_preload([BatchReader.__module__])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
     try:
         resource_tracker.ensure_running()

@@ -10,7 +10,7 @@ from data.images.augment import AugmentConfig, Draw, canvas_colour, canvas_place
 from data.images.colour import Colour
 from data.images.geometry import Resize, Room, whole_image
 from data.images.mosaic import Piece, piece_boxes, random_rooms, random_tile
-from data.loading.order import BatchPlan
+from data.loading.filling.order import BatchPlan
 from data.randomness import Generators, Purpose
 from data.shards.index import ShardIndex
 

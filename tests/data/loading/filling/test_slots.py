@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from data.images.on_device import LAYOUT
-from data.loading.slots import Slots
+from data.loading.filling.slots import Slots
 
 
 def fill(slots: Slots, number: int) -> None:

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from data.loading.batch import Batch
-from data.loading.order import BatchPlan
-from data.loading.reader import Filled
-from data.loading.slots import Slots
+from data.loading.filling.order import BatchPlan
+from data.loading.filling.reader import Filled
+from data.loading.filling.slots import Slots
 
 
 class Transfer:

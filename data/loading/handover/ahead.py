@@ -9,7 +9,7 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import TypeVar
 
-from data.loading.reader import Filled, Numbered
+from data.loading.filling.reader import Filled, Numbered
 from data.remote.arrivals import Arrivals
 
 DEPTH = 2  # batches: the first is here before the preceding batch's step begins

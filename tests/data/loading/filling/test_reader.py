@@ -12,10 +12,10 @@ import torch
 from data.images.augment import AugmentConfig
 from data.images.on_device import place_packed
 from data.loading.config import DataConfig
+from data.loading.filling.order import BatchPlan, Order
+from data.loading.filling.reader import BatchReader, Numbered
+from data.loading.filling.slots import Slot, Slots
 from data.loading.loader import Loader
-from data.loading.order import BatchPlan, Order
-from data.loading.reader import BatchReader, Numbered
-from data.loading.slots import Slot, Slots
 from data.shards.index import ShardIndex
 
 SIDE = 96

@@ -9,16 +9,16 @@ import numpy as np
 import pytest
 import torch
 
+import data.loading.handover.to_device
 import data.loading.loader
-import data.loading.to_device
 from data.images.on_device import LAYOUT
 from data.loading.batch import Batch
 from data.loading.config import DataConfig
+from data.loading.filling.order import BatchPlan
+from data.loading.filling.reader import Filled
+from data.loading.filling.slots import Slots
+from data.loading.handover.to_device import Transfer
 from data.loading.loader import Loader
-from data.loading.order import BatchPlan
-from data.loading.reader import Filled
-from data.loading.slots import Slots
-from data.loading.to_device import Transfer
 from data.shards.index import ShardIndex
 
 
@@ -141,7 +141,9 @@ def test_a_copy_goes_beside_the_process() -> None:
 
 
 def test_memory_that_the_driver_does_not_lock_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(data.loading.to_device, "_runtime", lambda: SimpleNamespace(cudaHostRegister=lambda *_: 2))
+    monkeypatch.setattr(
+        data.loading.handover.to_device, "_runtime", lambda: SimpleNamespace(cudaHostRegister=lambda *_: 2)
+    )
     slots = Slots(2, batch=2, truth_slots=2, pixel_bytes=1000)
     message = r"expected 0\.00 GB of page-locked memory for batches, the driver returned 2; lower data\.batch or"
     with pytest.raises(ValueError, match=message):

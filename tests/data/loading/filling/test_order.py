@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from data.loading.order import GROUP, KEPT_WINDOWS, BatchPlan, Order, batch_side, epoch_order, plan, shard_order
+from data.loading.filling.order import GROUP, KEPT_WINDOWS, BatchPlan, Order, batch_side, epoch_order, plan, shard_order
 from data.randomness import Purpose, random_bits
 
 GRID = [[1], [7], [1, 1, 1], [5, 9, 1, 12, 3], [40, 2, 2, 2, 2, 2, 2, 2, 2, 2], [13] * 17]
