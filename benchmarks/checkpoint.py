@@ -26,9 +26,9 @@ from train.loss import LossConfig, build_loss
 from train.model import ModelConfig, build_model
 from train.run.checkpoint import Checkpoint, CheckpointConfig
 from train.run.checkpoint_files import newest, read
-from train.run.progress import Progress
+from train.schedule.learning_rate import ScheduleConfig
+from train.schedule.progress import Progress
 from train.stepping.config import StepConfig
-from train.stepping.schedule import ScheduleConfig
 from train.stepping.step import Step
 
 

@@ -25,8 +25,8 @@ from train.detection.head import detections
 from train.evaluation.voc import voc_ap
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
+from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.config import StepConfig
-from train.stepping.schedule import ScheduleConfig
 from train.stepping.step import Step
 
 TRAINED, EVALUATED = 16_551, 4_952

@@ -17,7 +17,7 @@ from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 
 from train.loss import LossConfig
-from train.stepping.schedule import ScheduleConfig, learning_rate
+from train.schedule.learning_rate import ScheduleConfig, learning_rate
 
 Objects = list[tuple[float, float, float, float, int]]  # of an image: cx cy w h as fractions, class
 Sample = tuple[NDArray[np.uint8], Objects]  # [S, S, 3]

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from train.model import YOLOv2
-from train.stepping.memory import step_memory
+from train.stepping.memory.peak import step_memory
 
 BF16, FLOAT = 2, 4  # bytes
 SIDES = (320, 416, 544, 608)

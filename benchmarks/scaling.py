@@ -34,8 +34,8 @@ from launch.processes.environment import CPU, Environment, connect, leave
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
+from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.config import StepConfig
-from train.stepping.schedule import ScheduleConfig
 from train.stepping.step import Step
 
 CUDA = torch.cuda.is_available()

@@ -28,10 +28,10 @@ from launch.processes.stop import Stop
 from train.config import VOC_ANCHORS
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
+from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.config import DTYPES, StepConfig
-from train.stepping.schedule import ScheduleConfig
+from train.stepping.memory.warm_up import predicted_memory, warm_up
 from train.stepping.step import Step
-from train.stepping.warm_up import predicted_memory, warm_up
 
 SIDES = [320, 416, 544, 608]
 FORWARD_AND_BACKWARD = 3  # times the forward pass

@@ -1,8 +1,8 @@
 """python -m train.capacity CONFIG [--processes N] [--gb 80] [key=value ...]: what fits into the memory of a device.
 
 One row for each side: the peak memory of a step, and the most images that fit into one pass. Predicted (see
-train/stepping/memory.py) for this machine's device, or for one with the given GB. Libraries and what allocators waste
-are not counted; a tenth of the device is reserved for them.
+train/stepping/memory/peak.py) for this machine's device, or for one with the given GB. Libraries and what allocators
+waste are not counted; a tenth of the device is reserved for them.
 """
 
 import argparse
@@ -17,9 +17,9 @@ from launch.processes.environment import Environment
 from train.config import Config, load
 from train.model import YOLOv2, build_model
 from train.stepping.config import DTYPES
-from train.stepping.memory import Memory, step_memory
+from train.stepping.memory.peak import Memory, step_memory
+from train.stepping.memory.warm_up import ROOM
 from train.stepping.optimizer import num_moments
-from train.stepping.warm_up import ROOM
 
 
 def memory_of(

@@ -30,8 +30,8 @@ from train.model import ModelConfig
 from train.recipes import RECIPES, Recipe, over_its_recipe
 from train.run.board import BoardConfig
 from train.run.checkpoint import CheckpointConfig
+from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.config import StepConfig
-from train.stepping.schedule import ScheduleConfig
 
 #: yolov2-voc.cfg: w, h in grid cells of 32 px of network input
 AUTO = "auto"

@@ -12,15 +12,15 @@ from train.config import Config, flat
 from train.evaluation.evaluator import Evaluator
 from train.run.board import Board
 from train.run.checkpoint import Checkpoint
-from train.run.progress import Progress
+from train.schedule.duration import RunLength
+from train.schedule.learning_rate import learning_rate
+from train.schedule.progress import Progress
 from train.starting.build import build_step
 from train.starting.changes import keep_config, take_changes
 from train.starting.settle import settled
 from train.starting.summary import say_summary
-from train.stepping.duration import RunLength
-from train.stepping.schedule import learning_rate
+from train.stepping.memory.warm_up import warm_up
 from train.stepping.signs import Signs
-from train.stepping.warm_up import warm_up
 
 
 def train(config: Config, env: Environment, stop: Stop) -> None:

@@ -30,10 +30,10 @@ from launch.command import run
 from launch.processes.environment import Environment, connect
 from train.config import Config, load
 from train.graph.variants import Variant
+from train.schedule.duration import RunLength
 from train.starting.build import build_step
 from train.starting.fit import remarks_on
 from train.starting.settle import settled
-from train.stepping.duration import RunLength
 
 EPOCHS, IMAGES, MOST_EPOCHS = 30, 10_000, 300  # for a run that learns: minimum, minimum, maximum
 EVALUATIONS = 40  # of a run, as with evaluate.every_epochs=auto; an image costs a third of one in training

@@ -5,8 +5,8 @@ import pytest
 from benchmarks.ablation import RECIPE, ROWS, SHORTENED
 from benchmarks.learning import PROTOCOLS
 from train.config import flat, load
-from train.stepping.duration import RunLength
-from train.stepping.schedule import misfit
+from train.schedule.duration import RunLength
+from train.schedule.learning_rate import misfit
 
 
 @pytest.mark.parametrize("protocol", list(PROTOCOLS))

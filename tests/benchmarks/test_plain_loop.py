@@ -11,8 +11,8 @@ from benchmarks.plain_loop import PlainLoop, PlainLoss, plain_batches
 from launch.processes.environment import Environment
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
+from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.config import StepConfig
-from train.stepping.schedule import ScheduleConfig
 from train.stepping.step import Step
 
 ANCHORS = [(0.6, 0.5), (1.0, 1.2), (2.5, 2.0)]

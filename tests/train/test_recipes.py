@@ -6,8 +6,8 @@ import pytest
 
 from tests.train.test_config import LEAST, refusal, written
 from train.config import VOC_ANCHORS, Config, load, save
+from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.config import StepConfig
-from train.stepping.schedule import ScheduleConfig
 
 
 def of(tmp_path: Path, text: str = "", *overrides: str) -> Config:

@@ -17,9 +17,9 @@ from train.checking.report import Report, amount
 from train.config import Config
 from train.evaluation.evaluator import Evaluator
 from train.run.checkpoint import Checkpoint
-from train.run.progress import Progress
+from train.schedule.duration import RunLength
+from train.schedule.progress import Progress
 from train.starting.build import build_step
-from train.stepping.duration import RunLength
 
 
 @contextmanager

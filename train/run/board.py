@@ -25,7 +25,7 @@ from train.run.events import GLANCE, Events, training_scalars
 from train.run.mean_losses import mean_losses
 from train.run.results import TRAINING_BATCH, Results, ending
 from train.run.words import evaluation_line, lasting, training_line
-from train.stepping.duration import RunLength
+from train.schedule.duration import RunLength
 from train.stepping.step import Norms
 
 BOARD, CONSOLE, RESULTS = "the TensorBoard log", "the console", "results.csv"

@@ -9,7 +9,7 @@ from launch.processes.environment import Environment
 from train.config import Config
 from train.loss import build_loss
 from train.model import build_model
-from train.stepping.duration import RunLength
+from train.schedule.duration import RunLength
 from train.stepping.step import Step
 from train.weights.start import has_checkpoints, start_from
 

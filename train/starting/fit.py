@@ -3,8 +3,8 @@
 from data.records import counted
 from data.shards.index import ShardIndex
 from train.config import Config
-from train.stepping.duration import RunLength
-from train.stepping.schedule import misfit
+from train.schedule.duration import RunLength
+from train.schedule.learning_rate import misfit
 
 TRIAL_STEPS = 120  # a run this short is a trial of the program: nobody expects a trained network
 

@@ -13,8 +13,8 @@ from train.config import Config
 from train.model import build_model
 from train.starting.fit import remarks_on
 from train.starting.sets import changed_sets
+from train.stepping.memory.warm_up import memory_at
 from train.stepping.step import Step
-from train.stepping.warm_up import memory_at
 
 
 def say_summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env: Environment, images: int) -> None:

@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 
-from train.stepping.duration import RunLength, given_images, parse_duration, require_one
+from train.schedule.duration import RunLength, given_images, parse_duration, require_one
 from train.stepping.objective import Compression
 
 Precision = Literal["fp32", "bf16", "fp16"]

@@ -4,8 +4,8 @@ import math
 from typing import NamedTuple
 
 from train.detection.statistics import Losses
-from train.stepping.duration import RunLength
-from train.stepping.schedule import learning_rate
+from train.schedule.duration import RunLength
+from train.schedule.learning_rate import learning_rate
 from train.stepping.step import Step
 from train.stepping.update import Tally
 

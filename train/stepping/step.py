@@ -19,11 +19,11 @@ from train.graph.network import Graph
 from train.layers import Stack
 from train.loss import Losses, YOLOv2Loss
 from train.model import YOLOv2
+from train.schedule.learning_rate import ScheduleConfig, learning_rate
 from train.stepping.config import DTYPES, StepConfig, fast_precision
 from train.stepping.ema import Ema
 from train.stepping.objective import Objective, exchanging, predict
 from train.stepping.optimizer import build_optimizer, load_state, set_rate
-from train.stepping.schedule import ScheduleConfig, learning_rate
 from train.stepping.update import Update, total_norm
 
 

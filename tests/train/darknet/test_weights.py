@@ -12,8 +12,8 @@ from launch.processes.environment import Environment
 from train.darknet.weights import load_weights, save_weights
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
+from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.config import StepConfig
-from train.stepping.schedule import ScheduleConfig
 from train.stepping.step import Step
 
 ANCHORS = [(1.3221, 1.73145), (3.19275, 4.00944), (5.05587, 8.09892), (9.47112, 4.84053), (11.2364, 10.0071)]

@@ -43,7 +43,7 @@ from train.evaluation.config import EvaluateConfig
 from train.evaluation.evaluator import Evaluator
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
-from train.stepping.schedule import ScheduleConfig
+from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.config import StepConfig
 from train.stepping.step import Step
 

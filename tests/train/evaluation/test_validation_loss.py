@@ -14,8 +14,8 @@ from train.evaluation.evaluator import Evaluator
 from train.evaluation.validation_loss import LossSums, mean_losses
 from train.loss import LossConfig, Losses, build_loss
 from train.model import YOLOv2
+from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.config import StepConfig
-from train.stepping.schedule import ScheduleConfig
 from train.stepping.step import Step
 
 SIDE = 96

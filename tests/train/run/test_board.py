@@ -20,7 +20,7 @@ from train.evaluation.voc import VocScores
 from train.loss import Losses
 from train.run.board import Board, BoardConfig
 from train.run.events import Events
-from train.stepping.duration import RunLength
+from train.schedule.duration import RunLength
 from train.stepping.step import Norms
 
 BATCH = 8

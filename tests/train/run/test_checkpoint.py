@@ -19,7 +19,7 @@ from launch.processes.environment import Environment
 from tests.conftest import ROOT
 from train.run.checkpoint import Checkpoint, CheckpointConfig
 from train.run.checkpoint_files import best, defect, newest, read
-from train.run.progress import Progress
+from train.schedule.progress import Progress
 
 NETWORK = {"variant": "yolov2", "width": 0.25, "anchors": [1.0, 2.0], "classes": ["cat", "dog"]}
 

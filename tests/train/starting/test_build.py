@@ -10,10 +10,10 @@ from data.shards.index import ShardIndex
 from launch.processes.environment import Environment
 from tests.train.checking.test_plan import config_of
 from train.run.checkpoint import Checkpoint
-from train.run.progress import Progress
+from train.schedule.duration import RunLength
+from train.schedule.progress import Progress
 from train.starting.build import build_step
 from train.starting.settle import settled
-from train.stepping.duration import RunLength
 
 
 def test_weights_are_drawn_by_the_seed(tmp_path: Path, shards: Path, index: ShardIndex) -> None:

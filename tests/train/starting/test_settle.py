@@ -13,11 +13,11 @@ from launch.processes.environment import Environment
 from tests.train.checking.test_plan import config_of
 from train.config import VOC_ANCHORS, Config, save
 from train.run.checkpoint import Checkpoint
-from train.run.progress import Progress
+from train.schedule.duration import RunLength
+from train.schedule.progress import Progress
 from train.starting.build import build_step
 from train.starting.settle import settled
 from train.stepping.config import fast_precision
-from train.stepping.duration import RunLength
 from train.stepping.step import Step
 
 

@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from tests.conftest import launch
-from tests.train.stepping.test_memory import measured
+from tests.train.stepping.memory.test_peak import measured
 from tests.train.stepping.test_step import ANCHORS, batch_of, small_step
 from train.darknet.weights import save_weights
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
 from train.run.checkpoint import read
 from train.run.checkpoint_files import newest
-from train.stepping.memory import step_memory
+from train.stepping.memory.peak import step_memory
 from train.stepping.step import Step
 
 

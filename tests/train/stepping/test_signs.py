@@ -8,7 +8,7 @@ import torch
 from tests.train.run.test_board import losses
 from tests.train.stepping.test_step import small_step
 from train.loss import Losses
-from train.stepping.duration import RunLength
+from train.schedule.duration import RunLength
 from train.stepping.signs import PERSISTENT, Signs
 from train.stepping.update import Tally
 

@@ -20,10 +20,10 @@ from launch.processes.stop import Stop
 from tests.conftest import ROOT
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
+from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.config import StepConfig
-from train.stepping.schedule import ScheduleConfig
+from train.stepping.memory.warm_up import warm_up
 from train.stepping.step import Step, num_graphs
-from train.stepping.warm_up import warm_up
 
 ANCHORS = [(1.0, 1.0), (2.0, 2.0)]
 

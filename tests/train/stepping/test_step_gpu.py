@@ -24,10 +24,10 @@ from tests.train.stepping.test_step import ANCHORS, batch_of
 from tests.train.test_loss import darknet_loss
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
+from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.config import StepConfig
-from train.stepping.schedule import ScheduleConfig
+from train.stepping.memory.warm_up import predicted_memory, warm_up
 from train.stepping.step import Step, num_graphs
-from train.stepping.warm_up import predicted_memory, warm_up
 
 pytestmark = pytest.mark.gpu
 DEVICE = torch.device("cuda")

@@ -7,9 +7,9 @@ from launch.processes.environment import Environment
 from tests.train.stepping.test_step import ANCHORS, batch_of
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
+from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.config import StepConfig
-from train.stepping.memory import step_memory
-from train.stepping.schedule import ScheduleConfig
+from train.stepping.memory.peak import step_memory
 from train.stepping.step import Step
 
 

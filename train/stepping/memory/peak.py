@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from train.model import YOLOv2
-from train.stepping.layer_memory import FLOAT, Layer, layers_of
+from train.stepping.memory.per_layer import FLOAT, Layer, layers_of
 
 LOSS_NUMBERS = 8  # at a time for each box and truth slot, in `train.loss`
 

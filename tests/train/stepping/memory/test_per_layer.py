@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from train.model import YOLOv2
-from train.stepping.layer_memory import layers_of
+from train.stepping.memory.per_layer import layers_of
 
 
 @pytest.mark.parametrize("number", [2, 4])

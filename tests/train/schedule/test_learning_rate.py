@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from train.stepping.duration import RunLength
-from train.stepping.schedule import ScheduleConfig, learning_rate, misfit
+from train.schedule.duration import RunLength
+from train.schedule.learning_rate import ScheduleConfig, learning_rate, misfit
 
 BATCH = 64  # of yolov2-voc.cfg
 

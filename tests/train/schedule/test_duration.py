@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.stepping.duration import RunLength, given_images, parse_duration, require_one
+from train.schedule.duration import RunLength, given_images, parse_duration, require_one
 
 RUN = RunLength(images_per_epoch=200, epochs=50)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.run.progress import Progress
+from train.schedule.progress import Progress
 
 
 @pytest.mark.parametrize(

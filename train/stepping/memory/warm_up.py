@@ -13,7 +13,7 @@ import torch
 from data.loading.batch import Batch
 from data.records import counted
 from launch.processes.stop import Stop
-from train.stepping.memory import Memory, step_memory
+from train.stepping.memory.peak import Memory, step_memory
 from train.stepping.optimizer import num_moments
 from train.stepping.step import Step
 

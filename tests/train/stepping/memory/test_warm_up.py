@@ -11,8 +11,8 @@ import torch
 from launch.processes.environment import Environment
 from tests.conftest import ROOT
 from tests.train.stepping.test_step import batch_of, no_stop, parameters, small_step
+from train.stepping.memory.warm_up import predicted_memory, warm_up
 from train.stepping.step import Step
-from train.stepping.warm_up import predicted_memory, warm_up
 
 
 def test_warm_up_leaves_everything_as_it_was() -> None:
@@ -30,7 +30,7 @@ def test_warm_up_leaves_everything_as_it_was() -> None:
 RESUMED = """
 import copy
 from launch.processes.environment import connect, leave
-from tests.train.stepping.test_warm_up import *
+from tests.train.stepping.memory.test_warm_up import *
 from train.model import YOLOv2
 
 with connect() as env:
