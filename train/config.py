@@ -28,8 +28,8 @@ from train.keys.wrong import unknown_key, wrong_value
 from train.loss import LossConfig
 from train.model import ModelConfig
 from train.recipes import RECIPES, Recipe, over_its_recipe
-from train.run.board import BoardConfig
 from train.run.checkpoint import CheckpointConfig
+from train.run.display.board import BoardConfig
 from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.config import StepConfig
 

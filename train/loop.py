@@ -10,8 +10,8 @@ from launch.processes.environment import Environment
 from launch.processes.stop import Stop
 from train.config import Config, flat
 from train.evaluation.evaluator import Evaluator
-from train.run.board import Board
 from train.run.checkpoint import Checkpoint
+from train.run.display.board import Board
 from train.schedule.duration import RunLength
 from train.schedule.learning_rate import learning_rate
 from train.schedule.progress import Progress

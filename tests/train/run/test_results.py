@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.train.run.test_board import CLASSES, evaluation
+from tests.train.run.display.test_board import CLASSES, evaluation
 from train.run.results import CHARTS, Best, Results, ending
 
 TRAINING = {"loss/total": 3.5, "train/rate": 1e-3}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from tests.train.run.test_board import losses
+from tests.train.run.display.test_board import losses
 from tests.train.stepping.test_step import small_step
 from train.loss import Losses
 from train.schedule.duration import RunLength

@@ -1,10 +1,10 @@
-"""Means of losses; tests/train/run/test_board.py has them as a run shows them."""
+"""Means of losses; tests/train/run/display/test_board.py has them as a run shows them."""
 
 import torch
 
 from launch.processes.environment import Environment
-from tests.train.run.test_board import losses
-from train.run.mean_losses import bad_terms, mean_losses
+from tests.train.run.display.test_board import losses
+from train.run.display.mean_losses import bad_terms, mean_losses
 
 
 def test_a_mean_leaves_out_what_is_no_number() -> None:

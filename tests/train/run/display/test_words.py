@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.train.run.test_board import CLASSES, evaluation, losses
-from train.run.words import evaluation_line, lasting, training_line
+from tests.train.run.display.test_board import CLASSES, evaluation, losses
+from train.run.display.words import evaluation_line, lasting, training_line
 
 
 @pytest.mark.parametrize(

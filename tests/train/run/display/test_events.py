@@ -12,9 +12,9 @@ from tensorboard.plugins.hparams.backend_context import _sort_and_reduce_to_hpar
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util.tensor_util import make_ndarray
 
-from tests.train.run.test_board import BATCH, CLASSES, SETTINGS, board, evaluation, run
+from tests.train.run.display.test_board import BATCH, CLASSES, SETTINGS, board, evaluation, run
 from train.evaluation.coco import CocoScores
-from train.run.events import LAYOUT, Events, class_charts
+from train.run.display.events import LAYOUT, Events, class_charts
 
 
 def read(folder: Path) -> EventAccumulator:

@@ -5,7 +5,7 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.summary_pb2 import Summary
 
-from train.run.event_file import EventFile
+from train.run.display.event_file import EventFile
 
 
 def write(folder: Path, start: int, *values: tuple[int, float]) -> None:

@@ -18,8 +18,8 @@ from train.evaluation.evaluator import Evaluation
 from train.evaluation.tables import Detections
 from train.evaluation.voc import VocScores
 from train.loss import Losses
-from train.run.board import Board, BoardConfig
-from train.run.events import Events
+from train.run.display.board import Board, BoardConfig
+from train.run.display.events import Events
 from train.schedule.duration import RunLength
 from train.stepping.step import Norms
 
@@ -298,7 +298,7 @@ def test_an_evaluation_that_takes_long_says_how_far_it_is(
 ) -> None:
     with board(tmp_path) as shown:
         shown.evaluating(64, 5000)
-        monkeypatch.setattr("train.run.console.ASIDE_S", -1.0)
+        monkeypatch.setattr("train.run.display.console.ASIDE_S", -1.0)
         shown.evaluating(1280, 5000)
     assert capsys.readouterr().out.splitlines()[0] == "evaluating: 1,280 of 5,000 images"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from train.run.console import Console, printable
+from train.run.display.console import Console, printable
 
 SCRIPT = """
-from train.run.console import Console
+from train.run.display.console import Console
 console = Console(0, 100, 4)
 for images in range(10, 101, 10):
     console.line(images, "loss 1.5 valve [open] [/b] 图")
@@ -71,7 +71,7 @@ def test_what_is_no_training_is_told_now_and_then(
 ) -> None:
     console = Console(0, 100, 1)
     console.aside("evaluating: 1 of 9 images")
-    monkeypatch.setattr("train.run.console.ASIDE_S", 0.0)
+    monkeypatch.setattr("train.run.display.console.ASIDE_S", 0.0)
     console.aside("evaluating: 2 of 9 images")
     assert capsys.readouterr().out == "evaluating: 2 of 9 images\n"
 
@@ -83,7 +83,7 @@ def test_a_stdout_that_is_gone_ends_nothing(tmp_path: Path, where: str) -> None:
         textwrap.dedent("""
         import sys, time
         from pathlib import Path
-        from train.run.console import Console
+        from train.run.display.console import Console
         console = Console(0, 100, 4)
         for images in range(20):
             console.line(images, 100 * "long ")

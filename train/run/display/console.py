@@ -8,7 +8,7 @@ from contextlib import suppress
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from train.run.words import lasting
+from train.run.display.words import lasting
 
 ASIDE_S = 10.0  # between two lines of a log file outside training
 

@@ -16,7 +16,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from train.evaluation.evaluator import Evaluation
 from train.evaluation.voc import SCORES, VocScores
 from train.loss import Losses
-from train.run.event_file import EventFile
+from train.run.display.event_file import EventFile
 from train.stepping.step import Norms
 
 JPEG_QUALITY = 90  # a photograph as PNG is ten times as large, and every epoch writes several

@@ -20,11 +20,11 @@ from data.view.batch_sheet import batch_sheet, write_png
 from launch.processes.environment import Environment
 from train.evaluation.evaluator import Evaluation
 from train.loss import Losses
-from train.run.console import Console
-from train.run.events import GLANCE, Events, training_scalars
-from train.run.mean_losses import mean_losses
+from train.run.display.console import Console
+from train.run.display.events import GLANCE, Events, training_scalars
+from train.run.display.mean_losses import mean_losses
+from train.run.display.words import evaluation_line, lasting, training_line
 from train.run.results import TRAINING_BATCH, Results, ending
-from train.run.words import evaluation_line, lasting, training_line
 from train.schedule.duration import RunLength
 from train.stepping.step import Norms
 
