@@ -22,7 +22,7 @@ from data.loading.batch import Batch
 from launch.processes.environment import Environment, connect
 from train.config import VOC_ANCHORS
 from train.detection.head import detections
-from train.evaluation.voc import voc_ap
+from train.evaluation.scores.voc import voc_ap
 from train.loss import LossConfig, build_loss
 from train.model import YOLOv2
 from train.schedule.learning_rate import ScheduleConfig

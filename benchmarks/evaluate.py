@@ -24,10 +24,10 @@ import torch
 from data.images.boxes import iou
 from train.detection.head import candidates
 from train.detection.nms import suppress
-from train.evaluation.coco import coco_scores, match
-from train.evaluation.coco_reference import reference_scores
-from train.evaluation.tables import Detections, Truths
-from train.evaluation.voc import voc_ap
+from train.evaluation.scores.coco import coco_scores, match
+from train.evaluation.scores.coco_reference import reference_scores
+from train.evaluation.scores.tables import Detections, Truths
+from train.evaluation.scores.voc import voc_ap
 from train.reports.errors import find_errors
 
 IMAGES, TRUTHS, CLASSES = 5_000, 36_781, 80  # like COCO val2017

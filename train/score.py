@@ -31,10 +31,10 @@ from launch.command import run
 from launch.config_file import ALLOW_PIPE
 from launch.processes.environment import Environment, connect, leave
 from train.config import Config, require_own_commands
-from train.evaluation.coco import coco_ap
 from train.evaluation.config import EvaluateConfig
 from train.evaluation.evaluator import Evaluator
-from train.evaluation.tables import Detections, by_image_id, truths_of
+from train.evaluation.scores.coco import coco_ap
+from train.evaluation.scores.tables import Detections, by_image_id, truths_of
 from train.loss import build_loss
 from train.reports.calibration import calibrate
 from train.reports.charts import write_confusion, write_curves, write_f1, write_reliability

@@ -15,10 +15,10 @@ from data.shards.writing.write import write_shards
 from data.sources.voc import read_voc as read_annotations
 from tests.conftest import ROOT, launch
 from train.darknet.weights import save_weights
-from train.evaluation.coco import coco_ap
 from train.evaluation.evaluator import Evaluation
-from train.evaluation.tables import Detections, by_image_id, truths_of
-from train.evaluation.voc import voc_ap
+from train.evaluation.scores.coco import coco_ap
+from train.evaluation.scores.tables import Detections, by_image_id, truths_of
+from train.evaluation.scores.voc import voc_ap
 from train.model import YOLOv2
 from train.reports.calibration import calibrate
 from train.reports.errors import find_errors

@@ -18,14 +18,14 @@ from data.view.attempts import Attempts
 from launch.processes.environment import Environment
 from launch.processes.stop import Stop
 from train.detection.head import Found, detections
-from train.evaluation.coco import MOST, CocoScores, Matches, coco_scores, match
-from train.evaluation.coco_reference import reference_scores
 from train.evaluation.config import EvaluateConfig
-from train.evaluation.confusion import confusion_matrix
 from train.evaluation.pictures import draw_validation
-from train.evaluation.tables import Detections, by_image_id, truths_of
+from train.evaluation.scores.coco import MOST, CocoScores, Matches, coco_scores, match
+from train.evaluation.scores.coco_reference import reference_scores
+from train.evaluation.scores.confusion import confusion_matrix
+from train.evaluation.scores.tables import Detections, by_image_id, truths_of
+from train.evaluation.scores.voc import VocScores, voc_ap
 from train.evaluation.validation_loss import LossSums, mean_losses, named
-from train.evaluation.voc import VocScores, voc_ap
 from train.loss import Losses
 from train.stepping.step import Step
 

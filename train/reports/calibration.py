@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from train.evaluation.tables import Detections, Truths
-from train.evaluation.voc import judge
+from train.evaluation.scores.tables import Detections, Truths
+from train.evaluation.scores.voc import judge
 
 LEAST_SCORE = 0.1
 EDGES = np.linspace(0, 1, 11)

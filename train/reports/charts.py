@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from data.view.figures import BAR_IN, BLUE, DPI, PALE, PANEL_IN, bars, curves, panels, small_panels, write
-from train.evaluation.voc import CURVE_RECALLS, SCORES, VocScores
+from train.evaluation.scores.voc import CURVE_RECALLS, SCORES, VocScores
 from train.reports.calibration import EDGES, Calibration
 
 CELL_IN, SMALL_CELL_IN = 0.32, 0.2  # of a confusion matrix

@@ -28,9 +28,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.images.boxes import iou
-from train.evaluation.pairs import best_of_pairs, pairs
-from train.evaluation.tables import Detections, Truths, rows
-from train.evaluation.voc import Verdicts, judge, voc_scores
+from train.evaluation.scores.pairs import best_of_pairs, pairs
+from train.evaluation.scores.tables import Detections, Truths, rows
+from train.evaluation.scores.voc import Verdicts, judge, voc_scores
 
 KINDS = ("localisation", "confusion", "duplicate", "background", "both", "missed")
 LOCALISATION, CONFUSION, DUPLICATE, BACKGROUND, BOTH, MISSED = range(len(KINDS))

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.shards.index import ShardIndex
-from train.evaluation.coco import NAMES, SIZES
 from train.evaluation.evaluator import Evaluation
+from train.evaluation.scores.coco import NAMES, SIZES
 from train.reports.calibration import Calibration
 from train.reports.errors import KINDS, Errors
 

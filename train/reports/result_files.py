@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from data.files import write_whole
 from data.records import counted
 from data.shards.index import ShardIndex
-from train.evaluation.tables import Detections, xywh_from_xyxy
+from train.evaluation.scores.tables import Detections, xywh_from_xyxy
 
 VOC_NAME = "comp4_det_test_{}.txt"
 UNSAFE = re.compile(r"[%/\\\x00-\x1f\x7f]")  # in a file name; written as %2F and so on

@@ -22,12 +22,12 @@ from data.sources.voc import read_voc
 from launch.processes.environment import Environment
 from tests.conftest import ROOT
 from train.detection.head import Found
-from train.evaluation.coco import coco_ap
 from train.evaluation.config import EvaluateConfig
 from train.evaluation.evaluator import Evaluator, to_pixels
-from train.evaluation.tables import Detections, by_image_id, truths_of
+from train.evaluation.scores.coco import coco_ap
+from train.evaluation.scores.tables import Detections, by_image_id, truths_of
+from train.evaluation.scores.voc import voc_ap
 from train.evaluation.validation_loss import LossSums
-from train.evaluation.voc import voc_ap
 from train.loss import LossConfig, build_loss
 
 PREDICTING = """

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from train.evaluation.tables import Detections, Truths
+from train.evaluation.scores.tables import Detections, Truths
 from train.reports.calibration import LEAST_SCORE, calibrate
 
 BOX = [0.0, 0.0, 10.0, 10.0]

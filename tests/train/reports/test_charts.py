@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from data.view.figures import pixels
-from train.evaluation.voc import VocScores
+from train.evaluation.scores.voc import VocScores
 from train.reports.calibration import Calibration
 from train.reports.charts import class_ap, write_confusion, write_curves, write_f1, write_reliability
 

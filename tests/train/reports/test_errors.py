@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from data.images.boxes import iou
-from tests.train.evaluation.test_voc import BOX, FAR, detections, random_case, truths
-from train.evaluation.tables import Detections
+from tests.train.evaluation.scores.test_voc import BOX, FAR, detections, random_case, truths
+from train.evaluation.scores.tables import Detections
 from train.reports.errors import BACKGROUND, BOTH, CONFUSION, DUPLICATE, KINDS, LOCALISATION, MISSED, find_errors
 
 NEAR = (10.0, 10.0, 50.0, 28.0)  # .45 of BOX

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from data.shards.index import ShardIndex
-from train.evaluation.coco import coco_ap
-from train.evaluation.confusion import confusion_matrix
 from train.evaluation.evaluator import Evaluation
-from train.evaluation.tables import Detections, rows, truths_of
-from train.evaluation.voc import voc_ap
+from train.evaluation.scores.coco import coco_ap
+from train.evaluation.scores.confusion import confusion_matrix
+from train.evaluation.scores.tables import Detections, rows, truths_of
+from train.evaluation.scores.voc import voc_ap
 from train.reports.calibration import calibrate
 from train.reports.errors import KINDS, find_errors
 from train.reports.report import Scored, as_json, tables

@@ -17,10 +17,10 @@ from pycocotools.cocoeval import COCOeval
 from data.shards.index import ShardIndex
 from data.shards.writing.write import write_shards
 from data.sources.coco import read_coco as read_instances
-from tests.train.evaluation.test_coco import PUBLISHED
-from train.evaluation.coco import NAMES, coco_ap
-from train.evaluation.tables import Detections, by_image_id, truths_of
-from train.evaluation.voc import voc_ap
+from tests.train.evaluation.scores.test_coco import PUBLISHED
+from train.evaluation.scores.coco import NAMES, coco_ap
+from train.evaluation.scores.tables import Detections, by_image_id, truths_of
+from train.evaluation.scores.voc import voc_ap
 from train.reports.result_files import read_coco, read_voc, write_coco, write_voc
 
 

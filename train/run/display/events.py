@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from train.evaluation.evaluator import Evaluation
-from train.evaluation.voc import SCORES, VocScores
+from train.evaluation.scores.voc import SCORES, VocScores
 from train.loss import Losses
 from train.run.display.event_file import EventFile
 from train.stepping.step import Norms

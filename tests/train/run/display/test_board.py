@@ -13,10 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from data.loading.batch import Batch
 from launch.processes.environment import Environment
-from train.evaluation.coco import CocoScores
 from train.evaluation.evaluator import Evaluation
-from train.evaluation.tables import Detections
-from train.evaluation.voc import VocScores
+from train.evaluation.scores.coco import CocoScores
+from train.evaluation.scores.tables import Detections
+from train.evaluation.scores.voc import VocScores
 from train.loss import Losses
 from train.run.display.board import Board, BoardConfig
 from train.run.display.events import Events

@@ -13,7 +13,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util.tensor_util import make_ndarray
 
 from tests.train.run.display.test_board import BATCH, CLASSES, SETTINGS, board, evaluation, run
-from train.evaluation.coco import CocoScores
+from train.evaluation.scores.coco import CocoScores
 from train.run.display.events import LAYOUT, Events, class_charts
 
 

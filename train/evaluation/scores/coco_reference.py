@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from train.evaluation.coco import CocoScores, mean_precision
-from train.evaluation.tables import Detections, Truths, xywh_from_xyxy
+from train.evaluation.scores.coco import CocoScores, mean_precision
+from train.evaluation.scores.tables import Detections, Truths, xywh_from_xyxy
 
 
 def reference_scores(detections: Detections, truths: Truths, num_classes: int) -> CocoScores:

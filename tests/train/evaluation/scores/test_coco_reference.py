@@ -7,8 +7,8 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from tests.train.evaluation.test_coco import BOX, FAR, detections, random_case, truths
-from train.evaluation.coco_reference import reference_scores
+from tests.train.evaluation.scores.test_coco import BOX, FAR, detections, random_case, truths
+from train.evaluation.scores.coco_reference import reference_scores
 
 
 def test_equals_pycocotools_fed_by_hand(capsys):

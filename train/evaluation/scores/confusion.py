@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.images.boxes import iou
-from train.evaluation.pairs import pairs
-from train.evaluation.tables import Detections, Truths, rows
+from train.evaluation.scores.pairs import pairs
+from train.evaluation.scores.tables import Detections, Truths, rows
 
 LEAST_SCORE = 0.25
 LEAST_IOU = 0.5

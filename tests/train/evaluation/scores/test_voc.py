@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import ROOT
-from train.evaluation.tables import Detections, Truths
-from train.evaluation.voc import voc_ap
+from train.evaluation.scores.tables import Detections, Truths
+from train.evaluation.scores.voc import voc_ap
 
 SHARED = ROOT.parent / "shared"
 BOX = (10.0, 10.0, 50.0, 50.0)

@@ -6,7 +6,7 @@ N detections, M truths, P pairs of a detection and a truth of the same image and
 import numpy as np
 from numpy.typing import NDArray
 
-from train.evaluation.tables import Detections, Truths, refuse
+from train.evaluation.scores.tables import Detections, Truths, refuse
 
 
 def pairs(detections: Detections, truths: Truths, num_classes: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

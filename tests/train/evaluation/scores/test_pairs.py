@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from train.evaluation.pairs import best_of_pairs, pairs
-from train.evaluation.tables import Detections, Truths
+from train.evaluation.scores.pairs import best_of_pairs, pairs
+from train.evaluation.scores.tables import Detections, Truths
 
 
 def tables(num_detections: int, num_truths: int, seed: int) -> tuple[Detections, Truths]:

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.images.boxes import iou
-from train.evaluation.pairs import best_of_pairs, pairs
-from train.evaluation.tables import Detections, Truths, mean_of_known
+from train.evaluation.scores.pairs import best_of_pairs, pairs
+from train.evaluation.scores.tables import Detections, Truths, mean_of_known
 
 # voc_eval's own arange, not tenths: 3 * 0.1 > 0.3, so a recall of 3/10 misses the fourth threshold.
 RECALLS = np.arange(0.0, 1.1, 0.1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.shards.index import ShardIndex
-from train.evaluation.tables import (
+from train.evaluation.scores.tables import (
     Detections,
     Truths,
     by_image_id,

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from train.evaluation.coco import NAMES, Matches, coco_ap, coco_scores, match
-from train.evaluation.coco_reference import reference_scores
-from train.evaluation.tables import Detections, Truths
+from train.evaluation.scores.coco import NAMES, Matches, coco_ap, coco_scores, match
+from train.evaluation.scores.coco_reference import reference_scores
+from train.evaluation.scores.tables import Detections, Truths
 
 BOX = (100.0, 100.0, 200.0, 200.0)  # large
 FAR = (300.0, 300.0, 340.0, 340.0)  # medium

@@ -15,8 +15,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from train.evaluation.pairs import pairs
-from train.evaluation.tables import Detections, Truths, mean_of_known, rows, xywh_from_xyxy
+from train.evaluation.scores.pairs import pairs
+from train.evaluation.scores.tables import Detections, Truths, mean_of_known, rows, xywh_from_xyxy
 
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)

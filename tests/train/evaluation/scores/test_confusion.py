@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from data.images.boxes import iou
-from train.evaluation.confusion import LEAST_IOU, confusion_matrix
-from train.evaluation.tables import Detections, Truths
+from train.evaluation.scores.confusion import LEAST_IOU, confusion_matrix
+from train.evaluation.scores.tables import Detections, Truths
 
 A, B, C = (0.0, 0.0, 40.0, 40.0), (100.0, 0.0, 140.0, 40.0), (0.0, 100.0, 40.0, 140.0)
 NEAR_A = (4.0, 0.0, 44.0, 40.0)
