@@ -25,7 +25,7 @@ from data.loading.loader import Loader
 from data.loading.opening import open_shards
 from data.records import counted
 from data.shards.index import ShardIndex
-from data.view.advice import SIDES, SMALL_PX, SMALLEST, choose_side, hard_points, shorter_sides
+from data.view.statistics.advice import SIDES, SMALL_PX, SMALLEST, choose_side, hard_points, shorter_sides
 from launch.command import run
 from launch.processes.environment import Environment, connect
 from train.config import Config, load

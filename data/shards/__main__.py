@@ -34,9 +34,9 @@ from data.sources import coco, voc, yolo
 from data.sources.rules.choose import Choice
 from data.view.contact_sheet import read_data_config, sheet
 from data.view.figures import write
-from data.view.statistics import measure, read_anchors
-from data.view.statistics_charts import draw
-from data.view.statistics_text import table
+from data.view.statistics.charts import draw
+from data.view.statistics.measure import measure, read_anchors
+from data.view.statistics.text import table
 from launch.command import run
 
 READERS = {"voc": voc, "coco": coco, "yolo": yolo}  # a new annotation format is a module like these, and a name here

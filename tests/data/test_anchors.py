@@ -14,7 +14,7 @@ from data.images.boxes import iou
 from data.images.geometry import place_boxes, whole_image
 from data.shards.index import ShardIndex
 from data.sources.voc import parse_annotation
-from data.view.statistics import read_anchors
+from data.view.statistics.measure import read_anchors
 
 Sizes = NDArray[np.float64]
 

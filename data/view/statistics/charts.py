@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from data.anchors import STRIDE_PX, average_iou, shape_iou
 from data.records import counted
 from data.view.figures import BAR_IN, BLUE, DPI, PANEL_IN, bars, heat, histogram
-from data.view.statistics import Floats, Stats, class_counts, coco_sizes, image_sizes
+from data.view.statistics.measure import Floats, Stats, class_counts, coco_sizes, image_sizes
 
 KINDS = ("trained on", "difficult", "crowd")
 SIZES_PX = 2.0 ** np.arange(1, 10.5, 0.5)

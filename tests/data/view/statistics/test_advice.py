@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from data.view.advice import choose_side, hard_points, shorter_sides
+from data.view.statistics.advice import choose_side, hard_points, shorter_sides
 from tests.data.pictures import Objects, black_images
 
 GOOD: Objects = [((0, 0, 100, 100), 0, ""), ((100, 0, 300, 100), 1, ""), ((0, 100, 100, 200), 2, "")]

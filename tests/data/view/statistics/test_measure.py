@@ -7,7 +7,7 @@ import pytest
 
 from data.anchors import sizes_cells
 from data.shards.index import ShardIndex
-from data.view.statistics import (
+from data.view.statistics.measure import (
     class_counts,
     coco_sizes,
     image_sizes,

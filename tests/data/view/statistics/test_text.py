@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from data.shards.index import ShardIndex
-from data.view.statistics import measure
-from data.view.statistics_text import table
+from data.view.statistics.measure import measure
+from data.view.statistics.text import table
 from tests.data.pictures import black_images
 
 SUFFIXES = ("px", "image", "320", "input", "height")  # of the rows that hold quantiles

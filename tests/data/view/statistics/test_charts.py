@@ -12,9 +12,9 @@ from data.shards.__main__ import main
 from data.shards.index import ShardIndex
 from data.shards.writing.write import write_shards
 from data.view.figures import pixels
-from data.view.statistics import Stats, measure
-from data.view.statistics_charts import draw
-from data.view.statistics_text import table
+from data.view.statistics.charts import draw
+from data.view.statistics.measure import Stats, measure
+from data.view.statistics.text import table
 from tests.data.pictures import black_images, jpeg
 from tests.data.view.test_figures import names_overlap
 
