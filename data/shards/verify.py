@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import sha256
-from data.images.decode import decode
+from data.images.files.decode import decode
 from data.parallel import in_parallel
 from data.records import counted, listed
 from data.shards.format.columns import COLUMNS, SHRUNK

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from data.images.facts import stored_size
+from data.images.files.facts import stored_size
 from data.records import Annotations, Findings, counted
 from data.sources.parsing.yolo_layout import Layout, find_layout, images_of, label_file
 from data.sources.rules.choose import Choice

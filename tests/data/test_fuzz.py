@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data.files import sha256
-from data.images.decode import decode
+from data.images.files.decode import decode
 from data.records import Annotations
 from data.shards.format.sidecar import parse_sidecar
 from data.shards.format.tar import BLOCK, entries

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.images.decode import decode
+from data.images.files.decode import decode
 from data.images.geometry import place_image, whole_image
 from data.loading.opening import open_shards
 from data.remote.addresses import is_remote

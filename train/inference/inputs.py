@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.images.decode import decode
-from data.images.facts import facts
-from data.images.prepare import turn
+from data.images.files.decode import decode
+from data.images.files.facts import facts
+from data.images.files.prepare import turn
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")

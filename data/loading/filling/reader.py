@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from data.images.augment import AugmentConfig
 from data.images.colour import Colour, distort_colour
-from data.images.decode import Image, decode
+from data.images.files.decode import Image, decode
 from data.images.geometry import Resize, place_image
 from data.images.mosaic import Piece
 from data.images.on_device import layout_row

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from data.files import replacing, write_whole
-from data.images.prepare import Prepared, prepare
+from data.images.files.prepare import Prepared, prepare
 from data.records import Findings, Record
 from data.shards.format.sidecar import sidecar_of
 from data.shards.format.tar import entries

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from data.anchors import STRIDE_PX, average_iou, shape_iou
-from data.images.facts import ORIENTATION
+from data.images.files.facts import ORIENTATION
 from data.records import counted
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader

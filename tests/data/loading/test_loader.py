@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from data.images.augment import AugmentConfig
-from data.images.decode import decode
+from data.images.files.decode import decode
 from data.images.geometry import letterbox, place_image, stretch
 from data.images.on_device import distort_colours, place_packed
 from data.loading.batch import Batch

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from data.images.decode import decode
+from data.images.files.decode import decode
 from data.loading.config import DataConfig
 from data.loading.filling.decoded_cache import DecodedCache
 from data.loading.loader import Loader

@@ -13,7 +13,7 @@ import pytest
 import webdataset
 
 from data.files import only_user
-from data.images.decode import decode
+from data.images.files.decode import decode
 from data.parallel import in_parallel
 from data.records import Annotations, Findings
 from data.shards.index import ShardIndex

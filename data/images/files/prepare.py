@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from data.images.decode import Image, decode
-from data.images.facts import Facts, facts
+from data.images.files.decode import Image, decode
+from data.images.files.facts import Facts, facts
 
 JPEG_QUALITY = 95  # for pixels that had to be encoded again
 FEW_BITS = 12

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images.facts import Facts, facts, stored_size
-from tests.data.images.test_decode import encoded, picture
+from data.images.files.facts import Facts, facts, stored_size
+from tests.data.images.files.test_decode import encoded, picture
 
 
 def test_a_plain_jpeg_has_nothing_unusual() -> None:

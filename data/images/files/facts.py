@@ -8,7 +8,7 @@ from typing import IO, NamedTuple
 
 import PIL.Image
 
-from data.images.decode import OTHER_FORMATS
+from data.images.files.decode import OTHER_FORMATS
 
 ORIENTATION = 0x0112  # EXIF: 1 as stored, 2 to 8 turned or mirrored
 FORMATS = ("JPEG", "PNG", "WEBP", *OTHER_FORMATS)

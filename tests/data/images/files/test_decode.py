@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images.decode import MAX_PIXELS, decode
+from data.images.files.decode import MAX_PIXELS, decode
 
 
 def picture(height: int = 48, width: int = 64) -> np.ndarray:

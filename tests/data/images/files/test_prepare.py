@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from data.images.decode import decode
-from data.images.prepare import AS_SHOWN, AS_STORED, DARK, DEEP, FILLING, KEPT, TURNED, prepare, turn
-from tests.data.images.test_decode import encoded, picture, with_filling
+from data.images.files.decode import decode
+from data.images.files.prepare import AS_SHOWN, AS_STORED, DARK, DEEP, FILLING, KEPT, TURNED, prepare, turn
+from tests.data.images.files.test_decode import encoded, picture, with_filling
 
 
 def with_orientation(orientation: int, kind: str = "PNG", width: int = 64, height: int = 48) -> bytes:
