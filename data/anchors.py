@@ -39,7 +39,7 @@ def sizes_cells(index: ShardIndex, side: int, resize: Resize) -> Sizes:
     zooms = ((targets[:, 2:] - targets[:, :2]) / shapes_px)[shape_of.reshape(-1)]
     sizes_px = (arrays["boxes_xyxy_px"][:, 2:] - arrays["boxes_xyxy_px"][:, :2]).astype(np.float64)
     sizes = sizes_px * np.repeat(zooms, np.diff(arrays["object_starts"]), axis=0) / STRIDE_PX
-    trained: Sizes = sizes[~(arrays["difficult"] | arrays["crowd"])]
+    trained: Sizes = sizes[index.trained()]
     return trained
 
 

@@ -23,6 +23,7 @@ from data.shards.format.values import check_values
 from data.shards.verified import verified_once
 
 BLOCK = 1 << 16  # samples that are counted together
+ALL = slice(None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,13 +75,17 @@ class ShardIndex:
         starts = self.arrays["object_starts"]
         return slice(int(starts[sample]), int(starts[sample + 1]))
 
+    def trained(self, objects: slice = ALL) -> NDArray[np.bool_]:
+        """[M] whether an object is trained on: neither difficult nor crowd."""
+        marked: NDArray[np.bool_] = self.arrays["difficult"][objects] | self.arrays["crowd"][objects]
+        return ~marked
+
     def trained_per_image(self) -> NDArray[np.int32]:
-        """[N] objects that are trained on: neither difficult nor crowd."""
+        """[N] objects that are trained on."""
         starts, counts = self.arrays["object_starts"], np.empty(self.num_samples, np.int32)
         for first in range(0, self.num_samples, BLOCK):
             bounds = starts[first : first + BLOCK + 1]
-            objects = slice(int(bounds[0]), int(bounds[-1]))
-            trained = ~(self.arrays["difficult"][objects] | self.arrays["crowd"][objects])
+            trained = self.trained(slice(int(bounds[0]), int(bounds[-1])))
             counts[first : first + BLOCK] = np.diff(np.concatenate([[0], np.cumsum(trained)])[bounds - bounds[0]])
         release_pages(starts)
         return counts

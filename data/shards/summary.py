@@ -28,17 +28,14 @@ def summary(index: ShardIndex, findings: Findings | None = None) -> str:
 
 def look_at_set(findings: Findings, index: ShardIndex, truth_slots: int) -> None:
     """Looks for what is wrong in the whole set, and between it and the sets beside it."""
-    arrays = index.arrays
-    trained = ~(arrays["difficult"] | arrays["crowd"])
-    owners = np.repeat(np.arange(index.num_samples), np.diff(arrays["object_starts"]))[trained]
-    objects = np.bincount(owners, minlength=index.num_samples)
+    objects = index.trained_per_image()
     many = np.flatnonzero(objects > truth_slots)
     findings.add(
         f"images with more than the {truth_slots} objects of data.truth_slots (the others are trained as background)",
         [f"{index.image_id(int(sample))} ({objects[sample]})" for sample in many[:NUM_EXAMPLES]],
         len(many),
     )
-    if not trained.any():
+    if not objects.any():
         findings.add("sets without an object that can be trained on", [str(index.folder)])
     for folder in sorted(index.folder.resolve().parent.iterdir()):
         if _are_apart(folder.name, index.folder.resolve().name) and (folder / "index.json").is_file():

@@ -94,7 +94,7 @@ class Composer:
         self, piece: Piece, side: int, shown: Mapping[int, int]
     ) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
         arrays, objects = self.index.arrays, self.index.objects(shown.get(piece.sample, piece.sample))
-        trained = ~(arrays["difficult"][objects] | arrays["crowd"][objects])
+        trained = self.index.trained(objects)
         boxes, labels = arrays["boxes_xyxy_px"][objects][trained], arrays["labels"][objects]
         boxes, kept = piece_boxes(boxes, piece, side, self.augment)
         return boxes[kept], labels[trained][kept]

@@ -14,7 +14,7 @@ FEW = 20  # objects of a class
 
 def trained_objects(index: ShardIndex) -> np.ndarray:
     """[M] indices of the objects that are trained on."""
-    return np.flatnonzero(~(index.arrays["difficult"] | index.arrays["crowd"]))
+    return np.flatnonzero(index.trained())
 
 
 def shorter_sides(index: ShardIndex) -> np.ndarray:

@@ -47,7 +47,7 @@ def measure(index: ShardIndex, side: int, resize: Resize, anchors_cells: Floats 
     if side < STRIDE_PX or side % STRIDE_PX:
         raise ValueError(f"side={side}: expected a multiple of {STRIDE_PX} px, the stride of the network")
     arrays = index.arrays
-    trained = ~(arrays["difficult"] | arrays["crowd"])
+    trained = index.trained()
     boxes = [np.empty((0, 4), np.float32)]
     for sample in range(index.num_samples):
         placement = whole_image(*index.size_px(sample), side, resize)
