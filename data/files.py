@@ -20,6 +20,14 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def length(path: Path) -> int | None:
+    """Bytes of a file; None if there is none."""
+    with suppress(FileNotFoundError):
+        status = path.stat()
+        return status.st_size if stat.S_ISREG(status.st_mode) else None
+    return None
+
+
 def sync_folder(folder: Path) -> None:
     """Makes renames and deletions in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)

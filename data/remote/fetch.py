@@ -14,8 +14,8 @@ from pathlib import Path
 from threading import Event
 from typing import BinaryIO
 
+from data.files import length, sync_folder
 from data.files import sha256 as sha256_of
-from data.files import sync_folder
 from data.remote import transports
 from data.remote.addresses import location, redacted
 from data.remote.transports import CHUNK, Body, Interrupted, Refused, Wrong, open_body
@@ -41,14 +41,14 @@ def fetch(
     where, part = redacted(url), path.with_name(path.name + ".part")
     pauses, wrong = list(PAUSES_S), False
     while True:
-        before = _size(part)
+        before = length(part) or 0
         try:
             if not _append(url, part, size, most_bytes, stop):
                 return False
             _require_digest(part, sha256)
             break
         except Interrupted as error:
-            pauses = list(PAUSES_S) if _size(part) - before >= CHUNK else pauses
+            pauses = list(PAUSES_S) if (length(part) or 0) - before >= CHUNK else pauses
             if not pauses:
                 raise _given_up(where, error, part) from None
             print(f"{where}: {error}; trying again in {pauses[0]} s", file=sys.stderr)
@@ -68,8 +68,8 @@ def fetch(
 
 def _given_up(where: str, error: Interrupted, part: Path) -> ValueError:
     return ValueError(
-        f"{where}: {error}, after {1 + len(PAUSES_S)} attempts; {_size(part):,} bytes have come and are kept: start "
-        "the run again when the server can be reached"
+        f"{where}: {error}, after {1 + len(PAUSES_S)} attempts; {length(part) or 0:,} bytes have come and are kept: "
+        "start the run again when the server can be reached"
     )
 
 
@@ -129,7 +129,3 @@ def _require_digest(part: Path, sha256: str | None) -> None:
         os.fsync(file.fileno())
     if sha256 is not None and (found := sha256_of(part)) != sha256:
         raise Wrong(f"expected bytes of SHA-256 {sha256[:16]}..., found {found[:16]}...")
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0

@@ -16,6 +16,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import NamedTuple
 
+from data.files import length
 from data.records import counted
 from data.remote.addresses import is_remote
 from data.remote.arrivals import FAILURE, POLL_S
@@ -51,10 +52,10 @@ class Download(NamedTuple):
         return self.folder / f"{self.shard.name}.part"
 
     def done(self) -> bool:
-        return _size(self.path) == self.shard.bytes
+        return length(self.path) == self.shard.bytes
 
     def missing_bytes(self) -> int:
-        return 0 if self.done() else max(0, self.shard.bytes - _size(self.part))
+        return 0 if self.done() else max(0, self.shard.bytes - (length(self.part) or 0))
 
 
 class Staging:
@@ -175,10 +176,3 @@ def _tell_progress(size: int, missing: int, seconds: float) -> None:
     speed = (size - missing) / seconds
     left = f"{missing / speed:.0f} s left" if speed else "nothing yet"
     print(f"staging: {(size - missing) / 1e9:.2f} of {size / 1e9:.2f} GB, {left}", file=sys.stderr)
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

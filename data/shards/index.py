@@ -5,9 +5,7 @@ Nothing in the files is trusted before it is checked, once on each machine.
 
 import hashlib
 import json
-import stat
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.files import sha256
+from data.files import length, sha256
 from data.shards.format.columns import map_columns, release_pages
 from data.shards.format.header import MADE_ELSEWHERE, MAX_BYTES, Shard, parse_header
 from data.shards.format.values import check_values
@@ -124,21 +122,13 @@ def _text(folder: Path) -> bytes:
 def _require_shards(folder: Path, shards: tuple[Shard, ...]) -> None:
     """ValueError unless each is there in full length. One system call each: a large set has tens of thousands."""
     for shard in shards:
-        found = _bytes(folder / shard.name)
+        found = length(folder / shard.name)
         if found != shard.bytes:
             raise ValueError(
                 f"{folder / shard.name}: the index says {shard.bytes} bytes, "
                 f"{'the file is missing' if found is None else f'found {found}'}; "
                 "copy the shard again or make the shards again"
             )
-
-
-def _bytes(path: Path) -> int | None:
-    """The length of a file; None if there is none."""
-    with suppress(FileNotFoundError):
-        status = path.stat()
-        return status.st_size if stat.S_ISREG(status.st_mode) else None
-    return None
 
 
 def _verify(path: Path, header: dict[str, Any], digest: str) -> None:

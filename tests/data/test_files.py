@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from data.files import only_user, part_name, replacing, sha256, sync_folder, write_whole
+from data.files import length, only_user, part_name, replacing, sha256, sync_folder, write_whole
 from tests.conftest import ROOT
 
 
@@ -17,6 +17,12 @@ def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"a" * 1_000_000)
     assert sha256(path) == hashlib.sha256(b"a" * 1_000_000).hexdigest()
+
+
+def test_a_length_is_that_of_a_file_and_of_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    (tmp_path / "empty").touch()
+    assert [length(tmp_path / name) for name in ("file", "empty", "missing", ".")] == [3, 0, None, None]
 
 
 @pytest.mark.parametrize("content", [b"\x00\xff", "größe 图\n", ""])
