@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +42,16 @@ class Part(NamedTuple):
         return part
 
 
+class Writing(TypedDict, total=False):
+    """Choices that every way of writing a set has."""
+
+    shard_mb: float  #: [MB] of one shard; default: SHARD_MB
+    workers: int  #: processes; default: one for each core
+    drop_corrupt: bool  #: leave out images that cannot be used
+    pixels: Pixels
+    findings: Findings  #: receives what looks wrong about the images
+
+
 class _Plan(NamedTuple):
     """The plan of a set: the rows of each shard's records."""
 
@@ -49,7 +59,7 @@ class _Plan(NamedTuple):
     out: Path
     groups: list[NDArray[np.int64]]
     pixels: Pixels
-    workers: int
+    choices: Writing
 
     def write(self, numbers: Sequence[int]) -> list[tuple[Findings, list[str]]]:
         """Writes those of these shards that are not there yet."""
@@ -57,7 +67,11 @@ class _Plan(NamedTuple):
         for number in numbers:
             records = SomeRecords(given.records, self.groups[number])
             jobs.append((self.path(number), records, given.classes, self.pixels))
-        return in_parallel(write_shard, jobs, self.workers, "writing shards")
+        return in_parallel(write_shard, jobs, self.choices.get("workers", 0), "writing shards")
+
+    @property
+    def drops(self) -> bool:
+        return self.choices.get("drop_corrupt", False)
 
     def path(self, number: int) -> Path:
         return self.out / f"shard-{number:06d}.tar"
@@ -66,52 +80,32 @@ class _Plan(NamedTuple):
         return all(is_written(self.path(number)) for number in range(len(self.groups)))
 
 
-def write_shards(
-    annotations: Annotations,
-    out: Path,
-    *,
-    shard_mb: float = SHARD_MB,
-    workers: int = 0,
-    drop_corrupt: bool = False,
-    pixels: Pixels | None = None,
-    findings: Findings | None = None,
-) -> ShardIndex:
-    """Writes the set into `out`. Every image is decoded once, and its size compared with the annotation.
-
-    findings: receives what looks wrong about the images.
-    """
-    plan = _planned(annotations, out, shard_mb, workers, pixels or Pixels())
+def write_shards(annotations: Annotations, out: Path, **choices: Unpack[Writing]) -> ShardIndex:
+    """Writes the set into `out`. Every image is decoded once, and its size compared with the annotation."""
+    plan = _planned(annotations, out, choices)
     with only_user(out, "is writing shards"), without_parts(out):
-        return _write(plan, drop_corrupt, findings or Findings())
+        return _write(plan)
 
 
-def write_part(
-    part: Part,
-    annotations: Annotations,
-    out: Path,
-    *,
-    shard_mb: float = SHARD_MB,
-    workers: int = 0,
-    drop_corrupt: bool = False,
-    pixels: Pixels | None = None,
-    findings: Findings | None = None,
-) -> ShardIndex | None:
+def write_part(part: Part, annotations: Annotations, out: Path, **choices: Unpack[Writing]) -> ShardIndex | None:
     """Like `write_shards`, for some shards; the part that ends last makes the index of all, the others return None."""
-    plan = _planned(annotations, out, shard_mb, workers, pixels or Pixels())
+    plan = _planned(annotations, out, choices)
     with only_user(out, "is writing all shards", shared=True):
         join(out, plan_digest(annotations, plan.groups, plan.pixels))
         written = plan.write(range(part.number - 1, len(plan.groups), part.of))
-        if (faults := [fault for _, found in written for fault in found]) and not drop_corrupt:
+        if (faults := [fault for _, found in written for fault in found]) and not plan.drops:
             raise _unusable(faults, annotations)
     if not plan.is_written():
         return None
     with only_user(out, "is writing shards", wait=True), without_parts(out):
         if (out / "index.json").exists() and not (out / "unfinished.json").exists():  # another part came first
             return ShardIndex.load(out)
-        return _write(plan, drop_corrupt, findings or Findings())
+        return _write(plan)
 
 
-def _planned(annotations: Annotations, out: Path, shard_mb: float, workers: int, pixels: Pixels) -> _Plan:
+def _planned(annotations: Annotations, out: Path, choices: Writing) -> _Plan:
+    assert choices.keys() <= Writing.__optional_keys__, f"expected {Writing.__optional_keys__}, found {choices.keys()}"
+    shard_mb, pixels = choices.get("shard_mb", SHARD_MB), choices.get("pixels", Pixels())
     if not annotations.records:
         raise ValueError(f"{annotations.source}: no images to write")
     if not 0 < shard_mb < math.inf:
@@ -121,11 +115,11 @@ def _planned(annotations: Annotations, out: Path, shard_mb: float, workers: int,
     check_classes(annotations.classes)
     keys = _checked_keys(annotations.records)
     out.mkdir(parents=True, exist_ok=True)
-    return _Plan(annotations, out, _group(annotations.records, keys, int(shard_mb * 1e6)), pixels, workers)
+    return _Plan(annotations, out, _group(annotations.records, keys, int(shard_mb * 1e6)), pixels, choices)
 
 
-def _write(plan: _Plan, drop_corrupt: bool, findings: Findings) -> ShardIndex:
-    out, annotations = plan.out, plan.annotations
+def _write(plan: _Plan) -> ShardIndex:
+    out, annotations, findings = plan.out, plan.annotations, plan.choices.get("findings", Findings())
     take_up(out, plan_digest(annotations, plan.groups, plan.pixels))
     written = plan.write(range(len(plan.groups)))
     faults = [fault for _, found in written for fault in found]
@@ -133,7 +127,7 @@ def _write(plan: _Plan, drop_corrupt: bool, findings: Findings) -> ShardIndex:
         findings.merge(found)
     dropped = dict(annotations.dropped)
     if faults:
-        if not drop_corrupt or len(faults) == len(annotations.records):
+        if not plan.drops or len(faults) == len(annotations.records):
             clear(out)
             raise _unusable(faults, annotations)
         dropped["corrupt images"] = len(faults)
