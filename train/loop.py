@@ -16,8 +16,9 @@ from train.schedule.duration import RunLength
 from train.schedule.learning_rate import learning_rate
 from train.schedule.progress import Progress
 from train.starting.build import build_step
-from train.starting.changes import keep_config, take_changes
+from train.starting.changes import take_changes
 from train.starting.settle import settled
+from train.starting.starts import keep_config
 from train.starting.summary import say_summary
 from train.stepping.memory.warm_up import warm_up
 from train.stepping.signs import Signs

@@ -1,25 +1,15 @@
-"""Changes in a run's config between its starts, what the run does about them, and the config of every start.
-
-    RUN/starts/0002-000012800.yaml    the second start's, at 12,800 images seen; changes are listed at the top
+"""Changes in a run's config between its starts, and what the run does about them.
 
 docs/running.md has RULES as a table.
 """
 
-import re
-from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.records import counted
-from data.shards.index import ShardIndex
 from launch.processes.environment import Environment
-from train.config import Config, flat, load, save
-from train.starting.sets import keep_sets
-from train.weights.start import has_checkpoints
-
-FOLDER = "starts"
-NAME = re.compile(r"(?P<number>[0-9]{4,})-(?P<images>[0-9]{9,})\.yaml")
+from train.config import Config, flat
+from train.starting.starts import earlier_starts, load_start
 
 
 class Rule(NamedTuple):
@@ -150,38 +140,17 @@ def take_changes(config: Config, env: Environment) -> list[str]:
     return lines
 
 
-def keep_config(config: Config, images: int, changes: list[str], sets: Mapping[str, ShardIndex]) -> None:
-    """Saves the settled config as RUN/config.yaml and among those of all starts. In one process. images: seen."""
-    run = Path(config.run)
-    keep_sets(run, sets)
-    starts = _starts(run)
-    number = 1 + (int(starts[-1].name.partition("-")[0]) if starts else 0)
-    if not starts and (run / "config.yaml").exists() and has_checkpoints(run / "checkpoints"):
-        (run / FOLDER).mkdir(exist_ok=True)
-        (run / "config.yaml").rename(run / FOLDER / "0001-000000000.yaml")  # of a run that kept only the newest
-        number = 2
-    save(config, run / FOLDER / f"{number:04d}-{images:09d}.yaml", [f"at {counted(images, 'image')}", *changes])
-    save(config, run / "config.yaml")
-
-
 def _found(config: Config, env: Environment) -> list[Change]:
-    run = Path(config.run)
-    if not has_checkpoints(run / "checkpoints"):
-        return []  # nothing has been trained
-    starts = _starts(run) or [run / "config.yaml"]
+    starts = earlier_starts(Path(config.run))
+    if not starts:
+        return []
     beginnings = [path for path in starts if path.stem.endswith("-000000000")]
     try:
-        first, last = (load(path, [], opens_sets=False) for path in ((beginnings or starts)[-1], starts[-1]))
+        first, last = (load_start(path) for path in ((beginnings or starts)[-1], starts[-1]))
     except ValueError as error:
         env.say(f"{error}; so changes since the last start are unknown")
         return []
     return changes_since(first, last, config)
-
-
-def _starts(run: Path) -> list[Path]:
-    """Saved configs in the order of their numbers."""
-    found = [path for path in (run / FOLDER).glob("*.yaml") if NAME.fullmatch(path.name)]
-    return sorted(found, key=lambda path: int(path.name.partition("-")[0]))
 
 
 def _lines(changes: list[Change], verdict: str) -> list[str]:

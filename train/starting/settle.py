@@ -12,8 +12,9 @@ from data.anchors import cluster, sizes_cells
 from data.loading.batch import needed_slots
 from data.shards.index import ShardIndex
 from launch.processes.environment import Environment
-from train.config import AUTO, VOC_ANCHORS, Config, load
+from train.config import AUTO, VOC_ANCHORS, Config
 from train.run.checkpoint_files import newest, read
+from train.starting.starts import earlier_starts, load_start
 from train.stepping.config import Precision, fast_precision
 
 
@@ -38,12 +39,9 @@ def _kept_anchors(config: Config) -> list[float] | None:
 
 
 def _kept_precision(config: Config) -> Precision | None:
-    kept = Path(config.run) / "config.yaml"
-    if newest(kept.parent / "checkpoints") is None or not kept.is_file():
-        return None
+    starts = earlier_starts(Path(config.run))
     with suppress(ValueError):  # damaged: reported where the changes since that start are listed
-        precision = load(kept, [], opens_sets=False).step.precision
-        if precision != "auto":
+        if starts and (precision := load_start(starts[-1]).step.precision) != "auto":
             return precision
     return None
 

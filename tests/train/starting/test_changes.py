@@ -11,10 +11,10 @@ import pytest
 
 from launch.processes.environment import Environment
 from tests.conftest import ROOT
-from train.config import flat, load, save
+from train.config import flat, load
 from train.main import main
 from train.run.checkpoint_files import newest, read
-from train.starting.changes import RULES, Rule, changes_since, keep_config, rule_of, take_changes
+from train.starting.changes import RULES, Rule, changes_since, rule_of, take_changes
 
 BEGUN = 56  # images seen by the run that is started again: one epoch of 53, in batches of 8
 RUN = """
@@ -188,19 +188,6 @@ def test_classes_that_a_config_did_not_name_are_no_change(tmp_path: Path) -> Non
     assert not changes_since(unnamed, unnamed, cats)
     (change,) = changes_since(cats, cats, dogs)
     assert str(change) == "data.classes ['cat'] -> ['dog']" and rule_of(change.key).refused
-
-
-def test_a_run_that_kept_only_its_newest_config_keeps_it_as_the_first(tmp_path: Path) -> None:
-    config = replace(load(ROOT / "configs/demo.yaml", []), run=str(tmp_path))
-    (tmp_path / "checkpoints").mkdir()
-    (tmp_path / "checkpoints/000000064-0123456789abcdef.pt").touch()
-    save(config, tmp_path / "config.yaml")
-    longer = replace(config, epochs=99)
-    lines = take_changes(longer, Environment())
-    assert len(lines) == 1 and lines[0].startswith("epochs 10 -> 99: taken: ")
-    keep_config(longer, 64, lines, {})
-    starts = [load(path, []).epochs for path in sorted((tmp_path / "starts").iterdir())]
-    assert starts == [10, 99] and load(tmp_path / "config.yaml", []).epochs == 99
 
 
 def test_a_config_that_cannot_be_read_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,47 @@
+"""The configs of a run's starts: kept by each, read by the next.
+
+RUN/starts/0002-000012800.yaml    the second start's, at 12,800 images seen; changes are listed at the top
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from data.records import counted
+from data.shards.index import ShardIndex
+from train.config import Config, load, save
+from train.starting.sets import keep_sets
+from train.weights.start import has_checkpoints
+
+FOLDER = "starts"
+NAME = re.compile(r"(?P<number>[0-9]{4,})-(?P<images>[0-9]{9,})\.yaml")
+
+
+def keep_config(config: Config, images: int, changes: list[str], sets: Mapping[str, ShardIndex]) -> None:
+    """Saves the settled config as RUN/config.yaml and among those of all starts. In one process. images: seen."""
+    run = Path(config.run)
+    keep_sets(run, sets)
+    starts = _starts(run)
+    number = 1 + (int(starts[-1].name.partition("-")[0]) if starts else 0)
+    if not starts and (run / "config.yaml").exists() and has_checkpoints(run / "checkpoints"):
+        (run / FOLDER).mkdir(exist_ok=True)
+        (run / "config.yaml").rename(run / FOLDER / "0001-000000000.yaml")  # of a run that kept only the newest
+        number = 2
+    save(config, run / FOLDER / f"{number:04d}-{images:09d}.yaml", [f"at {counted(images, 'image')}", *changes])
+    save(config, run / "config.yaml")
+
+
+def earlier_starts(run: Path) -> list[Path]:
+    """Configs of a run's earlier starts, the last one at the end; none if nothing has been trained."""
+    return (_starts(run) or [run / "config.yaml"]) if has_checkpoints(run / "checkpoints") else []
+
+
+def load_start(path: Path) -> Config:
+    """ValueError if the file is missing or damaged."""
+    return load(path, [], opens_sets=False)
+
+
+def _starts(run: Path) -> list[Path]:
+    """Saved configs in the order of their numbers."""
+    found = [path for path in (run / FOLDER).glob("*.yaml") if NAME.fullmatch(path.name)]
+    return sorted(found, key=lambda path: int(path.name.partition("-")[0]))
