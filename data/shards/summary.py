@@ -20,7 +20,7 @@ def summary(index: ShardIndex, findings: Findings | None = None) -> str:
     lines = [f"{index.folder}: {counted(index.num_samples, 'image')}, {counted(counts.sum(), 'object')} ({marked})"]
     lines[0] += f" in {counted(len(index.shards), 'shard')}, from {index.source}"
     lines += [f"  {reason} left out: {number:,}" for reason, number in index.dropped.items() if number]
-    lines += [f"  {name:<20} {count:>8}" for name, count in zip(index.classes, counts, strict=True)]
+    lines += [f"  {name:<20} {count:>8,}" for name, count in zip(index.classes, counts, strict=True)]
     if findings is not None and (found := findings.lines()):
         lines += ["check these (--strict makes them errors):", *(f"  {line}" for line in found)]
     return "\n".join(lines)
