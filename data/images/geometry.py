@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from data.images.boxes import Floats
 
 Image = NDArray[np.uint8]
+GreyLevel = type[np.uint8] | type[np.float32]  # of a canvas, 0..255
+Canvas = NDArray[np.uint8 | np.float32]
 Resize = Literal["letterbox", "stretch", "darknet-letterbox", "darknet-stretch"]
 GREY = 128  # darknet fills with .5
 
@@ -31,8 +33,8 @@ class Placement(NamedTuple):
     target: tuple[int, int, int, int]  # x1 y1 x2 y2 px of the canvas, inside it
     flip: bool = False
     repeat_border: bool = False  # fill the rest of the canvas by repeating the border instead of grey
-    aligned: bool = False  # the corner pixels of source and target have the same centres, as in darknet's resize_image
     upside_down: bool = False
+    aligned: bool = False  # the corner pixels of source and target have the same centres, as in darknet's resize_image
 
 
 def overlap(start: float, length: float, source_length: int, canvas_length: int) -> tuple[int, int, int, int]:
@@ -83,15 +85,21 @@ def whole_image(width: int, height: int, side: int, resize: Resize) -> Placement
     return placement._replace(aligned=resize != "stretch")
 
 
-def place_image(image: Image, placement: Placement, canvas: Image) -> None:
+def grey_level(resize: Resize) -> GreyLevel:
+    """The type of canvases that are not augmented: darknet does not round what it resizes."""
+    return np.float32 if resize.startswith("darknet-") else np.uint8
+
+
+def place_image(image: Image, placement: Placement, canvas: Canvas) -> None:
     """Writes a canvas [H, W, 3] or a room of it, by one resize into place: 3 times as fast as warpAffine."""
     sx1, sy1, sx2, sy2 = placement.source
     tx1, ty1, tx2, ty2 = placement.target
     for edge in (canvas[:ty1], canvas[ty2:], canvas[ty1:ty2, :tx1], canvas[ty1:ty2, tx2:]):
-        edge[:] = GREY
+        edge[:] = GREY if canvas.dtype == np.uint8 else 127.5
     inner = canvas[ty1:ty2, tx1:tx2]
     if placement.aligned:
-        inner[:] = _resize_aligned(image[sy1:sy2, sx1:sx2], tx2 - tx1, ty2 - ty1)
+        resized = _resize_aligned(image[sy1:sy2, sx1:sx2], tx2 - tx1, ty2 - ty1)
+        inner[:] = np.rint(resized) if canvas.dtype == np.uint8 else resized
     else:
         cv2.resize(image[sy1:sy2, sx1:sx2], (tx2 - tx1, ty2 - ty1), dst=inner, interpolation=cv2.INTER_LINEAR)
     if placement.repeat_border:
@@ -103,13 +111,14 @@ def place_image(image: Image, placement: Placement, canvas: Image) -> None:
         cv2.flip(canvas, 0, dst=canvas)
 
 
-def _resize_aligned(image: Image, width: int, height: int) -> Image:
-    """src/image.c, resize_image, rounded to the nearest grey level."""
+def _resize_aligned(image: Image, width: int, height: int) -> NDArray[np.float32]:
+    """darknet's arithmetic (src/image.c, resize_image). It adds nothing to the last row: that row is nearly black where
+    rounding places it just above the image's last one, which moved the score of a letterboxed network by .17 %."""
     left, right, part_x = _aligned_axis(image.shape[1], width)
     upper, lower, part_y = _aligned_axis(image.shape[0], height)
     wide = image[:, left] * (1 - part_x)[:, None] + image[:, right] * part_x[:, None]
-    resized = wide[upper] * (1 - part_y)[:, None, None] + wide[lower] * part_y[:, None, None]
-    return np.asarray(np.rint(resized), np.uint8)
+    part_of_lower = np.append(part_y[:-1], np.float32(0))[:, None, None]
+    return np.asarray(wide[upper] * (1 - part_y)[:, None, None] + wide[lower] * part_of_lower, np.float32)
 
 
 def _aligned_axis(length: int, new_length: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:

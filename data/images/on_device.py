@@ -10,13 +10,14 @@ import torch
 
 from data.images.geometry import GREY, Placement
 
-#: Numbers: offset in P, width, source x1 y1 x2 y2, target x1 y1 x2 y2, flip, repeat_border, aligned, upside_down
-LAYOUT = 14
+#: Numbers: offset in P, width, source x1 y1 x2 y2, target x1 y1 x2 y2, flip, repeat_border, upside_down
+LAYOUT = 13
 
 
 def layout_row(offset: int, width: int, placement: Placement) -> tuple[int, ...]:
     """A row of `layout`. width: of the decoded image."""
-    source, target, *flags = placement
+    source, target, *flags, aligned = placement
+    assert not aligned, "darknet's own resizing is for evaluation, where no geometry is left to the device"
     return (offset, width, *source, *target, *flags)
 
 
@@ -24,12 +25,12 @@ def place_packed(pixels_P: torch.Tensor, layout_BL: torch.Tensor, side: int) -> 
     """uint8 [P] -> uint8 [B, S, S, 3]. Bilinear, at most one grey level from `place_image`."""
     columns_BL1 = layout_BL.long()[..., None].unbind(1)
     offset_B1, width_B1, sx1, sy1, sx2, sy2, tx1, ty1, tx2, ty2, *flags_B1 = columns_BL1
-    flip_B1, repeat_B1, aligned_B1, upside_down_B1 = flags_B1
+    flip_B1, repeat_B1, upside_down_B1 = flags_B1
     along_1S = torch.arange(side, device=pixels_P.device)[None]
     across_BS = torch.where(flip_B1 > 0, side - 1 - along_1S, along_1S)
     down_BS = torch.where(upside_down_B1 > 0, side - 1 - along_1S, along_1S)
-    left_BS, right_BS, part_x_BS, on_x_BS = _axis(across_BS, sx1, sx2, tx1, tx2, aligned_B1)
-    upper_BS, lower_BS, part_y_BS, on_y_BS = _axis(down_BS, sy1, sy2, ty1, ty2, aligned_B1)
+    left_BS, right_BS, part_x_BS, on_x_BS = _axis(across_BS, sx1, sx2, tx1, tx2)
+    upper_BS, lower_BS, part_y_BS, on_y_BS = _axis(down_BS, sy1, sy2, ty1, ty2)
 
     channels_3 = torch.arange(3, device=pixels_P.device)
 
@@ -47,15 +48,14 @@ def place_packed(pixels_P: torch.Tensor, layout_BL: torch.Tensor, side: int) -> 
 
 def _axis(
     place_BS: torch.Tensor, source_from: torch.Tensor, source_to: torch.Tensor, target_from: torch.Tensor,
-    target_to: torch.Tensor, aligned: torch.Tensor,
+    target_to: torch.Tensor,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:  # fmt: skip
     """The two source pixels of places on the canvas, the weight of the second, whether the image covers the place."""
     covered_BS = (place_BS >= target_from) & (place_BS < target_to)
     inside_BS = torch.minimum(torch.maximum(place_BS, target_from), target_to - 1) - target_from
     length = source_to - source_from
     ratio = length.float() / (target_to - target_from).float()
-    centres = (length - 1).float() / (target_to - target_from - 1).clamp(min=1).float()
-    exact_BS = torch.where(aligned > 0, inside_BS * centres, torch.clamp((inside_BS + 0.5) * ratio - 0.5, min=0))
+    exact_BS = torch.clamp((inside_BS + 0.5) * ratio - 0.5, min=0)
     first_BS = torch.minimum(exact_BS.long(), length - 1)
     second_BS = torch.minimum(first_BS + 1, length - 1)
     return source_from + first_BS, source_from + second_BS, exact_BS - first_BS, covered_BS

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from data.images.colour import Colour
-from data.images.geometry import stretch
+from data.images.geometry import GreyLevel, grey_level, stretch
 from data.images.on_device import layout_row
 from data.loading.batch import Batch
 from data.loading.config import DataConfig
@@ -113,14 +113,16 @@ class Loader:
         share = np.arange(self.rank, self.index.num_samples, self.world_size, dtype=np.int64)
         parts = [share[first : first + batch] for first in range(0, len(share), batch)]
         plans = (BatchPlan(part, np.zeros_like(part), side, augmented=False) for part in parts)
-        reader = self._reader(self._slots(batch, batch * side * side * 3), packed=False, colour=True)
+        level = grey_level(self.config.resize)
+        slots = self._slots(batch, batch * side * side * 3 * np.dtype(level).itemsize)
+        reader = self._reader(slots, packed=False, colour=True, level=level)
         return self._load(plans, reader, stopping)
 
     def _slots(self, batch: int, pixel_bytes: int) -> Slots:
         # being made, made but not taken, and one on its way to the device
         return Slots(self.config.workers * PREFETCH + DEPTH + 1, batch, self.config.num_slots, pixel_bytes)
 
-    def _reader(self, slots: Slots, *, packed: bool, colour: bool) -> BatchReader:
+    def _reader(self, slots: Slots, *, packed: bool, colour: bool, level: GreyLevel = np.uint8) -> BatchReader:
         config = self.config
         return BatchReader(
             self.index,
@@ -130,6 +132,7 @@ class Loader:
             resize=config.resize,
             packed=packed,
             colour=colour,
+            level=level,
             cache=config.decoded_cache,
         )
 
@@ -155,7 +158,7 @@ class Loader:
         )
 
     def _deliver(self, ahead: Ahead, reader: BatchReader, stopping: Callable[[], bool] | None) -> Iterator[Batch]:
-        transfer = Transfer(self.device, reader.slots, packed=reader.packed, coloured=reader.colour)
+        transfer = Transfer(self.device, reader.slots, reader.level, packed=reader.packed, coloured=reader.colour)
         self._ahead = ahead
         try:
             while taken := ahead.take(stopping):

@@ -142,14 +142,14 @@ DARKNETS_SCORES = {
 @pytest.mark.parametrize("resize", ["darknet-stretch", "darknet-letterbox"])
 @pytest.mark.parametrize("name", DARKNETS_SCORES)
 def test_networks_score_what_darknet_scores(shared: Path, voc825: Path, tmp_path: Path, name: str, resize: str) -> None:
-    """Rounding the resized image to grey levels alone moves these figures by up to .2; two sheep of IoU .507 and .508
-    are .23 of the one that is further off."""
+    """What is left comes from decoding: with darknet's own decoder of JPEG the same arithmetic gives 34.186, 32.504 and
+    33.565, 29.024 for the first two networks."""
     network = shared / "golden/darknet_real" / name
     keys = [f"data.val={voc825}", f"data.resize={resize}", "data.workers=0", "step.precision=fp32"]
     main([f"{network}.cfg", f"weights={network}.weights", *keys, "--out", str(tmp_path)])
     (numbers,) = json.loads((tmp_path / "scores.json").read_text())["sides"].values()
     expected = DARKNETS_SCORES[name][resize == "darknet-letterbox"]
-    within = 0.4 if expected == 29.024 else 0.2
+    within = 0.2 if expected == 29.024 else 0.15
     assert 100 * numbers["mAP@.5 (11-point)"] == pytest.approx(expected, abs=within)
 
 

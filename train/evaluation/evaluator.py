@@ -181,7 +181,7 @@ class Evaluator:
         index, ignored = self.loader.index, self.truths.ignored[self.loader.index.objects(sample)]
         threshold = self.config.picture_threshold
         pictures[sample] = draw_validation(
-            image.cpu().numpy(), index, sample, self._placement(sample), ignored, found, threshold
+            image.cpu().byte().numpy(), index, sample, self._placement(sample), ignored, found, threshold
         )
 
 

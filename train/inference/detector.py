@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from data.images.boxes import clip
-from data.images.geometry import Placement, place_image, unplace_boxes, whole_image
+from data.images.geometry import Placement, grey_level, place_image, unplace_boxes, whole_image
 from train.config import Config
 from train.detection.head import Found, detections
 from train.model import YOLOv2
@@ -44,7 +44,7 @@ class Detector(NamedTuple):
         evaluate, resize = self.config.evaluate, self.config.data.resize
         threshold_C = np.broadcast_to(np.asarray(threshold, np.float64), len(self.classes))
         placements = [whole_image(image.shape[1], image.shape[0], evaluate.side, resize) for image in images]
-        canvases = np.empty((len(images), evaluate.side, evaluate.side, 3), np.uint8)
+        canvases = np.empty((len(images), evaluate.side, evaluate.side, 3), grey_level(resize))
         for image, placement, canvas in zip(images, placements, canvases, strict=True):
             place_image(image, placement, canvas)
         with torch.inference_mode():

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 from data.images.augment import AugmentConfig
 from data.images.colour import Colour, distort_colour
 from data.images.files.decode import Image, decode
-from data.images.geometry import Resize, place_image
+from data.images.geometry import Canvas, GreyLevel, Resize, place_image
 from data.images.mosaic import Piece
 from data.images.on_device import layout_row
 from data.loading.batch import truth_slots
@@ -60,11 +60,12 @@ class BatchReader(Dataset[Filled]):
         resize: Resize,
         packed: bool = False,
         colour: bool = True,
+        level: GreyLevel = np.uint8,
         cache: str | None = None,
     ) -> None:
         """packed: leave geometry to the device and return decoded images. colour: change colours here."""
         self.index, self.slots, self.compose = index, slots, Composer(index, augment, seed=seed, resize=resize)
-        self.packed, self.colour, self.cache_folder = packed, colour, cache
+        self.packed, self.colour, self.level, self.cache_folder = packed, colour, np.dtype(level), cache
         self.shards, self.arrivals = ShardReader(index), Arrivals(index)
         self._cache: DecodedCache | None = None
         self._scratch: Image | None = None
@@ -87,7 +88,8 @@ class BatchReader(Dataset[Filled]):
     def _place(self, slot: Slot, plan: BatchPlan) -> Filled:
         """Writes canvases. Each image is decoded once and laid wherever the batch shows it."""
         rows, side = len(plan.samples), plan.side
-        canvases = slot.pixels[: rows * side * side * 3].reshape(rows, side, side, 3)
+        num_bytes = rows * side * side * 3 * self.level.itemsize
+        canvases = slot.pixels[:num_bytes].view(self.level).reshape(rows, side, side, 3)
         faults, shown = list[str](), dict[int, int]()
         drawn = [self._draw(slot, plan, row, shown) for row in range(rows)]
         rows_of: dict[int, list[int]] = {}
@@ -106,7 +108,7 @@ class BatchReader(Dataset[Filled]):
                         missing[row] -= 1
                 if not missing[row]:  # while its pixels are still in the processor's cache
                     self._finish(canvases[row], overlays.pop(row, None), slot.colours[row], plan.augmented)
-        return Filled(canvases.size, faults)
+        return Filled(num_bytes, faults)
 
     def _draw(self, slot: Slot, plan: BatchPlan, row: int, shown: Mapping[int, int]) -> list[Piece]:
         """Writes truths and colours. shown: {unreadable sample: the one shown in its place}."""
@@ -114,7 +116,7 @@ class BatchReader(Dataset[Filled]):
         slot.truths[row] = truth_slots(boxes, labels, len(slot.truths[row]))
         return pieces
 
-    def _lay(self, image: Image, piece: Piece, canvas: Image, row: int, overlays: dict[int, Image]) -> None:
+    def _lay(self, image: Image, piece: Piece, canvas: Canvas, row: int, overlays: dict[int, Image]) -> None:
         if piece.blended:
             canvas = overlays[row] = np.empty_like(canvas)
         x1, y1, x2, y2 = piece.room

@@ -16,9 +16,12 @@ from data.loading.filling.slots import Slots
 class Transfer:
     """Call it with what a worker filled; the slot may be written to again once its copy is done."""
 
-    def __init__(self, device: torch.device, slots: Slots, *, packed: bool, coloured: bool) -> None:
-        """packed: slots hold decoded images, not canvases. coloured: the workers have changed the colours."""
-        self.device, self.slots, self.packed, self.coloured = device, slots, packed, coloured
+    def __init__(
+        self, device: torch.device, slots: Slots, level: "np.dtype[np.generic]", *, packed: bool, coloured: bool
+    ) -> None:
+        """level: of the pixels. packed: slots hold decoded images, not canvases. coloured: the workers have changed
+        the colours."""
+        self.device, self.slots, self.level, self.packed, self.coloured = device, slots, level, packed, coloured
         self._under_way: deque[torch.cuda.Event] = deque()
         if device.type == "cuda":
             memory = slots.memory
@@ -32,8 +35,9 @@ class Transfer:
 
     def __call__(self, number: int, plan: BatchPlan, filled: Filled) -> Batch:
         slot, rows, side = self.slots[number], len(plan.samples), plan.side
+        pixels = slot.pixels[: filled.num_bytes].view(self.level)
         images, truths, colours, layout = self._copied(
-            slot.pixels[: filled.num_bytes], slot.truths[:rows], slot.colours[:rows], slot.layout[:rows]
+            pixels, slot.truths[:rows], slot.colours[:rows], slot.layout[:rows]
         )
         left_to_device = plan.augmented and not self.coloured
         return Batch(

@@ -52,25 +52,30 @@ def test_an_image_of_the_canvas_size_is_copied() -> None:
     np.testing.assert_array_equal(canvas, image[::-1])
 
 
-@pytest.mark.parametrize(("width", "height"), [(5, 9), (9, 5), (8, 8), (1, 3)])
+@pytest.mark.parametrize(("width", "height"), [(5, 9), (9, 5), (12, 12), (1, 3), (20, 14), (20, 27)])
 def test_darknets_resize_is_its_own_loop(width: int, height: int) -> None:
-    """src/image.c, resize_image: first along the rows, then along the columns."""
-    side, image = 6, photograph(height, width)
+    """src/image.c, resize_image: first along the rows, then along the columns, in float. From 14 or 27 rows to 12 the
+    last one lies just above the image's last in float, and is black."""
+    side, image = 12, photograph(height, width)
     pixels, part, resized = image / 255, np.zeros((height, side, 3)), np.zeros((side, side, 3))
+    x_scale, y_scale = (np.float32(length - 1) / np.float32(side - 1) for length in (width, height))
     for r in range(height):
         for c in range(side):
-            x = c * (width - 1) / (side - 1)
+            x = np.float32(c) * x_scale
             last = c == side - 1 or width == 1
             dx = x - int(x)
             part[r, c] = pixels[r, -1] if last else (1 - dx) * pixels[r, int(x)] + dx * pixels[r, int(x) + 1]
     for r in range(side):
-        y = r * (height - 1) / (side - 1)
+        y = np.float32(r) * y_scale
         resized[r] = (1 - (y - int(y))) * part[int(y)]
         if r < side - 1 and height > 1:
             resized[r] += (y - int(y)) * part[int(y) + 1]
     canvas = canvas_of(side)
     place_image(image, whole_image(width, height, side, "darknet-stretch"), canvas)
     assert np.abs(canvas - 255 * resized).max() <= 0.5 + 1e-3
+    exact = np.empty((side, side, 3), np.float32)
+    place_image(image, whole_image(width, height, side, "darknet-stretch"), exact)
+    assert np.abs(exact - 255 * resized).max() <= 1e-3 and (exact[-1] < 1).all() == (height in (14, 27))
 
 
 def test_darknets_letterbox_rounds_down() -> None:

@@ -9,7 +9,7 @@ import torch
 
 from data.images.augment import AugmentConfig, random_placement
 from data.images.colour import Colour, distort_colour
-from data.images.geometry import Placement, Resize, place_image, stretch, whole_image
+from data.images.geometry import Placement, place_image, stretch
 from data.images.on_device import LAYOUT, distort_colours, layout_row, place_packed
 
 
@@ -29,17 +29,6 @@ def packed(images: list[np.ndarray], placements: list[Placement]) -> tuple[torch
         for offset, image, placement in zip(offsets.tolist(), images, placements, strict=False)
     ]
     return torch.from_numpy(np.concatenate([image.reshape(-1) for image in images])), torch.tensor(rows)
-
-
-@pytest.mark.parametrize("resize", ["darknet-stretch", "darknet-letterbox"])
-def test_darknets_resize_is_the_same_on_the_device(resize: Resize) -> None:
-    images, side = pictures(20), 96
-    placements = [whole_image(image.shape[1], image.shape[0], side, resize) for image in images]
-    expected = np.empty((20, side, side, 3), np.uint8)
-    for image, placement, canvas in zip(images, placements, expected, strict=True):
-        place_image(image, placement, canvas)
-    apart = np.abs(place_packed(*packed(images, placements), side).numpy().astype(int) - expected)
-    assert apart.max() <= 1 and apart.mean() < 0.02
 
 
 @pytest.mark.parametrize(

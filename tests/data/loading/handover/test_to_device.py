@@ -29,7 +29,7 @@ def plan_of(augmented: bool = True) -> BatchPlan:
 def test_a_batch_is_a_copy_of_what_is_filled() -> None:
     slots = Slots(2, batch=3, truth_slots=2, pixel_bytes=3 * 32 * 32 * 3)
     slots[1].pixels[:] = 7
-    transfer = Transfer(torch.device("cpu"), slots, packed=False, coloured=True)
+    transfer = Transfer(torch.device("cpu"), slots, np.dtype(np.uint8), packed=False, coloured=True)
     batch = transfer(1, plan_of(), Filled(2 * 32 * 32 * 3, ["a fault"]))
     slots[1].pixels[:] = 8
     assert batch.images.shape == (2, 32, 32, 3) and (batch.images == 7).all()
@@ -40,7 +40,7 @@ def test_a_batch_is_a_copy_of_what_is_filled() -> None:
 def test_what_is_left_to_the_device_comes_along() -> None:
     slots = Slots(1, batch=2, truth_slots=2, pixel_bytes=1000)
     slots[0].colours[:] = 0.5
-    transfer = Transfer(torch.device("cpu"), slots, packed=True, coloured=False)
+    transfer = Transfer(torch.device("cpu"), slots, np.dtype(np.uint8), packed=True, coloured=False)
     batch = transfer(0, plan_of(), Filled(600, []))
     assert batch.images.shape == (600,) and batch.layout is not None and batch.layout.shape == (2, LAYOUT)
     assert batch.colours is not None and (batch.colours == 0.5).all()
@@ -131,7 +131,7 @@ def test_a_copy_goes_beside_the_process() -> None:
     """From memory that is not page-locked it would be over when the call is, however long it takes."""
     slots = Slots(2, batch=2, truth_slots=2, pixel_bytes=2 * 416 * 416 * 3)
     slots[0].pixels[:] = 7
-    transfer = Transfer(torch.device("cuda", 0), slots, packed=False, coloured=True)
+    transfer = Transfer(torch.device("cuda", 0), slots, np.dtype(np.uint8), packed=False, coloured=True)
     with torch.cuda.stream(transfer._stream):
         torch.cuda._sleep(1_000_000_000)
     batch = transfer(0, plan_of()._replace(side=416), Filled(2 * 416 * 416 * 3, []))
@@ -147,4 +147,4 @@ def test_memory_that_the_driver_does_not_lock_is_an_error(monkeypatch: pytest.Mo
     slots = Slots(2, batch=2, truth_slots=2, pixel_bytes=1000)
     message = r"expected 0\.00 GB of page-locked memory for batches, the driver returned 2; lower data\.batch or"
     with pytest.raises(ValueError, match=message):
-        Transfer(torch.device("cuda"), slots, packed=False, coloured=True)
+        Transfer(torch.device("cuda"), slots, np.dtype(np.uint8), packed=False, coloured=True)
