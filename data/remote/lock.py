@@ -41,6 +41,7 @@ class FolderLock:
             except BlockingIOError:
                 time.sleep(pause_s)
             except OSError as error:
+                file.close()
                 raise ValueError(
                     f"{file.name} cannot be locked ({error}); choose a disk of this machine as data.staging"
                 ) from None

@@ -12,7 +12,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,16 +42,15 @@ def verified_once(path: Path, claim: str, verify: Callable[[], object]) -> None:
 @contextmanager
 def _note_of(path: Path) -> Iterator[IO[bytes] | None]:
     """The note, locked; None if it cannot be written: then each process verifies for itself."""
-    try:
-        folder = Path(tempfile.gettempdir()) / f"yolov2-verified-{os.geteuid()}"
-        own_folder(folder)
-        name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
-        note = (folder / name).open("a+b")
-        fcntl.flock(note, fcntl.LOCK_EX)
-    except (OSError, ValueError):
-        yield None
-        return
-    with note:
+    with ExitStack() as files:
+        note: IO[bytes] | None = None
+        with suppress(OSError, ValueError):
+            folder = Path(tempfile.gettempdir()) / f"yolov2-verified-{os.geteuid()}"
+            own_folder(folder)
+            name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
+            opened = files.enter_context((folder / name).open("a+b"))
+            fcntl.flock(opened, fcntl.LOCK_EX)
+            note = opened
         yield note
 
 

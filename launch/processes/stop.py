@@ -69,10 +69,12 @@ class Stop:
                 break
             except BlockingIOError:
                 if time.monotonic() - began > PATIENCE_S:
-                    self._lock.seek(0)
+                    with self._lock:
+                        self._lock.seek(0)
+                        holder = self._lock.read() or "another process"
                     raise ValueError(
-                        f"{self.run} is in use by {self._lock.read() or 'another process'}; expected one attempt at a "
-                        "time: stop that one, or choose another `run`"
+                        f"{self.run} is in use by {holder}; expected one attempt at a time: stop that one, or choose "
+                        "another `run`"
                     ) from None
                 time.sleep(0.2)
             except OSError as error:

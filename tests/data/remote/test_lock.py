@@ -14,6 +14,7 @@ def test_a_lock_is_one_processs_at_a_time(tmp_path: Path) -> None:
     assert not other.is_held() and one.acquire() and other.is_held() and not other.acquire()
     one.release()
     assert not other.is_held() and other.acquire()
+    other.release()
 
 
 def test_a_disk_without_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
