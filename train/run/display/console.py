@@ -36,6 +36,7 @@ class Console:
         spent = time.perf_counter() - self.began
         left = lasting(spent / max(images - self.start, 1) * (self.end - images)) if images > self.start else "?"
         epoch = min(max(images - 1, 0) * self.epochs // max(self.end, 1) + 1, self.epochs)
+        images = min(images, self.end)  # the last batch may begin another epoch
         if not keep:
             text = f"epoch {epoch}/{self.epochs}  {images:>{len(f'{self.end:,}')},}/{self.end:,} images  {text}"
         self._show(images, f"{text}  left {left}", keep)
@@ -55,6 +56,7 @@ class Console:
                 print(text, flush=True)
             elif keep:
                 self._bar.console.print(text, markup=False, highlight=False)
+                self._bar.update(self._task, completed=images, description="", refresh=True)
             else:
                 self._bar.update(self._task, completed=images, description=text, refresh=True)
         except (OSError, ValueError):  # a closed pipe, a terminal that hung up

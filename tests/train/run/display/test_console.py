@@ -18,6 +18,7 @@ from train.run.display.console import Console
 console = Console(0, 100, 4)
 for images in range(10, 101, 10):
     console.line(images, "loss 1.5 valve [open] [/b] 图")
+console.aside("evaluating: 1 of 9 images")
 console.line(100, "epoch 1: valve [open] 0.50  [/b] 0.25  图 0.75  \\x1b[31mred 0.10", keep=True)
 console.close()
 """
@@ -45,7 +46,8 @@ def test_names_are_shown_as_they_are_on_any_terminal(encoding: str) -> None:
     letter = "图" if encoding == "utf-8" else "\\u56fe"
     assert status == 0 and "Traceback" not in seen, seen
     assert f"epoch 1: valve [open] 0.50  [/b] 0.25  {letter} 0.75  \\x1b[31mred 0.10" in seen
-    assert f"valve [open] [/b] {letter}" in seen and "100 %" in seen
+    assert f"valve [open] [/b] {letter}" in seen and "evaluating" in seen
+    assert "100 %" in seen and "evaluating" not in seen[seen.rindex("%") :]
 
 
 def test_a_log_file_gets_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +63,7 @@ def test_a_log_file_gets_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> 
         "epoch 1/7    100/1,400 images  loss 1.5 [b]  left ?",
         "epoch 1/7    200/1,400 images  loss 1.5 [b]  left 12.0 min",
         "epoch 2/7    201/1,400 images  loss 1.5 [b]  left 11.9 min",
-        "epoch 7/7  1,406/1,400 images  loss 1.5 [b]  left 0 s",
+        "epoch 7/7  1,400/1,400 images  loss 1.5 [b]  left 0 s",
         "epoch 1/7: [/b] 0.5  left 12.0 min",
     ]
 
