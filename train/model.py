@@ -15,17 +15,7 @@ from torch import nn
 
 from launch.command import run
 from train.graph.network import Graph, parse_graph
-from train.graph.variants import (
-    COARSE,
-    FINE,
-    TINY,
-    VARIANTS,
-    Description,
-    Layers,
-    Variant,
-    build_stack,
-    parse_layers,
-)
+from train.graph.variants import COARSE, FINE, TINY, VARIANTS, Description, Layers, Variant, build_stack, parse_layers
 from train.layers import Output, Reorg, SpaceToDepth
 
 Passthrough = Literal["space_to_depth", "reorg"]
@@ -64,10 +54,12 @@ class ModelConfig:
 class Darknet19(nn.Module):
     """The 18 convolutions below the classifier: [B, 3, 32H, 32W] -> ([B, 512, 2H, 2W], [B, 1024, H, W])."""
 
-    def __init__(self, width: float = 1.0, bn_momentum: float = 0.01) -> None:
+    def __init__(
+        self, fine: Layers = FINE, coarse: Layers = COARSE, width: float = 1.0, bn_momentum: float = 0.01
+    ) -> None:
         super().__init__()
-        self.fine, self.fine_channels = build_stack(FINE, 3, width, bn_momentum)
-        self.coarse, self.coarse_channels = build_stack(COARSE, self.fine_channels, width, bn_momentum)
+        self.fine, self.fine_channels = build_stack(fine, 3, width, bn_momentum)
+        self.coarse, self.coarse_channels = build_stack(coarse, self.fine_channels, width, bn_momentum)
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         fine = self.fine(images)
@@ -166,7 +158,7 @@ class YOLOv2(nn.Module):
 
 def _backbone(description: Description, width: float, bn_momentum: float) -> Darknet19 | Tiny:
     if description.fused:
-        return Darknet19(width, bn_momentum)
+        return Darknet19(description.fine, description.coarse, width, bn_momentum)
     return Tiny(description.coarse, width, bn_momentum)
 
 

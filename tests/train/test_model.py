@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from train.graph.variants import POOL, VARIANTS, Description
 from train.model import Darknet19, YOLOv2, main
 
 
@@ -38,6 +39,16 @@ def test_flops_are_the_published_ones() -> None:
 def test_output_is_one_vector_for_each_anchor_and_cell(variant: str, passthrough: str) -> None:
     model = YOLOv2(7, 3, variant=variant, passthrough=passthrough, width=1 / 16)  # type: ignore[arg-type]
     assert model(torch.zeros(2, 3, 96, 160)).shape == (2, 3 * 12, 3, 5)
+
+
+def test_a_new_network_is_built_from_its_whole_description(monkeypatch: pytest.MonkeyPatch) -> None:
+    fine = (4, POOL, 5, POOL, 6, POOL, 7, POOL, 8)
+    monkeypatch.setitem(VARIANTS, "tiny-voc", Description(fine, (POOL, 9, -10), (11,), 3, (12,)))
+    with torch.device("meta"):
+        model = YOLOv2(2, 3, variant="tiny-voc")
+        assert model(torch.empty(1, 3, 96, 96)).shape == (1, 21, 3, 3)
+    filters = [module.out_channels for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert filters == [4, 5, 6, 7, 8, 9, 10, 11, 3, 12, 21]
 
 
 def test_seed_signatures_hold() -> None:
