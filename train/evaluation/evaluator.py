@@ -9,17 +9,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.images.boxes import clip
-from data.images.geometry import Placement, unplace_boxes, whole_image
+from data.images.geometry import Placement, whole_image
 from data.loading.loader import Loader
 from data.records import counted
-from data.shards.index import ShardIndex
 from data.view.attempts import Attempts
 from launch.processes.environment import Environment
 from launch.processes.stop import Stop
 from train.detection.head import Found, detections
 from train.evaluation.config import EvaluateConfig
 from train.evaluation.pictures import draw_validation
+from train.evaluation.pixels import to_pixels
 from train.evaluation.scores.coco import MOST, CocoScores, Matches, coco_scores, match
 from train.evaluation.scores.coco_reference import reference_scores
 from train.evaluation.scores.confusion import confusion_matrix
@@ -183,15 +182,3 @@ class Evaluator:
         pictures[sample] = draw_validation(
             image.cpu().byte().numpy(), index, sample, self._placement(sample), ignored, found, threshold
         )
-
-
-def to_pixels(found: Found, sample: int, placement: Placement, index: ShardIndex, side: int) -> Detections:
-    """Detections of one image, in pixels of the original image and clipped to it."""
-    width, height = index.size_px(sample)
-    boxes = clip(unplace_boxes(found.boxes_xyxy, placement, side), width, height)
-    return Detections(
-        np.full(len(found.labels), sample, np.int64),
-        found.labels,
-        found.scores.astype(np.float64),
-        boxes.astype(np.float64),
-    )

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import torch
 
-from data.images.geometry import letterbox, stretch
 from data.loading.config import DataConfig
 from data.loading.loader import Loader
 from data.shards.index import ShardIndex
@@ -21,12 +20,10 @@ from data.shards.writing.write import write_shards
 from data.sources.voc import read_voc
 from launch.processes.environment import Environment
 from tests.conftest import ROOT
-from train.detection.head import Found
 from train.evaluation.config import EvaluateConfig
-from train.evaluation.evaluator import Evaluator, to_pixels
+from train.evaluation.evaluator import Evaluator
 from train.evaluation.scores.coco import coco_ap
 from train.evaluation.scores.tables import Detections, by_image_id, truths_of
-from train.evaluation.scores.voc import voc_ap
 from train.evaluation.validation_loss import LossSums
 from train.loss import LossConfig, build_loss
 
@@ -112,24 +109,6 @@ def test_the_same_bits_at_any_number_of_processes(drawn: Path, shards: Path, tmp
         assert len(digests) == 1  # the same images, whoever predicted them
         assert len(scores[name]) == 1  # of all ranks of all runs
         assert all(found == answers[name][0] for found in answers[name])
-
-
-@pytest.mark.parametrize("place", [letterbox, stretch])
-def test_truths_sent_through_the_network_frame_and_back_score_one(shards: Path, place: object) -> None:
-    index = ShardIndex.load(shards / "val")
-    side, parts = 416, []
-    for sample in range(index.num_samples):
-        objects = index.objects(sample)
-        placement = place(*index.size_px(sample), side)  # type: ignore[operator]
-        (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
-        zoom = np.array([(tx2 - tx1) / (sx2 - sx1), (ty2 - ty1) / (sy2 - sy1)] * 2)
-        inside = (index.arrays["boxes_xyxy_px"][objects] * zoom + (tx1, ty1, tx1, ty1)) / side
-        labels = index.arrays["labels"][objects].astype(np.int64)
-        parts.append(to_pixels(Found(inside, labels, np.ones(len(labels))), sample, placement, index, side))
-    truths = truths_of(index)
-    scores = voc_ap(Detections.concatenate(parts), truths, len(index.classes))
-    assert np.nanmin(scores.ap_area) == np.nanmax(scores.ap_area) == scores.map_11point == 1.0
-    np.testing.assert_allclose(Detections.concatenate(parts).boxes_xyxy_px, truths.boxes_xyxy_px, atol=1e-3)
 
 
 def loader_of(index: ShardIndex) -> Loader:
