@@ -39,7 +39,8 @@ from data.view.statistics.measure import measure, read_anchors
 from data.view.statistics.text import table
 from launch.command import run
 
-READERS = {"voc": voc, "coco": coco, "yolo": yolo}  # a new annotation format is a module like these, and a name here
+# A new annotation format is a module like these, and a name here.
+READERS = {"voc": voc, "coco": coco, "yolo": yolo}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
