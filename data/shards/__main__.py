@@ -127,7 +127,7 @@ def _both_written(options: argparse.Namespace) -> str:
     lines = _written(train, read)
     try:
         return f"{lines}\n{_written(val, others)}"
-    except (ValueError, KeyboardInterrupt):
+    except BaseException:
         clear(train.out)
         raise
 
