@@ -55,7 +55,7 @@ class Darknet19(nn.Module):
     """The 18 convolutions below the classifier: [B, 3, 32H, 32W] -> ([B, 512, 2H, 2W], [B, 1024, H, W])."""
 
     def __init__(
-        self, fine: Layers = FINE, coarse: Layers = COARSE, width: float = 1.0, bn_momentum: float = 0.01
+        self, width: float = 1.0, bn_momentum: float = 0.01, fine: Layers = FINE, coarse: Layers = COARSE
     ) -> None:
         super().__init__()
         self.fine, self.fine_channels = build_stack(fine, 3, width, bn_momentum)
@@ -158,7 +158,7 @@ class YOLOv2(nn.Module):
 
 def _backbone(description: Description, width: float, bn_momentum: float) -> Darknet19 | Tiny:
     if description.fused:
-        return Darknet19(description.fine, description.coarse, width, bn_momentum)
+        return Darknet19(width, bn_momentum, description.fine, description.coarse)
     return Tiny(description.coarse, width, bn_momentum)
 
 
