@@ -67,6 +67,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     ) -> urllib.request.Request | None:
         old, new = urlsplit(req.full_url), urlsplit(newurl)
         if new.scheme not in ("http", "https") or (old.scheme, new.scheme) == ("https", "http"):
+            fp.close()
             raise Refused(f"expected a redirect to https, or from http to http, found one to {redacted(newurl)[:200]}")
         if new.hostname != old.hostname:
             print(f"{redacted(req.full_url)} is redirected to the host {new.hostname}", file=sys.stderr)

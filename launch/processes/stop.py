@@ -62,16 +62,27 @@ class Stop:
         """Locks the run. ValueError if another process keeps working on it."""
         self.run.mkdir(parents=True, exist_ok=True)
         self._lock = (self.run / "lock").open("a+")
+        try:
+            self._wait_for_lock()
+        except BaseException:
+            self._lock.close()
+            raise
+        self._claimed = True
+        with suppress(OSError):
+            self._lock.truncate(0)
+            self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+            self._lock.flush()
+
+    def _wait_for_lock(self) -> None:
         began = time.monotonic()
         while True:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
+                return
             except BlockingIOError:
                 if time.monotonic() - began > PATIENCE_S:
-                    with self._lock:
-                        self._lock.seek(0)
-                        holder = self._lock.read() or "another process"
+                    self._lock.seek(0)
+                    holder = self._lock.read() or "another process"
                     raise ValueError(
                         f"{self.run} is in use by {holder}; expected one attempt at a time: stop that one, or choose "
                         "another `run`"
@@ -82,12 +93,7 @@ class Stop:
                     f"{self._lock.name} cannot be locked ({error}): nothing keeps a second attempt from writing beside "
                     "this one; start one at a time"
                 )
-                break
-        self._claimed = True
-        with suppress(OSError):
-            self._lock.truncate(0)
-            self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-            self._lock.flush()
+                return
 
     def _warn(self, _number: int, _frame: FrameType | None) -> None:
         self._warned = True

@@ -1,13 +1,17 @@
 """Small sets to write, read and spoil, for the tests of several modules."""
 
+import gc
 import io
 import json
 import tarfile
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+import webdataset
 from numpy.typing import NDArray
 
 from data.records import Annotations, Record
@@ -103,3 +107,12 @@ def black_images(
         marks = [np.array([mark == name for _, _, mark in objects], np.bool_) for name in ("difficult", "crowd")]
         records.append(Record(path.stem, path.stem, path, width, height, boxes, areas, labels, *marks))
     return write_shards(Annotations("black images", ("cat", "dog", "owl"), (1, 2, 3), records, {}), folder / "shards")
+
+
+def samples_of_webdataset(tars: Sequence[Path]) -> list[dict[str, Any]]:
+    """All samples as the webdataset library reads them. It leaves the tars open until they are collected."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        samples = list(webdataset.WebDataset([str(tar) for tar in tars], shardshuffle=False))
+        gc.collect()
+    return samples

@@ -104,11 +104,11 @@ def test_a_console_of_another_encoding_replaces_letters(encoding: str) -> None:
 
 
 def test_a_reader_that_leaves_ends_nothing() -> None:
-    process = started("x" * 100, "20000")
-    assert process.stdout is not None and process.stderr is not None
-    process.stdout.readline()
-    process.stdout.close()
-    assert (process.stderr.read(), process.wait(60)) == ("done\n", 0)
+    with started("x" * 100, "20000") as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert (process.stderr.read(), process.wait(60)) == ("done\n", 0)
 
 
 def test_a_full_disk_under_the_output_is_told_at_the_end() -> None:

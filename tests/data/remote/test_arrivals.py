@@ -27,13 +27,14 @@ def test_nobody_brings_it(liar: Liar, tmp_path: Path) -> None:
 def test_nothing_comes_any_more(liar: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data.remote.arrivals, "PATIENCE_S", 0.3)
     index = open_remote(liar.address, str(tmp_path))
-    other = holder_of(index.folder)
-    try:
-        with pytest.raises(ValueError, match=r"expected .*\.tar, found no byte coming for 0.3 s; start the run again"):
-            Arrivals(index).wait_for(0)
-    finally:
-        other.kill()
-        other.wait()
+    with holder_of(index.folder) as other:
+        try:
+            with pytest.raises(
+                ValueError, match=r"expected .*\.tar, found no byte coming for 0.3 s; start the run again"
+            ):
+                Arrivals(index).wait_for(0)
+        finally:
+            other.kill()
 
 
 def test_a_local_shard_that_vanished_leaves_no_trace_of_waiting(index: ShardIndex, tmp_path: Path) -> None:

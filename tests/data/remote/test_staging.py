@@ -47,8 +47,7 @@ def holder_of(folder: Path) -> "subprocess.Popen[str]":
 
 def test_what_another_process_brings_is_waited_for_and_taken_over_when_it_dies(liar: Liar, tmp_path: Path) -> None:
     index = open_remote(liar.address, str(tmp_path))
-    other = holder_of(index.folder)
-    with all_of(index, liar.address):
+    with holder_of(index.folder) as other, all_of(index, liar.address):
         time.sleep(0.5)
         assert not tars(liar)
         other.kill()
@@ -78,8 +77,7 @@ def test_how_far_it_is_is_told(
 def test_the_failure_of_another_process_is_everybodys(liar: Liar, tmp_path: Path) -> None:
     index = open_remote(liar.address, str(tmp_path))
     (index.folder / FAILURE).write_text("of an earlier run")
-    other = holder_of(index.folder)
-    with all_of(index, liar.address):
+    with holder_of(index.folder) as other, all_of(index, liar.address):
         (index.folder / FAILURE).write_text("shard 7 is lost")
         other.kill()
         other.wait()
@@ -119,7 +117,9 @@ def test_a_disk_that_fills_up_meanwhile(liar: Liar, tmp_path: Path, monkeypatch:
         message = r"\.tar could not be written \(.*No space left on device.*\); free some space or fix the permissions"
         with all_of(index, liar.address), pytest.raises(ValueError, match=message):
             wait_for_all(index)
-        assert FolderLock(index.folder).acquire()  # free again
+        lock = FolderLock(index.folder)
+        assert lock.acquire()  # free again
+        lock.release()
     finally:
         subprocess.run(["umount", "-l", str(small)], check=True)
 

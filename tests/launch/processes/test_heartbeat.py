@@ -98,7 +98,7 @@ def test_a_process_that_hangs_is_named_with_its_host(tmp_path: Path) -> None:
     finally:
         for process in processes:
             process.kill()
-            process.wait()
+            process.communicate()
     host = socket.gethostname()
     assert processes[0].returncode == 1
     assert f"rank 0 of 2 on {host}, cpu, started by torchrun, ends because another process is gone" in said

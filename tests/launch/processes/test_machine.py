@@ -66,8 +66,8 @@ def test_freed_memory_is_kept_without_an_error() -> None:
 
 
 def test_a_process_is_told_when_its_parent_is_killed() -> None:
-    parent = subprocess.Popen([sys.executable, "-c", PARENT, ORPHAN], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None and parent.stdout.readline().strip().isdecimal()
-    parent.send_signal(signal.SIGKILL)
-    assert parent.stdout.read() == "told\n"
-    parent.wait()
+    command = [sys.executable, "-c", PARENT, ORPHAN]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None and parent.stdout.readline().strip().isdecimal()
+        parent.send_signal(signal.SIGKILL)
+        assert parent.stdout.read() == "told\n"

@@ -11,10 +11,9 @@ import time
 from pathlib import Path
 
 import pytest
-import webdataset
 
 from data.shards.format.tar import BLOCK, MAX_EXTENSION, MAX_FILLING, entries
-from tests.data.pictures import jpeg, note, write_tar
+from tests.data.pictures import jpeg, note, samples_of_webdataset, write_tar
 
 KINDS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
@@ -141,7 +140,7 @@ def test_keys_are_named_with_their_folder(tmp_path: Path, prefix: str, folders: 
 def test_keys_are_those_of_the_webdataset_library(tmp_path: Path) -> None:
     given = [*sample("b"), ("README", b"x"), *sample("dir.v1/a", end=".PNG"), (".hidden.jpg", b"x"), *sample("dir/b")]
     path = write_tar(tmp_path / "a.tar", given)
-    assert keys(path) == [s["__key__"] for s in webdataset.WebDataset(str(path), shardshuffle=False)]
+    assert keys(path) == [s["__key__"] for s in samples_of_webdataset([path])]
 
 
 # ----------------------------------------------------------------------------------------------------------- refusals

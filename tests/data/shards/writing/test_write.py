@@ -10,7 +10,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import webdataset
 
 from data.files import only_user
 from data.images.files.decode import decode
@@ -24,7 +23,7 @@ from data.shards.writing.one_shard import Pixels
 from data.shards.writing.scan import index_shards
 from data.shards.writing.write import Part, write_part, write_shards
 from data.sources.voc import read_voc
-from tests.data.pictures import annotations, contents, note, write_tar
+from tests.data.pictures import annotations, contents, note, samples_of_webdataset, write_tar
 
 SMALL_MB = 0.004  # a shard of an image or two
 
@@ -56,10 +55,10 @@ def test_tar_lists_every_file_once(shards: Path, index: ShardIndex) -> None:
 
 
 def test_the_webdataset_library_reads_every_sample(drawn: Path, shards: Path) -> None:
-    paths = [str(path) for path in sorted((shards / "train").glob("shard-*.tar"))]
+    paths = sorted((shards / "train").glob("shard-*.tar"))
     records = {record.key: record for record in read_voc(drawn, ["2007:train"]).records}
     classes = read_voc(drawn, ["2007:train"]).classes
-    samples = list(webdataset.WebDataset(paths, shardshuffle=False))
+    samples = samples_of_webdataset(paths)
     assert sorted(sample["__key__"] for sample in samples) == sorted(records)
     for sample in samples:
         record = records[sample["__key__"]]
