@@ -127,6 +127,7 @@ def test_no_process_outlives_the_run(index: ShardIndex, tmp_path: Path, number: 
     assert len(numbers) == 3
     process.send_signal(number)
     process.wait(20)
+    process.stdout.close()
     assert gone_within(10, *numbers)
 
 
