@@ -125,7 +125,8 @@ def test_the_steps_of_an_image_work_as_plain_shell(tmp_path: Path) -> None:
 
 
 def test_what_an_image_installs_is_locked() -> None:
-    locked = {line.partition("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").open()}
+    constraints = (ROOT / "constraints.txt").read_text()
+    locked = {line.partition("==")[0].lower().replace("_", "-") for line in constraints.splitlines()}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = [*project["dependencies"], *extras["s3"], *extras["export"]]

@@ -145,10 +145,10 @@ def judge(row: Row, shared: Path, folder: Path, silent: int) -> str | None:
     environ |= dict([mark.split("=")])
     alone = ["unshare", "--mount"] if "root" in row.needs else []  # its mounts end with it
     with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(
+            [*alone, "bash", "-c", SHELL + row.script], cwd=folder, env=environ, stdout=output, stderr=output
+        )
         try:
-            process = subprocess.Popen(
-                [*alone, "bash", "-c", SHELL + row.script], cwd=folder, env=environ, stdout=output, stderr=output
-            )
             status = process.wait(LIMIT_S)
         except subprocess.TimeoutExpired:
             status = -1
@@ -159,6 +159,7 @@ def judge(row: Row, shared: Path, folder: Path, silent: int) -> str | None:
     for number in left:
         with suppress(ProcessLookupError):
             os.kill(number, signal.SIGKILL)
+    process.wait()
     said = (folder / "output").read_text(errors="replace")
     if status == -1:
         return f"did not end in {LIMIT_S} s: {said[-300:]}"

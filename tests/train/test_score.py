@@ -62,7 +62,8 @@ def test_weights_are_scored_at_every_size_and_written_down(
         again = voc_ap(by_image_id(found, index), by_image_id(truths, index), 6)
         assert again.map_area == pytest.approx(numbers["mAP@.5"], abs=1e-12)
         assert sum(numbers["errors"].values()) > 0
-    assert Image.open(out / "curves.png").width > 500
+    with Image.open(out / "curves.png") as curves:
+        assert curves.width > 500
     main([str(config), f"weights={tmp_path}/net.weights", "--out", str(tmp_path / "plain")])
     assert sorted(path.name for path in (tmp_path / "plain").iterdir()) == [
         "calibration.png", "confusion_matrix-64.png", "curves.png", "f1-64.png", "scores.json",

@@ -1,7 +1,7 @@
 """What reaches TensorBoard and the console, read back with TensorBoard's own reader."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -315,6 +315,10 @@ def test_a_log_that_cannot_be_written_ends_nothing_and_comes_back(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
+    def close(events: Events, close: Callable[[Events], None] = Events.close) -> None:
+        close(events)
+        full()
+
     with board(tmp_path, every=1) as shown:
         run(shown, [1])
         with monkeypatch.context() as patch:
@@ -325,7 +329,7 @@ def test_a_log_that_cannot_be_written_ends_nothing_and_comes_back(
         shown.log_evaluation(evaluation(0.5), 2)
         run(shown, [5])
         if where == "close":
-            monkeypatch.setattr(Events, where, full)
+            monkeypatch.setattr(Events, where, close)
     printed = capsys.readouterr()
     assert printed.err.splitlines() == [
         "the TensorBoard log failed ([Errno 28] No space left on device); training continues"
