@@ -84,6 +84,7 @@ def missing() -> str | None:
 class Machine:
     def __init__(self, name: str, address: str, etc: Path) -> None:
         self.name, self.address = name, address
+        self._started: list[subprocess.Popen[str]] = []
         # dies with the thread that made it, and with it all of the machine
         command = ["setpriv", "--pdeathsig", "KILL", *ALONE, "bash", "-c", BOOT.format(name=name, etc=etc)]
         self._holder = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
@@ -97,7 +98,7 @@ class Machine:
         names = {"mount": "mnt", "uts": "uts", "ipc": "ipc", "net": "net", "pid": "pid_for_children"}
         enter = ["nsenter", *(f"--{option}={self._namespace(name)}" for option, name in names.items())]
         with Path(log or os.devnull).open("a") as out:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [*enter, "env", "-C", str(cwd or Path.cwd()), *map(str, command)],
                 stdin=subprocess.DEVNULL,
                 stdout=out if log else subprocess.PIPE,
@@ -105,6 +106,8 @@ class Machine:
                 text=True,
                 env={**os.environ, "TMPDIR": "/srv", "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"},
             )
+        self._started.append(process)
+        return process
 
     def run(self, *command: str | Path, cwd: Path | None = None) -> str:
         process = self.start(*command, cwd=cwd)
@@ -129,6 +132,9 @@ class Machine:
         assert self._holder.stdout is not None
         self._holder.stdout.close()
         wait_until(lambda: not self.processes(), f"the end of {self.name}", 60)
+        for process in self._started:
+            with process:  # reaped, its pipes closed
+                pass
 
     @property
     def pid(self) -> int:
