@@ -33,17 +33,16 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker for each core, and what it
 MARK = "PROCESS_OF_TESTS"  # what a test starts inherits it
 os.environ.setdefault(MARK, str(uuid4()))
 GONE_S = 30.0  # in which what a killed process has left behind ends by itself
-SEMAPHORES = Path("/dev/shm")
 left_over: list[str] = []
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    """Once for all workers: a process or semaphore that is still there when all tests are over fails them."""
+    """Once for all workers: a process that is still there when all tests are over fails them."""
     if "PYTEST_XDIST_WORKER" in os.environ or exitstatus == pytest.ExitCode.INTERRUPTED:
         return
     end = time.monotonic() + GONE_S
-    while (found := processes_of_tests() + leaked_semaphores()) and time.monotonic() < end:
+    while (found := processes_of_tests()) and time.monotonic() < end:
         time.sleep(0.2)
     if found:
         left_over.extend(found)
@@ -51,8 +50,8 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for thing in left_over:
-        terminalreporter.write_line(f"a test left this behind: {thing}", red=True)
+    for process in left_over:
+        terminalreporter.write_line(f"a test left this process: {process}", red=True)
 
 
 def processes_of_tests() -> list[str]:
@@ -71,28 +70,6 @@ def processes_of_tests() -> list[str]:
         for number, (parent, command) in found.items()
         if number != mine and number not in servers and parent not in servers
     ]
-
-
-def unused_semaphores() -> set[str]:
-    """Named semaphores of multiprocessing that belong to this user and that no process has mapped."""
-    unused: dict[str, str] = {}  # inode -> name; a mapping shows the name that the C library created the file under
-    for path in SEMAPHORES.glob("sem.mp-*"):
-        with suppress(FileNotFoundError):
-            if (status := path.stat()).st_uid == os.getuid():
-                unused[str(status.st_ino)] = path.name
-    for maps in Path("/proc").glob("[0-9]*/maps") if unused else ():
-        with suppress(OSError):
-            for line in maps.read_text().splitlines():
-                if f"{SEMAPHORES}/sem." in line:
-                    unused.pop(line.split()[4], None)
-    return set(unused.values())
-
-
-UNUSED_BEFORE = unused_semaphores()
-
-
-def leaked_semaphores() -> list[str]:
-    return [f"semaphore {name}" for name in sorted(unused_semaphores() - UNUSED_BEFORE)]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
