@@ -65,10 +65,11 @@ def collect(found: Found, choice: Choice) -> Annotations:
     others = int((there & ~chosen).sum())
     kept = np.flatnonzero(there & chosen)
     del there, chosen
-    if not (objects.picture[kept][:-1] <= objects.picture[kept][1:]).all():
-        kept = kept[np.argsort(objects.picture[kept], kind="stable")]
+    owners = objects.picture[kept]
+    if not (owners[:-1] <= owners[1:]).all():
+        kept = kept[np.argsort(owners, kind="stable")]
     objects.take(kept)
-    del kept
+    del kept, owners
     num_degenerate = _drop_degenerate(found, choice)
     findings = Findings(dict(found.findings.found))
     look_at_names(findings, classes)

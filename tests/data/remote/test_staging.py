@@ -15,6 +15,7 @@ from data.remote.lock import LOCK, FolderLock
 from data.remote.remote_set import open_remote
 from data.remote.staging import Staging, Wanted, _tell_progress
 from data.shards.index import ShardIndex
+from tests.conftest import small_disk
 from tests.servers import Liar
 
 pytestmark = pytest.mark.usefixtures("no_time_to_waste")
@@ -106,12 +107,7 @@ def test_a_full_disk_is_an_error_before_anything_is_brought(
 
 
 def test_a_disk_that_fills_up_meanwhile(liar: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(small)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"no right to mount a small disk: {mounted.stderr.decode().strip()}")
-    try:
+    with small_disk(tmp_path, "256k") as small:
         index = open_remote(liar.address, str(small))
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**12))
         message = r"\.tar could not be written \(.*No space left on device.*\); free some space or fix the permissions"
@@ -120,8 +116,6 @@ def test_a_disk_that_fills_up_meanwhile(liar: Liar, tmp_path: Path, monkeypatch:
         lock = FolderLock(index.folder)
         assert lock.acquire()  # free again
         lock.release()
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
 
 
 def test_a_shard_that_was_cut_since_is_brought_again(liar: Liar, tmp_path: Path) -> None:

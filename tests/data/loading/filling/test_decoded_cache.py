@@ -2,7 +2,6 @@
 
 import dataclasses
 import itertools
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from data.loading.filling.decoded_cache import DecodedCache
 from data.loading.loader import Loader
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
+from tests.conftest import small_disk
 
 
 def test_what_was_put_in_comes_out_in_every_process(index: ShardIndex, tmp_path: Path) -> None:
@@ -46,12 +46,7 @@ def test_another_set_has_another_file(index: ShardIndex, tmp_path: Path) -> None
 def test_a_full_disk_under_the_cache_ends_nothing(
     index: ShardIndex, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    small = tmp_path / "small"
-    small.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"no right to mount a small disk: {mounted.stderr.decode().strip()}")
-    try:
+    with small_disk(tmp_path, "1m") as small:
         cache = DecodedCache(index, small)
         images = {}
         for sample in range(index.num_samples):
@@ -72,8 +67,6 @@ def test_a_full_disk_under_the_cache_ends_nothing(
         another.put(0, images[0])
         assert another.get(0) is None
         assert capsys.readouterr().err.count("data.decoded_cache takes no more images") == 1
-    finally:
-        subprocess.run(["umount", "-l", str(small)], check=True)
 
 
 def test_a_link_in_place_of_the_cache_is_not_followed(index: ShardIndex, tmp_path: Path) -> None:

@@ -1,20 +1,12 @@
 """Ids of any kind become numbers."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from data.sources.parsing.coco_json import read_instances
-
-
-def write(tmp_path: Path, ids: list[Any], image_id: Any, **annotation: Any) -> Path:
-    images = [{"id": id_, "file_name": f"{n}.jpg", "width": 9, "height": 9} for n, id_ in enumerate(ids)]
-    one = {"image_id": image_id, "category_id": 0, "bbox": [1, 2, 3, 4]} | annotation
-    path = tmp_path / "a.json"
-    path.write_text(json.dumps({"images": images, "annotations": [one], "categories": [{"id": 0, "name": "a"}]}))
-    return path
+from tests.data.sources.parsing.test_coco_json import write
 
 
 @pytest.mark.parametrize(
