@@ -2,9 +2,8 @@
 
 import argparse
 import math
-import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -115,10 +114,10 @@ class _Reading:
 
 
 def _read(split: Split, image_id: str, where: str, from_zero: bool) -> tuple[Picture, Annotation]:
-    xml = _first(split.xmls, image_id, (".xml",), split.xml_folder, where)
+    xml = Path(_first(split.xmls, image_id, (".xml",), split.xml_folder, where))
     image = _first(split.images, image_id, IMAGE_SUFFIXES, split.image_folder, where)
     found = parse_annotation(read_text(xml), xml, from_zero=from_zero)
-    return Picture(image_id, image_id, str(image), found.width, found.height, xml), found
+    return Picture(image_id, image_id, image, found.width, found.height, xml), found
 
 
 def _classes(reading: _Reading) -> list[str]:
@@ -141,13 +140,12 @@ def _look_at(findings: Findings, split: Split) -> None:
 
 
 def _look_at_files(findings: Findings, pictures: Sequence[Picture], parsed: Sequence[Annotation]) -> None:
-    names = {nfc(PurePosixPath(picture.name).name) for picture in pictures}
-    rows = list(zip(pictures, parsed, strict=True))
-    other = [(picture, nfc(without_suffix(re.split(r"[/\\]", found.filename)[-1]))) for picture, found in rows]
-    other = [(picture, name) for picture, name in other if name in names - {nfc(PurePosixPath(picture.name).name)}]
+    rows, names = list(zip(pictures, parsed, strict=True)), [_name(picture.name) for picture in pictures]
+    others, known = [_name(without_suffix(found.filename)) for found in parsed], set(names)
+    wrong = [n for n, (name, other) in enumerate(zip(names, others, strict=True)) if name != other and other in known]
     findings.add(
         "XML files whose <filename> is another image of the set (the file's own name counts)",
-        [f"{picture.file.name} ({name})" for picture, name in other],
+        [f"{pictures[n].file.name} ({others[n]})" for n in wrong],
     )
     findings.add(
         "XML files with a <bndbox> outside <object> (not read)",
@@ -159,8 +157,13 @@ def _look_at_files(findings: Findings, pictures: Sequence[Picture], parsed: Sequ
     )
 
 
-def _first(files: dict[str, list[str]], image_id: str, suffixes: Sequence[str], folder: Path, where: str) -> Path:
+def _name(path: str) -> str:
+    """The last part of a path, in NFC, whichever way its slashes lean."""
+    return nfc(path.replace("\\", "/").rpartition("/")[2])
+
+
+def _first(files: dict[str, list[str]], image_id: str, suffixes: Sequence[str], folder: Path, where: str) -> str:
     if paths := files.get(nfc(image_id)):
-        return Path(paths[0])
+        return paths[0]
     wanted = f"{image_id} with {' or '.join(suffixes)}"
     raise ValueError(f"{folder}: expected {wanted}, found no such file; unpack it, or remove {where} from its list")

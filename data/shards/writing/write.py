@@ -113,9 +113,9 @@ def _planned(annotations: Annotations, out: Path, choices: Writing) -> _Plan:
     if pixels.max_side is not None and pixels.max_side < 32:
         raise ValueError(f"--max-side: expected 32 px or more, found {pixels.max_side}")
     check_classes(annotations.classes)
-    keys = _checked_keys(annotations.records)
+    groups = _group(*_keys_and_bytes(annotations.records), int(shard_mb * 1e6))
     out.mkdir(parents=True, exist_ok=True)
-    return _Plan(annotations, out, _group(annotations.records, keys, int(shard_mb * 1e6)), pixels, choices)
+    return _Plan(annotations, out, groups, pixels, choices)
 
 
 def _write(plan: _Plan) -> ShardIndex:
@@ -150,30 +150,30 @@ def _unusable(faults: list[str], annotations: Annotations) -> ValueError:
     )
 
 
-def _checked_keys(records: Sequence[Record]) -> NDArray[np.bytes_]:
-    """[N] keys, each unique and allowed in a tar."""
-    keys = []
-    for record in records:
+def _keys_and_bytes(records: Sequence[Record]) -> tuple[NDArray[np.bytes_], NDArray[np.int64]]:
+    """[N] keys, each unique and allowed in a tar, and [N] sizes of the image files."""
+    keys, sizes = [], np.empty(len(records), np.int64)
+    for row, record in enumerate(records):
         if not re.fullmatch(r"[!-~]{1,95}", record.key) or any(letter in "./\\" for letter in record.key):
             raise ValueError(
                 f"{record.image}: expected a name of up to 95 ASCII letters without dots, slashes or spaces, found "
                 f"{record.key!r}; rename the image"
             )
         keys.append(record.key.encode())
+        sizes[row] = record.image.stat().st_size
     ordered, found = np.array(keys, "S"), np.argsort(np.array(keys, "S"), kind="stable")
     twice = np.flatnonzero(ordered[found[1:]] == ordered[found[:-1]])
     if len(twice):
         first, second = (records[int(found[place])] for place in (twice[0], twice[0] + 1))
         raise ValueError(f"{second.image} and {first.image} would both become sample {second.key!r}")
-    return ordered
+    return ordered, sizes
 
 
-def _group(records: Sequence[Record], keys: NDArray[np.bytes_], target_bytes: int) -> list[NDArray[np.int64]]:
+def _group(keys: NDArray[np.bytes_], sizes: NDArray[np.int64], target_bytes: int) -> list[NDArray[np.int64]]:
     """Rows of each shard: sorted by key, shuffled once (alike for the same number), cut where a shard is full."""
     order = np.argsort(keys, kind="stable")[np.argsort(random_bits(len(keys), Purpose.WRITING, 0), kind="stable")]
     cuts, filled = [0], 0
-    for place, row in enumerate(order.tolist()):
-        size = records[row].image.stat().st_size
+    for place, size in enumerate(sizes[order].tolist()):
         if place > cuts[-1] and filled + size > target_bytes:
             cuts.append(place)
             filled = 0

@@ -1,10 +1,11 @@
 """Files as users name them: endings in any case, any characters, any folder depth; and texts of bounded size."""
 
 import os
+import posixpath
 import stat
 import unicodedata
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from data.shards.format.tar import IMAGE_EXTENSIONS
 
@@ -19,8 +20,8 @@ def nfc(text: str) -> str:
 
 def without_suffix(name: str) -> str:
     """a/b.c.JPG -> a/b.c: removes the ending of an image, if there is one."""
-    suffix = PurePosixPath(name).suffix
-    return name.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else name
+    stem, suffix = posixpath.splitext(name)
+    return stem if suffix.lower() in IMAGE_SUFFIXES else name
 
 
 def by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, list[str]]:
