@@ -32,9 +32,6 @@ from data.shards.writing.unfinished import clear
 from data.shards.writing.write import SHARD_MB, Part, write_part, write_shards
 from data.sources import coco, voc, yolo
 from data.sources.rules.choose import Choice
-from data.view.contact_sheet import read_data_config, sheet
-from data.view.figures import write
-from data.view.statistics.charts import draw
 from data.view.statistics.measure import measure, read_anchors
 from data.view.statistics.text import table
 from launch.command import run
@@ -179,11 +176,16 @@ def _stats(options: argparse.Namespace) -> str:
     anchors = read_anchors(options.anchors) if options.anchors else None
     stats = measure(ShardIndex.load(options.out), options.side, options.resize, anchors)
     if options.png:
+        from data.view.figures import write  # matplotlib takes half a second
+        from data.view.statistics.charts import draw
+
         write(draw(stats), options.png)
     return table(stats)
 
 
 def _show(options: argparse.Namespace) -> str:
+    from data.view.contact_sheet import read_data_config, sheet  # torch takes two seconds
+
     index = ShardIndex.load(options.out)
     config = read_data_config(options.config) if options.config else DataConfig(train="", val="")
     drawn = sheet(index, config, side=options.side, count=options.count, augmented=options.augment, seed=options.seed)
