@@ -6,6 +6,9 @@ fractions of the image as viewers show it, turned by its EXIF. A polygon becomes
 
 import argparse
 import math
+import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -13,13 +16,16 @@ import numpy as np
 
 from data.images.files.facts import stored_size
 from data.records import Annotations, Findings, counted
-from data.sources.parsing.yolo_layout import Layout, find_layout, images_of, label_file
+from data.sources.parsing.yolo_images import images_of, label_file, label_files
+from data.sources.parsing.yolo_layout import Layout, find_layout
 from data.sources.rules.choose import Choice
 from data.sources.rules.collect import Found, Picture, collect
 from data.sources.rules.files import nfc, read_text
 from data.sources.rules.objects import Objects
 
 ROUNDING = 0.01  # fractions up to this far outside 0..1 count as rounding and are clipped
+CORNERS = 8  # numbers of a turned box
+NUMBER = re.compile(rb"[-+.e\d]+")
 Row = tuple[float, float, float, float]
 
 
@@ -41,26 +47,11 @@ def read_yolo(root: Path, splits: Sequence[str], choice: Choice | None = None, *
     An image without label file, or with an empty one, has no objects. turned: EXIF orientation is applied before
     fractions become px.
     """
-    choice, layout, findings = choice or Choice(), find_layout(root), Findings()
+    choice, layout = choice or Choice(), find_layout(root)
     names = _names(layout, choice)
-    row_of = {number: row for row, number in enumerate(names)}
-    pictures, without = list[Picture](), list[Path]()
-
-    def rows() -> Iterator[tuple[object, ...]]:
-        for name, path in (image for split in splits for image in images_of(layout, split)):
-            labels = label_file(path)
-            width, height = _size(path, turned)
-            if labels is None:
-                without.append(path)
-            else:
-                scale = np.array([width, height, width, height])
-                for number, label, box in read_labels(labels, row_of, box_only=layout.box_only):
-                    yield len(pictures), np.array(box) * scale, math.nan, label, False, False, False, number
-            pictures.append(Picture(nfc(name), nfc(name), str(path), width, height, labels or path))
-
-    objects = Objects.of_rows(rows())
-    _refuse_without_labels(layout, pictures, without)
-    findings.add("images without a label file (background)", without)
+    reading = _Reading(layout, {number: row for row, number in enumerate(names)}, turned)
+    objects = Objects.of_rows(reading.rows(splits))
+    _refuse_without_labels(layout, reading)
     return collect(
         Found(
             source=" ".join(["yolo", *splits]),
@@ -68,21 +59,72 @@ def read_yolo(root: Path, splits: Sequence[str], choice: Choice | None = None, *
             classes=list(names.values()),
             category_ids=range(1, len(names) + 1) if list(names) == list(range(len(names))) else list(names),
             all_classes=True,
-            pictures=pictures,
+            pictures=reading.pictures,
             objects=objects,
             noun="line",
-            findings=findings,
+            findings=_findings(layout, splits, reading),
         ),
         choice,
     )
 
 
-def _refuse_without_labels(layout: Layout, pictures: Sequence[Picture], without: Sequence[Path]) -> None:
-    if len(without) == len(pictures):
+class _Reading:
+    """State of reading all splits, except the objects."""
+
+    def __init__(self, layout: Layout, row_of: dict[int, int], turned: bool) -> None:
+        self._layout, self._row_of, self._turned = layout, row_of, turned
+        self._ids = set[str]()
+        self.pictures: list[Picture] = []
+        self.without: list[Path] = []  # images without a label file
+        self.used: set[Path] = set()  # label files
+        self.lengths: Counter[int] = Counter()  # how many numbers a line has after its class -> lines
+
+    def rows(self, splits: Sequence[str]) -> Iterator[tuple[object, ...]]:
+        """Rows of objects, in the order of `ROW`."""
+        for name, path in (image for split in splits for image in images_of(self._layout, split)):
+            labels = label_file(path)
+            width, height = _size(path, self._turned)
+            if labels is None:
+                self.without.append(path)
+            else:
+                self.used.add(labels)
+                scale = np.array([width, height, width, height])
+                for number, label, box, length in read_labels(labels, self._row_of, box_only=self._layout.box_only):
+                    yield len(self.pictures), np.array(box) * scale, math.nan, label, False, False, False, number
+                    self.lengths[length] += 1
+            key, image_id = nfc(name), nfc(name)
+            if image_id in self._ids:
+                image_id = nfc(os.path.relpath(path, self._layout.file.parent))
+            self._ids.add(image_id)
+            self.pictures.append(Picture(key, image_id, str(path), width, height, labels or path))
+
+
+def _refuse_without_labels(layout: Layout, reading: _Reading) -> None:
+    first = reading.pictures[0].path
+    if len(reading.without) == len(reading.pictures) and Path(first).is_file():
         raise ValueError(
-            f"{layout.file}: expected labels beside {pictures[0].path}, or in labels/ if that is in images/; found "
-            f"none for {counted(len(pictures), 'image')}; put them there"
+            f"{layout.file}: expected labels beside {first}, or in labels/ if that is in images/; found none for "
+            f"{counted(len(reading.pictures), 'image')}; put them there"
         )
+
+
+def _findings(layout: Layout, splits: Sequence[str], reading: _Reading) -> Findings:
+    findings = Findings()
+    findings.add("images without a label file (background)", reading.without)
+    others = {path for split in splits for path in label_files(layout, split)} - reading.used
+    findings.add("label files without an image (left out)", sorted(path for path in others if _holds_labels(path)))
+    for length, lines in reading.lengths.items():
+        if 1 < lines == reading.lengths.total() and length not in (4, CORNERS):
+            what = f"lines of {length} numbers after the class, all of the set, read as polygons (poses? kpt_shape)"
+            findings.add(what, [layout.file.name], lines)
+    return findings
+
+
+def _holds_labels(path: Path) -> bool:
+    """Whether a text file looks like labels, from its first line: there are lists and notes beside them too."""
+    with path.open("rb") as file:
+        words = file.readline(1000).split()
+    return len(words) > 4 and all(NUMBER.fullmatch(word) for word in words)
 
 
 def _names(layout: Layout, choice: Choice) -> dict[int, str]:
@@ -107,8 +149,8 @@ def _size(path: Path, turned: bool) -> tuple[int, int]:
     return (height, width) if turned and orientation >= 5 else (width, height)
 
 
-def read_labels(path: Path, row_of: dict[int, int], *, box_only: bool = False) -> Iterator[tuple[int, int, Row]]:
-    """Line, class and box (left, top, right, bottom in fractions of the image) of each object.
+def read_labels(path: Path, row_of: dict[int, int], *, box_only: bool = False) -> Iterator[tuple[int, int, Row, int]]:
+    """Line, class, box (left, top, right, bottom in fractions of the image) and how many numbers say it, by object.
 
     row_of: {number in a label: class}.
     """
@@ -137,9 +179,9 @@ def read_labels(path: Path, row_of: dict[int, int], *, box_only: bool = False) -
         if not -ROUNDING <= min(rest) <= max(rest) <= 1 + ROUNDING:
             raise ValueError(
                 f"{path}:{number}: expected fractions of the image, found {line[:80]!r}; divide px by the image's "
-                "width and height"
+                f"width and height{', or, for poses, set kpt_shape in data.yaml' if len(rest) > 4 else ''}"
             )
-        yield number, row_of[int(label)], _box(rest)
+        yield number, row_of[int(label)], _box(rest), len(rest)
 
 
 def _box(numbers: Sequence[float]) -> Row:

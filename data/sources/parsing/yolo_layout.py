@@ -1,18 +1,19 @@
-"""Finds a YOLO set's classes, images and labels: data.yaml, darknet's .data and .names, or folders."""
+"""Finds a YOLO set's classes and splits: data.yaml, darknet's .data and .names, or folders."""
 
-import os
 import re
-from collections.abc import Iterator, Sequence
+import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
-from data.sources.rules.files import IMAGE_SUFFIXES, by_name, nfc, read_lines, read_text
+from data.sources.rules.files import nfc, read_lines, read_text
 
 MAX_YAML = 2**20  # characters
-LISTS = ("classes.txt", "obj.names", "labels.txt")  # of classes, in a folder without data.yaml
-OTHER_NAMES = {"val": ("val", "valid", "validation"), "valid": ("valid", "val"), "test": ("test",), "train": ("train",)}
+LISTS = ("classes.txt", "obj.names", "labels.txt", "_darknet.labels")  # of classes, in a folder without data.yaml
+LISTS += ("labels/classes.txt", "train/_darknet.labels")
+STARTS = re.compile(r"\A(\.\.?/)*(data/)?")  # of paths that exporters write for folders they do not know
 
 
 class Layout(NamedTuple):
@@ -23,6 +24,18 @@ class Layout(NamedTuple):
     splits: dict[str, list[str]]  # name -> folders or lists of images, as written
     bases: list[Path]  # what those may be relative to
     box_only: bool  # labels continue after the box, as for poses
+
+
+class _Words(yaml.BaseLoader):
+    """Every scalar stays text: `no` and `007` are names, and no tag runs anything. A repeated key is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = set()
+        for key, _ in node.value:
+            if str(key.value) in keys:
+                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} again", key.start_mark)
+            keys.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 def find_layout(root: Path) -> Layout:
@@ -44,29 +57,34 @@ def find_layout(root: Path) -> Layout:
 
 
 def _of_yaml(path: Path) -> Layout:
-    """Every scalar stays text: `no` and `007` are names, and no tag runs anything."""
     text = read_text(path)
     try:
         if len(text) > MAX_YAML:
             raise ValueError(f"{len(text):,} characters")
-        given = yaml.load(text, Loader=yaml.BaseLoader)
+        given = yaml.load(text, Loader=_Words)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected YAML with names, train and val, found: {error!s:.200}") from None
     if not isinstance(given, dict):
         raise ValueError(f"{path}: expected names, train and val, found {type(given).__name__}; write them")
     names = _names(path, given.get("names"))
     if (count := given.get("nc")) is not None and names is not None and count != str(len(names)):
-        raise ValueError(f"{path}: expected nc={len(names)}, the number of names; found {count!s:.80}; correct it")
+        raise ValueError(f"{path}: expected nc={len(names)}, the number of names; found {_short(count)}; correct it")
     splits = {}
     for split, value in given.items():
         values = [value] if isinstance(value, str) else value
         if split in ("train", "val", "valid", "validation", "test") and values:
             if not isinstance(values, list) or not all(isinstance(one, str) for one in values):
-                raise ValueError(f"{path}: expected folders or lists of images in {split}, found {value!s:.80}")
+                raise ValueError(f"{path}: expected folders or lists of images in {split}, found {_short(value)}")
             splits[str(split)] = values
     base = given.get("path")
-    bases = [path.parent / base, path.parent] if isinstance(base, str) and base else [path.parent]
+    base = Path(base.replace("\\", "/")) if isinstance(base, str) and base else None
+    bases = [path.parent / base, base, path.parent] if base else [path.parent]
     return Layout(path, names, splits, bases, "kpt_shape" in given)
+
+
+def _short(value: Any) -> str:
+    """The start of a value, which may be nested deeper than any text of it fits into memory."""
+    return (value if isinstance(value, str) else reprlib.repr(value))[:80]
 
 
 def _names(path: Path, given: Any) -> dict[int, str] | None:
@@ -79,13 +97,17 @@ def _names(path: Path, given: Any) -> dict[int, str] | None:
     right = [isinstance(name, str) and name.strip() and re.fullmatch(r"[0-9]{1,9}", str(key)) for key, name in pairs]
     if not pairs or not all(right) or len({int(key) for key, _ in pairs}) < len(pairs):
         raise ValueError(
-            f"{path}: expected names as a list, or as a map from numbers to names, found {given!s:.80}; correct it"
+            f"{path}: expected names as a list, or as a map from numbers to names, found {_short(given)}; correct it"
         )
     return {int(key): nfc(name) for key, name in sorted(pairs, key=lambda pair: int(pair[0]))}
 
 
 def _listed_names(path: Path) -> dict[int, str]:
-    return {number: nfc(line) for number, (_, line) in enumerate(read_lines(path))}
+    """A name on each line. Lines count as classes, so an empty one before the last name would shift the others."""
+    names = read_lines(path)
+    if gap := next((place for place, (number, _) in enumerate(names, start=1) if number != place), None):
+        raise ValueError(f"{path}:{gap}: expected the name of class {gap - 1}, found an empty line; name it")
+    return {number - 1: nfc(line) for number, line in names}
 
 
 def _of_data(path: Path) -> Layout:
@@ -101,76 +123,19 @@ def _of_data(path: Path) -> Layout:
     bases = [path.parent, path.parent.parent]
     names = None
     if "names" in given:
-        names = _listed_names(_existing(path, given["names"], bases, "names"))
+        names = _listed_names(existing(path, given["names"], bases, "names"))
+        if given.get("classes", str(len(names))) != str(len(names)):
+            raise ValueError(
+                f"{path}: expected classes={len(names)}, the number of names; found {given['classes'][:80]}; correct it"
+            )
     return Layout(path, names, {key: [given[key]] for key in ("train", "valid", "test") if key in given}, bases, False)
 
 
-# ------------------------------------------------------------------------------------------------------------- images
-
-
-def images_of(layout: Layout, split: str) -> list[tuple[str, Path]]:
-    """Name (path below the folder of images without the ending) and file of each image of a split."""
-    names = OTHER_NAMES.get(split, (split,))
-    given = next((layout.splits[name] for name in names if name in layout.splits), None)
-    if given is None:
-        given = next(([str(path.absolute())] for path in _folders(layout.bases[0], names)), None)
-    if given is None:
-        there = ", ".join(layout.splits) or "no lists"
-        raise ValueError(
-            f"{layout.file}: expected a split {split}, found {there}, and no folder {split} or images/{split}; correct "
-            "--split: a name of data.yaml, a folder, LIST.txt, or all"
-        )
-    found: dict[Path, tuple[str, Path]] = {}  # an image may be listed under several paths
-    for one in given:
-        place = _existing(layout.file, one, layout.bases, split)
-        for name, path in _in_folder(place) if place.is_dir() else _in_list(place, layout):
-            found.setdefault(path.parent.resolve() / path.name, (name, path))
-    if not found:
-        raise ValueError(f"{layout.file}: expected images in {', '.join(given)}, found none; correct {split}")
-    return list(found.values())
-
-
-def _folders(base: Path, names: Sequence[str]) -> Iterator[Path]:
-    for name in names:
-        if name == "all":
-            yield from (folder for folder in (base / "images", base) if folder.is_dir())
-        yield from (there for there in (base / "images" / name, base / name / "images", base / name) if there.exists())
-
-
-def _existing(file: Path, name: str, bases: Sequence[Path], what: str) -> Path:
-    """Roboflow writes ../train/images for train/images."""
+def existing(file: Path, name: str, bases: Sequence[Path], what: str) -> Path:
+    """A path as written, or without its start: Roboflow has ../train/images for train/images, CVAT data/train.txt."""
     name = name.replace("\\", "/")
-    shorter = re.sub(r"^(\.\./)+", "", name)
+    shorter = STARTS.sub("", name)
     for candidate in [base / one for one in (name, shorter) for base in bases]:
         if candidate.exists():
             return candidate
     raise ValueError(f"{file}: expected {what} at {bases[0] / name}, found nothing; correct {what}")
-
-
-def _in_folder(folder: Path) -> Iterator[tuple[str, Path]]:
-    for name, paths in sorted(by_name(folder, IMAGE_SUFFIXES).items()):
-        for number, path in enumerate(paths):
-            yield (f"{name}{Path(path).suffix}" if number else name), Path(path)
-
-
-def _in_list(file: Path, layout: Layout) -> Iterator[tuple[str, Path]]:
-    """A path on each line: absolute, or relative to the list, to the set or to where darknet was started."""
-    bases = [file.parent, *layout.bases, Path.cwd()]
-    for number, line in read_lines(file):
-        line = line.replace("\\", "/")
-        if Path(line).suffix.lower() not in IMAGE_SUFFIXES:
-            raise ValueError(f"{file}:{number}: expected the path of an image, found {line[:200]!r}; correct it")
-        path = next((base / line for base in bases if (base / line).is_file()), bases[0] / line)
-        below = re.split(r"(?:^|/)images/", line)[-1] if "images/" in line else os.path.relpath(path, file.parent)
-        yield below.removeprefix("../").removesuffix(path.suffix), path
-
-
-def label_file(image: Path) -> Path | None:
-    """The label file: in labels/ if the image is in images/, in darknet's labels/ beside JPEGImages/, or beside it."""
-    parts = list(image.parts)
-    candidates = []
-    for number in range(len(parts) - 2, -1, -1):
-        if parts[number] in ("images", "JPEGImages"):
-            candidates.append(Path(*parts[:number], "labels", *parts[number + 1 :]).with_suffix(".txt"))
-    candidates.append(image.with_suffix(".txt"))
-    return next((path for path in candidates if path.is_file()), None)

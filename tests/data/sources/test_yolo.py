@@ -105,16 +105,53 @@ def test_lines_that_are_refused(root: Path, line: str, message: str) -> None:
         read_yolo(root, ["train"])
 
 
+def test_lines_of_one_length_may_be_poses(root: Path) -> None:
+    """Keypoints without visibility, or a confidence and the number of a track, would pass for polygons."""
+    pose = "0 0.5 0.5 0.2 0.2 0.45 0.45 0.5 0.55 0.51 0.5\n"
+    what = (
+        "lines of 10 numbers after the class, all of the set, read as polygons (poses? kpt_shape): 2 (data.yaml, ...)"
+    )
+    (root / "labels/train/a.txt").write_text(pose * 2)
+    assert what in read_yolo(root, ["train"]).findings.lines()
+    (root / "labels/train/a.txt").write_text(pose + BOX)
+    assert not any("polygons" in line for line in read_yolo(root, ["train"]).findings.lines())
+    (root / "labels/train/a.txt").write_text(pose.replace("0.45", "2"))
+    with pytest.raises(ValueError, match=r"divide px by .*, or, for poses, set kpt_shape in data\.yaml"):
+        read_yolo(root, ["train"])
+
+
 def test_labels_of_poses_begin_with_a_box(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("0 0.5 0.5 0.2 0.2 0.1 0.1 2 0.3 0.3 1\n")
-    ((number, label, box),) = read_labels(path, {0: 0}, box_only=True)
+    ((number, label, box, _),) = read_labels(path, {0: 0}, box_only=True)
     assert (number, label) == (1, 0) and box == pytest.approx((0.4, 0.4, 0.6, 0.6))
 
 
 def test_an_image_that_cannot_be_read_is_left_to_the_sharder(root: Path) -> None:
     (root / "images/train/b.jpg").write_bytes(b"nothing")
     assert len(read_yolo(root, ["train"]).records) == 2
+
+
+def test_labels_without_an_image_are_counted(root: Path) -> None:
+    """As of pictures that no reader takes; not so notes and lists beside labels."""
+    files: dict[str, str | bytes] = {"labels/train/c.txt": BOX, "images/train/c.heic": b"", "labels/train/d.txt": ""}
+    write(root, files | {"labels/train/notes.txt": "3 of the pictures are dark\n", "labels/val/e.txt": BOX})
+    line = f"label files without an image (left out): 1 ({root / 'labels/train/c.txt'})"
+    assert line in read_yolo(root, ["train"]).findings.lines()
+
+
+def test_images_of_one_name_in_two_folders_have_ids_of_their_own(root: Path) -> None:
+    (root / "data.yaml").write_text("train: [images/train, images/val, more]\nnames: [no, '007']\n")
+    write(root, {"more/a.jpg": image()})
+    ids = [record.image_id for record in read_yolo(root, ["train"]).records]
+    assert ids == ["a", "b", "images/val/a.jpg", "images/val/b.jpg", "more/a.jpg"]
+
+
+def test_images_that_are_nowhere(root: Path) -> None:
+    (root / "data.yaml").write_text("train: list.txt\nnames: [no]\n")
+    (root / "list.txt").write_text("/elsewhere/a.jpg\n")
+    with pytest.raises(ValueError, match=r"expected 1 image, 1 missing; unpack them"):
+        read_yolo(root, ["train"])
 
 
 def test_labels_that_are_nowhere(root: Path) -> None:

@@ -1,17 +1,17 @@
-"""The layouts in which YOLO sets come, and what a data.yaml may not say."""
+"""Class names from every kind of file, and what a data.yaml may not say."""
 
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from data.sources.parsing.yolo_layout import find_layout, images_of, label_file
+from data.sources.parsing.yolo_layout import find_layout
 from data.sources.yolo import read_yolo
 from tests.data.sources.test_yolo import BOX, image, write
 
-
-def names_of(root: Path, split: str = "train") -> list[str]:
-    return [name for name, _ in images_of(find_layout(root), split)]
+#: eight levels of ten aliases: as text it would have 10^8 words
+ALIASES = "a: &a [x, x]\n" + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 10)}]\n" for a, b in pairwise("abcdefgh"))
 
 
 @pytest.mark.parametrize("names", ["[no, 007]", "\n  0: no\n  1: 007", "{1: 007, 0: no}", "\n- no\n- 007"])
@@ -29,55 +29,19 @@ def test_numbers_of_classes_may_have_gaps(tmp_path: Path) -> None:
     assert found.records[0].labels.tolist() == [1]
 
 
-@pytest.mark.parametrize(
-    "train",
-    [
-        "images/train",
-        "./images/train",
-        "../images/train",
-        "[images/train/one, images/train/two]",
-        "train.txt",
-        "images\\train",
-    ],
-)
-def test_folders_and_lists(tmp_path: Path, train: str) -> None:
-    files: dict[str, str | bytes] = {f"images/train/{name}": image() for name in ("one/a.JPG", "two/b.png")}
-    files |= {"labels/train/one/a.txt": BOX, "data.yaml": f"train: {train}\nnames: [a]\n"}
-    files["train.txt"] = f"./images/train/one/a.JPG\n{tmp_path}/images/train/two/b.png\r\n\n"
-    root = write(tmp_path, files)
-    found = images_of(find_layout(root), "train")
-    assert {path.name for _, path in found} == {"a.JPG", "b.png"} and all(path.is_file() for _, path in found)
-    assert label_file(found[0][1]) == root / "labels/train/one/a.txt" and label_file(found[1][1]) is None
+def test_every_line_of_a_list_is_a_class(tmp_path: Path) -> None:
+    """An empty one would shift the classes after it; empty ones at the end mean nothing."""
+    (tmp_path / "classes.txt").write_text("dog\ncat\n\n")
+    assert find_layout(tmp_path).names == {0: "dog", 1: "cat"}
+    (tmp_path / "classes.txt").write_text("dog\n \ncat\n")
+    with pytest.raises(ValueError, match=r"classes\.txt:2: expected the name of class 1, found an empty line; name it"):
+        find_layout(tmp_path)
 
 
-def test_roboflow(tmp_path: Path) -> None:
-    files: dict[str, str | bytes] = {"data.yaml": "train: ../train/images\nval: ../valid/images\nnames: ['b']\nnc: 1\n"}
-    for split in ("train", "valid"):
-        files |= {f"{split}/images/a_jpg.rf.1.jpg": image(), f"{split}/labels/a_jpg.rf.1.txt": BOX}
-    root = write(tmp_path, files)
-    assert names_of(root) == names_of(root, "valid") == names_of(root / "data.yaml", "val") == ["a_jpg.rf.1"]
-    assert label_file(images_of(find_layout(root), "train")[0][1]) == root / "train/labels/a_jpg.rf.1.txt"
-
-
-def test_darknet(tmp_path: Path) -> None:
-    """.data, .names and lists, with paths as seen from where darknet is started."""
-    files: dict[str, str | bytes] = {"data/obj.data": "classes = 1\ntrain = data/train.txt\nnames = data/obj.names\n"}
-    files |= {
-        "data/obj.names": "no\n",
-        "data/train.txt": "data/obj/a.jpg\n./data/obj/../obj/a.jpg\n",
-        "data/obj/a.jpg": image(),
-    }
-    root = write(tmp_path, files | {"data/obj/a.txt": BOX})
-    layout = find_layout(root / "data/obj.data")
-    assert layout.names == {0: "no"}
-    ((name, path),) = images_of(layout, "train")
-    assert path == root / "data/obj/a.jpg" and name == "obj/a" and label_file(path) == root / "data/obj/a.txt"
-
-
-def test_a_folder_with_classes_txt(tmp_path: Path) -> None:
-    """As LabelImg leaves it."""
-    root = write(tmp_path, {"classes.txt": "dog\ncat\n", "a.JPG": image(), "a.txt": BOX})
-    assert find_layout(root).names == {0: "dog", 1: "cat"} and names_of(root, "all") == ["a"]
+def test_a_data_file_says_how_many_classes_its_list_has(tmp_path: Path) -> None:
+    write(tmp_path, {"obj.data": "classes= 2\nnames = obj.names\n", "obj.names": "dog\n"})
+    with pytest.raises(ValueError, match=r"obj\.data: expected classes=1, the number of names; found 2; correct it"):
+        find_layout(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -87,6 +51,11 @@ def test_a_folder_with_classes_txt(tmp_path: Path) -> None:
         ("names: {0: a, x: b}", "expected names as a list, or as a map from numbers"),
         ("names: {0: a, 00: b}", "expected names as a list, or as a map from numbers"),
         ("names: [a, [b]]", "expected names as a list"),
+        (f"{ALIASES}names: *h", "expected names as a list, or as a map from numbers to names, found [[["),
+        (f"{ALIASES}names: [a]\nnc: *h", "expected nc=1, the number of names; found [[["),
+        (f"{ALIASES}names: [a]\ntrain: *h", "expected folders or lists of images in train, found [[["),
+        ("names: [a]\nnames: [b]", "found: the key names again"),
+        ("names: {0: a, 0: b}", "found: the key 0 again"),
         ("names: [a]\nnc: 2", "expected nc=1, the number of names; found 2"),
         ("names: [a]\ntrain: {x: y}", "expected folders or lists of images in train, found"),
         ("[", "expected YAML with names, train and val, found: while parsing"),
@@ -101,20 +70,3 @@ def test_refused_yaml(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as error:
         find_layout(path)
     assert str(error.value).startswith(f"{path}: ") and len(str(error.value)) < 600
-
-
-def test_what_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"nowhere: expected a folder or a file data\.yaml, found none"):
-        find_layout(tmp_path / "nowhere")
-    (tmp_path / "data.yaml").write_text("train: images\nnames: [a]")
-    with pytest.raises(ValueError, match=r"expected train at .*images, found nothing; correct train"):
-        names_of(tmp_path)
-    with pytest.raises(ValueError, match=r"expected a split test, found train, and no folder test or images/test"):
-        names_of(tmp_path, "test")
-    (tmp_path / "images").mkdir()
-    with pytest.raises(ValueError, match=r"expected images in images, found none; correct train"):
-        names_of(tmp_path)
-    (tmp_path / "images" / "list.txt").write_text("nothing\n")
-    (tmp_path / "data.yaml").write_text("train: images/list.txt\nnames: [a]")
-    with pytest.raises(ValueError, match=r"list\.txt:1: expected the path of an image, found 'nothing'"):
-        names_of(tmp_path)
