@@ -3,16 +3,17 @@
 import argparse
 import math
 from collections.abc import Iterator, Sequence
+from glob import escape
 from pathlib import Path
 
 import numpy as np
 
 from data.records import Annotations, Findings
 from data.sources.parsing.voc_splits import Split, find_split
-from data.sources.parsing.voc_xml import Annotation, parse_annotation
+from data.sources.parsing.voc_xml import Annotation, parse_annotation, read_xml
 from data.sources.rules.choose import Choice
 from data.sources.rules.collect import Found, Picture, collect
-from data.sources.rules.files import IMAGE_SUFFIXES, nfc, read_text, without_suffix
+from data.sources.rules.files import IMAGE_SUFFIXES, nfc, without_suffix
 from data.sources.rules.objects import Objects
 
 USAGE = (
@@ -114,9 +115,10 @@ class _Reading:
 
 
 def _read(split: Split, image_id: str, where: str, from_zero: bool) -> tuple[Picture, Annotation]:
-    xml = Path(_first(split.xmls, image_id, (".xml",), split.xml_folder, where))
-    image = _first(split.images, image_id, IMAGE_SUFFIXES, split.image_folder, where)
-    found = parse_annotation(read_text(xml), xml, from_zero=from_zero)
+    source = "its XML" if split.where else f"{where} from its list"
+    xml = Path(_first(split.xmls, image_id, (".xml",), split.xml_folder, source))
+    image = _first(split.images, image_id, IMAGE_SUFFIXES, split.image_folder, source)
+    found = parse_annotation(read_xml(xml), xml, from_zero=from_zero)
     return Picture(image_id, image_id, image, found.width, found.height, xml), found
 
 
@@ -134,6 +136,9 @@ def _look_at(findings: Findings, split: Split) -> None:
     several = [paths for name, paths in split.images.items() if len(paths) > 1 and name in split.xmls]
     shown = [f"{Path(paths[0]).name} and {Path(paths[1]).name}" for paths in several]
     findings.add("images with the name of another one (the first is used)", shown)
+    twice = [paths for paths in split.xmls.values() if len(paths) > 1]
+    shown = [f"{Path(paths[0]).name} and {Path(paths[1]).name}" for paths in twice]
+    findings.add("XML files with the name of another one (the first is used)", shown)
     if split.where:
         without = [paths[0] for name, paths in split.images.items() if name not in split.xmls]
         findings.add("images without XML (left out)", without)
@@ -148,7 +153,7 @@ def _look_at_files(findings: Findings, pictures: Sequence[Picture], parsed: Sequ
         [f"{pictures[n].file.name} ({others[n]})" for n in wrong],
     )
     findings.add(
-        "XML files with a <bndbox> outside <object> (not read)",
+        "XML files with a <bndbox> outside <object>, or a second one in it (not read)",
         [picture.file.name for picture, found in rows if found.astray],
     )
     findings.add(
@@ -162,8 +167,10 @@ def _name(path: str) -> str:
     return nfc(path.replace("\\", "/").rpartition("/")[2])
 
 
-def _first(files: dict[str, list[str]], image_id: str, suffixes: Sequence[str], folder: Path, where: str) -> str:
+def _first(files: dict[str, list[str]], image_id: str, suffixes: Sequence[str], folder: Path, source: str) -> str:
+    """The file of an image. source: what else to remove."""
     if paths := files.get(nfc(image_id)):
         return paths[0]
-    wanted = f"{image_id} with {' or '.join(suffixes)}"
-    raise ValueError(f"{folder}: expected {wanted}, found no such file; unpack it, or remove {where} from its list")
+    others = [path.name for path in folder.glob(f"{escape(image_id)}.*") if path.suffix.lower() != ".xml"]
+    found = f"{others[0]}; convert it" if others else "no such file; unpack it"
+    raise ValueError(f"{folder}: expected {image_id} with {' or '.join(suffixes)}, found {found}, or remove {source}")

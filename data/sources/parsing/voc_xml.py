@@ -7,12 +7,15 @@ of this centre, one pixel smaller.
 """
 
 import math
+import re
 from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
 from data.shards.format.sidecar import MAX_SIDE_PX
-from data.sources.rules.files import nfc
+from data.sources.rules.files import nfc, require_file, text_of
+
+DECLARED = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z][\w.-]*)""")
 
 
 class Box(NamedTuple):
@@ -31,8 +34,32 @@ class Annotation(NamedTuple):
     height: int
     boxes: list[Box]
     filename: str  # of the image, according to the file
-    astray: int  # number of <bndbox> outside the annotation's <object>s
+    astray: int  # number of <bndbox> that no <object> or <part> has as its first
     from_zero: bool  # a corner is at 0, which does not occur in VOC
+
+
+def read_xml(path: Path) -> str:
+    """Text in UTF-8, or in the encoding that its first line declares. ValueError if it could be either."""
+    data = require_file(path).read_bytes()
+    declared = DECLARED.match(data[:200])
+    if declared is None or data.isascii() or data.startswith(b"\xef\xbb\xbf"):
+        return text_of(data, path)
+    name = declared[1].decode()
+    try:
+        text = data.decode(name)
+        if not text.lstrip().startswith("<?xml"):  # UTF-16 would be no such bytes
+            return text_of(data, path)
+    except (UnicodeError, LookupError):
+        return text_of(data, path)
+    try:
+        if data.decode() == text:
+            return text
+    except UnicodeDecodeError:
+        return text
+    raise ValueError(
+        f"{path}: expected text in {name}, as its first line says, found bytes that may also be UTF-8; convert the "
+        "file to UTF-8 and correct its first line"
+    )
 
 
 def parse_annotation(text: str, path: Path, *, from_zero: bool = False) -> Annotation:
@@ -41,7 +68,8 @@ def parse_annotation(text: str, path: Path, *, from_zero: bool = False) -> Annot
     from_zero: corners are already edges, as written by tools that count from 0.
     """
     root = _parse(text, path)
-    size = _child(root, "size", f"{path}: the annotation")
+    kind = "the annotation" if root.tag == "annotation" else f"<{root.tag[:80]}>, not <annotation>"
+    size = _child(root, "size", f"{path}: {kind}")
     sides = [_number(size, tag, f"{path}: <size>") for tag in ("width", "height")]
     if not all(1 <= side <= MAX_SIDE_PX and side.is_integer() for side in sides):
         raise ValueError(f"{path}: expected the image's size in px, found {sides[0]:g}x{sides[1]:g}; correct it")
@@ -60,8 +88,9 @@ def parse_annotation(text: str, path: Path, *, from_zero: bool = False) -> Annot
         boxes.append(Box(name, edges, difficult, flat=xmax <= xmin or ymax <= ymin))
         lowest = min(lowest, *(corner for corner in (xmin, ymin) if corner >= 0), math.inf)
     astray = 0
-    if text.count("<bndbox") > len(elements):  # each object has one
-        astray = sum(1 for _ in root.iter("bndbox")) - sum(1 for each in elements for _ in each.iter("bndbox"))
+    if text.lower().count("<bndbox") > len(elements):  # each object has one
+        parts = sum(1 for element in elements for part in element.findall("part") for _ in part.iter("bndbox"))
+        astray = sum(each.tag.lower() == "bndbox" for each in root.iter()) - len(elements) - parts
     filename = (root.findtext("filename") or "").strip()
     return Annotation(int(sides[0]), int(sides[1]), boxes, filename, astray, from_zero=lowest < 1 and not from_zero)
 
@@ -72,9 +101,12 @@ def _parse(text: str, path: Path) -> ElementTree.Element:
     if "\0" in text:  # the parser takes such text for UTF-16, and would find a declaration in it
         raise ValueError(f"{path}: expected UTF-8 text, found zero bytes, as in UTF-16; convert the file")
     try:
-        return ElementTree.fromstring(text)
+        root = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise ValueError(f"{path}: expected XML, found: {error}; fetch or write the file again") from None
+    for element in root.iter() if root.tag.startswith("{") else ():  # a namespace
+        element.tag = element.tag.rpartition("}")[2]
+    return root
 
 
 def _child(parent: ElementTree.Element, tag: str, where: str) -> ElementTree.Element:

@@ -11,8 +11,8 @@ import yaml
 from data.sources.rules.files import nfc, read_lines, read_text
 
 MAX_YAML = 2**20  # characters
-LISTS = ("classes.txt", "obj.names", "labels.txt", "_darknet.labels")  # of classes, in a folder without data.yaml
-LISTS += ("labels/classes.txt", "train/_darknet.labels")
+#: of classes, in a folder without data.yaml
+LISTS = ["classes.txt", "obj.names", "labels.txt", "_darknet.labels", "labels/classes.txt", "train/_darknet.labels"]
 STARTS = re.compile(r"\A(\.\.?/)*(data/)?")  # of paths that exporters write for folders they do not know
 
 
@@ -26,7 +26,7 @@ class Layout(NamedTuple):
     box_only: bool  # labels continue after the box, as for poses
 
 
-class _Words(yaml.BaseLoader):
+class _Words(yaml.BaseLoader):  # type: ignore[misc]  # it has no types
     """Every scalar stays text: `no` and `007` are names, and no tag runs anything. A repeated key is an error."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
@@ -35,7 +35,8 @@ class _Words(yaml.BaseLoader):
             if str(key.value) in keys:
                 raise yaml.constructor.ConstructorError(None, None, f"the key {key.value} again", key.start_mark)
             keys.add(str(key.value))
-        return super().construct_mapping(node, deep)
+        found: dict[Any, Any] = super().construct_mapping(node, deep)
+        return found
 
 
 def find_layout(root: Path) -> Layout:

@@ -59,8 +59,12 @@ def require_file(path: Path, most: int = MAX_TEXT) -> Path:
 
 def read_text(path: Path) -> str:
     """Text in UTF-8, with or without a byte order mark."""
+    return text_of(require_file(path).read_bytes(), path)
+
+
+def text_of(data: bytes, path: Path) -> str:
     try:
-        text = require_file(path).read_bytes().decode("utf-8-sig")
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected UTF-8 text, found: {error}; convert the file") from None
     if "\0" in text:

@@ -302,12 +302,26 @@ def test_what_looks_wrong_is_counted_with_examples(tmp_path: Path) -> None:
         "images with the name of another one (the first is used): 1 (c.jpg and c.png)",
         f"images without XML (left out): 1 ({tmp_path / 'lonely.jpg'})",
         "XML files whose <filename> is another image of the set (the file's own name counts): 2 (a.xml (b), b.xml (a))",
-        "XML files with a <bndbox> outside <object> (not read): 1 (b.xml)",
+        "XML files with a <bndbox> outside <object>, or a second one in it (not read): 1 (b.xml)",
         "XML files with a corner at 0, though VOC counts from 1 (--from-zero, if the tool counted from 0): 1 (a.xml)",
         "class names that differ only in case, blanks or Unicode form: 1 ('Cat' / 'cat')",
         "boxes of 8 that lose more than a tenth at the border of their image, 50% on average (corners given as sizes? "
         "another unit than px?): 1 (c.xml: object 1 (cat) [0, 0, 200, 50] in 100x80)",
     ]
+
+
+def test_two_files_for_one_image(tmp_path: Path) -> None:
+    plain(tmp_path, {"a.jpg": thing()})
+    (tmp_path / "a.XML").write_text((tmp_path / "a.xml").read_text().replace("cat", "dog"))
+    lines = read_voc(tmp_path, ["all"]).findings.lines()
+    assert "XML files with the name of another one (the first is used): 1 (a.XML and a.xml)" in lines
+
+
+def test_images_of_a_format_that_is_not_read_are_named(tmp_path: Path) -> None:
+    plain(tmp_path, {"a.jpg": thing()})
+    (tmp_path / "a.jpg").rename(tmp_path / "a.heic")
+    with pytest.raises(ValueError, match=r"expected a with \.jpg .*, found a\.heic; convert it, or remove its XML"):
+        read_voc(tmp_path, ["all"])
 
 
 def test_boxes_of_another_layout_are_no_set_without_objects(tmp_path: Path) -> None:

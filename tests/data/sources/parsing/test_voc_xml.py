@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from data.sources.parsing.voc_xml import Annotation, parse_annotation
+from data.sources.parsing.voc_xml import Annotation, parse_annotation, read_xml
 
 SIZE = "<size><width>100</width><height>80</height><depth>3</depth></size>"
 XML = Path("folder/a.xml")
@@ -118,7 +118,7 @@ def test_corners_the_wrong_way_round_are_marked(box: tuple[int, int, int, int], 
             f"<annotation>{SIZE.replace('80', '1e300')}</annotation>",
             "the image's size in px, found 100x1e+300; correct",
         ),
-        ("<a>" * 200_000 + "</a>" * 200_000, "the annotation: expected <size>, found none; add it"),
+        ("<a>" * 200_000 + "</a>" * 200_000, "<a>, not <annotation>: expected <size>, found none; add it"),
         ("<a>" * 200_000, "expected XML, found: no element found"),
         ("<annotation>\0</annotation>", "expected UTF-8 text, found zero bytes, as in UTF-16; convert the file"),
         ("<annotation>\1</annotation>", "expected XML, found: not well-formed (invalid token)"),
@@ -158,6 +158,52 @@ def test_refused_objects(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as error:
         parse(thing(), text)
     assert str(error.value).startswith(f"{XML}: object 2")
+
+
+def test_a_namespace_makes_no_difference() -> None:
+    text = f"<annotation xmlns='http://example.com/voc'>{SIZE}{thing()}</annotation>"
+    assert parse_annotation(text, XML) == parse_annotation(text.replace(" xmlns='http://example.com/voc'", ""), XML)
+
+
+@pytest.mark.parametrize(
+    ("text", "astray"),
+    [
+        (thing(extra=bndbox()), 1),
+        (thing(extra=thing()), 1),
+        (f"<Object>{bndbox()}</Object>", 1),
+        (f"<Object>{bndbox().replace('bndbox', 'BndBox')}</Object>", 1),
+        (thing(extra=f"<part><name>head</name>{bndbox()}</part>"), 0),
+    ],
+)
+def test_boxes_that_are_not_read_are_counted(text: str, astray: int) -> None:
+    found = parse(thing(), text)
+    assert (found.astray, len(found.boxes)) == (astray, 1 + text.startswith("<object>"))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("ISO-8859-1", "café"), ("GBK", "猫咪"), ("utf-8", "猫"), ("windows-1252", "“a”")]
+)
+def test_text_in_the_encoding_that_the_first_line_declares(tmp_path: Path, encoding: str, name: str) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(f'<?xml version="1.0" encoding="{encoding}"?><a>{name}</a>', encoding=encoding)
+    assert name in read_xml(path)
+
+
+@pytest.mark.parametrize(("declared", "name"), [("GBK", "猫".encode("gbk")), ("latin-1", "é".encode())])
+def test_bytes_of_two_encodings_are_refused(tmp_path: Path, declared: str, name: bytes) -> None:
+    path = tmp_path / "a.xml"
+    path.write_bytes(f"<?xml version='1.0' encoding='{declared}'?>".encode() + name)
+    with pytest.raises(
+        ValueError, match=rf"a\.xml: expected text in {declared}, .*, found bytes that may also be UTF-8;"
+    ):
+        read_xml(path)
+
+
+@pytest.mark.parametrize("declared", ["utf-16", "ascii", "unknown", "zip"])
+def test_a_declaration_that_cannot_be_is_not_believed(tmp_path: Path, declared: str) -> None:
+    path = tmp_path / "a.xml"
+    path.write_text(f"<?xml version='1.0' encoding='{declared}'?>猫", encoding="utf-8")
+    assert read_xml(path).endswith("猫")
 
 
 def test_a_hundred_thousand_objects_are_read_in_seconds() -> None:
