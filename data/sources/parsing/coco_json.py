@@ -4,21 +4,20 @@ Accepts what pycocotools accepts: ids such as 1.0, "7" or words, true for 1, no 
 annotations are for messages only. The file is read as a stream; an annotation becomes 57 bytes of columns.
 """
 
-import re
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, NamedTuple, TypeVar
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
+from data.sources.parsing.coco_errors import require_tables, rows_of
 from data.sources.parsing.coco_ids import RawId, ReferringObjects, number_ids, plain_id, rows_by_id
-from data.sources.parsing.json_tables import Elements, Tables
+from data.sources.parsing.json_tables import Tables
 from data.sources.rules.files import IMAGE_SUFFIXES, nfc, require_file
 from data.sources.rules.objects import ROW, Objects
 
 MAX_BYTES = 2**34  # of a file: Objects365 has 5 GB
 Number = Annotated[float, msgspec.Meta(ge=0)]
-Row = TypeVar("Row")
 
 
 class _Image(msgspec.Struct, gc=False):
@@ -33,7 +32,7 @@ class _Annotation(msgspec.Struct, gc=False):
     category_id: RawId
     bbox: tuple[float, float, Number, Number]
     area: Number | None = None  # w * h
-    iscrowd: bool | int | None = 0
+    iscrowd: bool | float | None = 0
     id: Any = None
 
 
@@ -82,12 +81,12 @@ def read_instances(path: Path) -> Instances:
     tables = Tables(require_file(path, MAX_BYTES), _Rest.__struct_fields__)
     for elements in tables:
         if elements.table == "annotations":
-            _add(path, annotations, _rows(path, elements, _Annotation, len(annotations)))
+            _add(path, annotations, rows_of(path, elements, _Annotation, len(annotations)))
         elif elements.table == "images":
-            raw_images += _rows(path, elements, _Image, len(raw_images))
+            raw_images += rows_of(path, elements, _Image, len(raw_images))
         else:
-            raw_categories += _rows(path, elements, _Category, len(raw_categories))
-    _decode(path, bytes(tables.rest), _Rest)
+            raw_categories += rows_of(path, elements, _Category, len(raw_categories))
+    require_tables(path, bytes(tables.rest), _Rest)
     found = f"images: {len(raw_images)}, categories: {len(raw_categories)}"
     if not raw_images or not raw_categories:
         raise ValueError(f"{path}: expected at least one of each, found {found}; leave the file out")
@@ -116,9 +115,10 @@ def _add(path: Path, annotations: ReferringObjects, rows: list[_Annotation]) -> 
     ]
     if wrong := [place for place, one in enumerate(rows) if one.iscrowd not in (0, 1, None)]:
         number, found = block["number"][wrong[0]], rows[wrong[0]].iscrowd
-        raise ValueError(f"{path}: annotation {number}: expected iscrowd 0 or 1, found {found}; correct it")
+        raise ValueError(f"{path}: annotation {number}: expected iscrowd 0 or 1, found {found:g}; correct it")
     block["xyxy_px"] = np.array([one.bbox for one in rows], np.float64).reshape(-1, 4)
-    block["xyxy_px"][:, 2:] += block["xyxy_px"][:, :2]
+    with np.errstate(over="ignore"):
+        block["xyxy_px"][:, 2:] += block["xyxy_px"][:, :2]
     block["area_px"] = [nan if one.area is None else one.area for one in rows]
     block["crowd"] = [bool(one.iscrowd) for one in rows]
     annotations.add(block, [one.image_id for one in rows], [one.category_id for one in rows])
@@ -150,51 +150,3 @@ def _checked(path: Path, image: _Image) -> str:
             f"{' '.join(IMAGE_SUFFIXES)}, found {image.file_name[:200]!r}; correct file_name"
         )
     return str(name)
-
-
-def _rows(path: Path, elements: Elements, kind: type[Row], first: int) -> list[Row]:
-    """Decodes rows of a table. first: number of the first one in its table."""
-    text = b"[" + elements.text + b"]"
-    try:
-        return msgspec.json.decode(text, type=list[kind])  # type: ignore[valid-type]
-    except (ValueError, RecursionError):
-        raws = _decode(path, text, list[msgspec.Raw], elements.place - 1)
-    for number, raw in enumerate(raws, start=first):
-        try:
-            msgspec.json.decode(raw, type=kind)
-        except ValueError as error:
-            id_ = re.search(rb'"id"\s*:\s*("[^"]*"|[^\s,}]*)', bytes(raw))
-            name = f"id {id_[1].decode(errors='replace')[:80]}" if id_ else f"number {number}, without id"
-            raise ValueError(
-                f"{path}: {elements.table}, {name}: {_problem(raw, error)}; correct it, or remove it"
-            ) from None
-    raise AssertionError("rows that decode one by one decode together")
-
-
-def _decode(path: Path, text: bytes, kind: type[Any], place: int = 0) -> Any:
-    """Decodes a text. place: its offset in the file."""
-    try:
-        return msgspec.json.decode(text, type=kind)
-    except (ValueError, RecursionError) as error:
-        found = re.search(r"\(byte (\d+)\)", str(error))
-        at = int(found[1]) if found else 0
-        near = text[max(0, at - 100) : at + 20].decode(errors="replace") if found else ""
-        if found and (number := re.match(rb"(?:-I|I|N)(?:nfinity|aN)", text[max(0, at - 1) : at + 12].lstrip(b" "))):
-            raise ValueError(
-                f"{path}: expected numbers, found {number[0].decode()} in {near!r}, which is not JSON; write a "
-                "number, or remove the key"
-            ) from None
-        reason = str(error).replace(f"(byte {at})", f"(byte {place + at})") + (f" after {near!r}" if near else "")
-        raise ValueError(
-            f"{path}: expected COCO's JSON with images, annotations and categories, found: {reason}; fetch or write "
-            "the file again"
-        ) from None
-
-
-def _problem(raw: msgspec.Raw, error: ValueError) -> str:
-    """msgspec's sentence, with the value it is about."""
-    said, _, place = str(error).partition(" - at `$.")
-    key = re.escape(re.sub(r"\W.*", "", place)).encode()
-    found = re.search(rb'"%s"\s*:\s*(\[[^\]]*\]|"[^"]*"|[^\s,}]*)' % key, bytes(raw)) if key else None
-    said = said[:1].lower() + said[1:]
-    return f"{key.decode()}: {said}, found {found[1].decode(errors='replace')[:80]}" if found else said

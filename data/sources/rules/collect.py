@@ -5,7 +5,7 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ from data.records import Annotations, Findings, RecordTable, counted, listed
 from data.sources.rules.choose import Choice, chosen_classes, chosen_rows
 from data.sources.rules.files import nfc
 from data.sources.rules.objects import CROWD, DIFFICULT, FLAT, Objects, slices
-from data.sources.rules.suspicious import look_at_boxes, look_at_names
+from data.sources.rules.suspicious import look_at_areas, look_at_boxes, look_at_names
 
 
 class Picture(NamedTuple):
@@ -73,13 +73,9 @@ def collect(found: Found, choice: Choice) -> Annotations:
     num_degenerate = _drop_degenerate(found, choice)
     findings = Findings(dict(found.findings.found))
     look_at_names(findings, classes)
-    look_at_boxes(
-        findings,
-        len(objects),
-        objects.xyxy_px,
-        lambda part: _clipped(found, part),
-        lambda row: _place(found, row, short=True),
-    )
+    place = partial(_place, found, short=True)
+    look_at_boxes(findings, len(objects), objects.xyxy_px, lambda part: _clipped(found, part), place)
+    look_at_areas(findings, objects.area_px, place)
     dropped = {"degenerate boxes": num_degenerate, "objects of other classes": others}
     return Annotations(
         source=_source(found, classes, len(rows)),

@@ -50,6 +50,13 @@ def _lost(given_xyxy_px: NDArray[np.float64], boxes_xyxy_px: NDArray[np.float64]
     return np.asarray(1 - (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).prod(1) / whole)
 
 
+def look_at_areas(findings: Findings, areas_px: NDArray[np.float64], place: Callable[[int], str]) -> None:
+    """Counts areas of 0, from exporters that do not know them: all boxes left have an area."""
+    rows = np.flatnonzero(areas_px == 0)
+    what = "objects with an area of 0, though their boxes have one (COCO's evaluation takes them for small)"
+    findings.add(what, [place(row) for row in rows[:NUM_EXAMPLES].tolist()], len(rows))
+
+
 def look_at_names(findings: Findings, classes: Sequence[str]) -> None:
     alike: dict[str, list[str]] = {}
     for name in classes:
