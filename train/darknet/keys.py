@@ -82,27 +82,38 @@ def training_config(net: Section, region: Section) -> tuple[dict[str, Any], list
     """A nested config, and remarks on what it cannot hold."""
     flat: dict[str, Any] = {}
     remarks: list[str] = []
-    batch = net.whole("batch", 1, least=1)
+    batch, unheld = net.whole("batch", 1, least=1), _unheld(net)
     for section in (net, region):
         for key, target in TRAINING[section.kind].items():
             if key not in section.options:
                 continue
-            if key == "scales":
-                factors = section.numbers(key)
-                if len(set(factors)) > 1 or len(factors) != len(net.numbers("steps")):
-                    remarks.append(f"line {section.lines[key]}, [{section.kind}] {key}={section.options[key]}")
-                    continue
-                flat[target] = factors[0]
+            if section is net and key in unheld:
+                remarks.append(f"line {section.lines[key]}, [{section.kind}] {key}={section.options[key]}")
+            elif key == "scales":
+                flat[target] = section.numbers(key)[0]
             elif key == "steps":
                 flat[target] = [round(step * batch) for step in section.numbers(key)]
-                if min(flat[target]) < 0:
-                    remarks.append(f"line {section.lines[key]}, [{section.kind}] {key}={section.options[key]}")
-                    del flat[target]
             elif key == "burn_in":
                 flat[target] = section.whole(key) * batch
             else:
                 flat[target] = section.whole(key, least=1) if key in ("batch", "max") else section.number(key, 0)
     return _nested(flat), remarks
+
+
+def _unheld(net: Section) -> set[str]:
+    """Keys of the schedule that the config cannot hold.
+
+    A batch of 1 is what a cfg has for testing; the batches that its schedule counts are then of an unknown size.
+    """
+    steps, factors = net.numbers("steps"), net.numbers("scales")
+    found = {"batch", "burn_in", "steps", "scales"} if net.whole("batch", 1, least=1) == 1 else set()
+    if net.options.get("policy", "steps") != "steps":
+        found |= {"steps", "scales"}
+    if min(steps, default=0) < 0:
+        found.add("steps")
+    if len(set(factors)) > 1 or len(factors) != len(steps):
+        found.add("scales")
+    return found
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,9 @@ class Taken(NamedTuple):
 
 
 def transfer(path: Path, model: YOLOv2, network: Mapping[str, Any], saved: Saved | None = None) -> Taken:
-    """Fills what fits. If no convolution of the backbone does, raises ValueError and changes nothing.
+    """Fills what fits. ValueError if no convolution of the backbone does; nothing is changed then.
+
+    ValueError, too, for numbers that no network computes with: not finite, or variances below 0.
 
     network: `Config.network` of the model, whose classes and anchors say which rows of the output mean the same.
     saved: the content of the file, if the caller has read it.
@@ -58,7 +60,16 @@ def transfer(path: Path, model: YOLOv2, network: Mapping[str, Any], saved: Saved
             f"{path}: expected weights of this backbone, which begins with a kernel of {_shape(here, 0)}, found none "
             f"that fit; {'; '.join(found.notes) or 'compare model.variant, model.width and model.layers'}"
         )
+    if wrong := [name for name, parts in here.items() if not all(map(_is_usable, parts, parts.values()))]:
+        raise ValueError(
+            f"{path}: expected finite numbers, and variances of at least 0, found others in {', '.join(wrong[:3])}; "
+            "it is damaged, or its training diverged: use an earlier file"
+        )
     return found
+
+
+def _is_usable(part: str, tensor: torch.Tensor) -> bool:
+    return bool(tensor.isfinite().all()) and (part != "variance" or bool((tensor >= 0).all()))
 
 
 def parts_of(model: YOLOv2) -> dict[str, Parts]:

@@ -35,6 +35,20 @@ def test_batches_become_images() -> None:
     )
 
 
+def test_batches_of_a_cfg_for_testing_have_no_size() -> None:
+    """Taken as they are, 40,000 batches would be 40,000 images."""
+    net = section("net", batch="1", burn_in="1000", steps="40000", scales=".1", learning_rate=".01")
+    remarks = ["batch=1", "burn_in=1000", "steps=40000", "scales=.1"]
+    expected = {"schedule": {"rate": 0.01}}, [f"line 2, [net] {remark}" for remark in remarks]
+    assert training_config(net, section("region")) == expected
+
+
+def test_steps_are_of_one_policy() -> None:
+    net = section("net", batch="64", policy="poly", steps="100", scales=".1")
+    remarks = ["line 2, [net] steps=100", "line 2, [net] scales=.1"]
+    assert training_config(net, section("region")) == ({"data": {"batch": 64}}, remarks)
+
+
 def test_steps_that_the_config_cannot_hold_are_named() -> None:
     config, remarks = training_config(section("net", steps="-1,100", scales=".1,10"), section("region"))
     assert config == {} and remarks == ["line 2, [net] steps=-1,100", "line 2, [net] scales=.1,10"]

@@ -120,6 +120,29 @@ def test_darknets_files_whole_and_in_part(tmp_path: Path, convolutions: int | No
     assert same(there, here) == (taken == 23)
 
 
+@pytest.mark.parametrize(("tensor", "value"), [("weight", float("nan")), ("bias", float("inf"))])
+def test_numbers_that_are_none_are_refused(tmp_path: Path, tensor: str, value: float) -> None:
+    """As of a training that diverged, or of bytes in another order."""
+    there = full()
+    getattr(there.output, tensor).data[0] = value
+    save_weights(there, tmp_path / "net.weights")
+    for path in (tmp_path / "net.weights", checkpoint(there, tmp_path / "a.pt", network("a", "b"))):
+        with pytest.raises(
+            ValueError, match="expected finite numbers, and variances of at least 0, found others in out"
+        ):
+            transfer(path, full(), network("a", "b"))
+
+
+def test_variances_below_0_are_refused(tmp_path: Path) -> None:
+    there = full()
+    there.neck[0].norm.running_var[0] = -1
+    save_weights(there, tmp_path / "net.weights")
+    with pytest.raises(
+        ValueError, match=r"net\.weights: expected finite numbers, .* found others in neck\.0; it is dam"
+    ):
+        transfer(tmp_path / "net.weights", full(), network("a", "b"))
+
+
 @pytest.mark.parametrize("classes", [1, 20])
 def test_darknets_detector_of_other_classes(tmp_path: Path, classes: int) -> None:
     there, here = full(classes), full()
