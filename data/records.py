@@ -11,6 +11,13 @@ from numpy.typing import NDArray
 
 NUM_LISTED = 10  # a message about many things lists this many
 NUM_EXAMPLES = 3  # for each kind of finding
+#: blanks that do not break a line, of other widths, and joiners of letters and emoji: they are part of names
+BLANKS = dict.fromkeys((0xA0, *range(0x2000, 0x200B), 0x200C, 0x200D, 0x202F, 0x205F, 0x3000))
+
+
+def is_printable(text: str) -> bool:
+    """Whether a text has no control characters, line ends or parts of broken encodings."""
+    return text.isprintable() or text.translate(BLANKS).isprintable()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -79,4 +79,7 @@ def names_of(text: str | None) -> list[str] | None:
     """Class names from `a,b` or, if one holds a comma, `"a,b",c`."""
     if not text:
         return None
-    return next(csv.reader([text], skipinitialspace=False))
+    try:
+        return next(csv.reader([text], skipinitialspace=False))
+    except csv.Error as error:
+        raise ValueError(f"--classes: expected names with commas between them, found {text[:80]!r}: {error}") from None

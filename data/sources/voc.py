@@ -116,9 +116,9 @@ class _Reading:
 
 def _read(split: Split, image_id: str, where: str, from_zero: bool) -> tuple[Picture, Annotation]:
     source = "its XML" if split.where else f"{where} from its list"
-    xml = Path(_first(split.xmls, image_id, (".xml",), split.xml_folder, source))
-    image = _first(split.images, image_id, IMAGE_SUFFIXES, split.image_folder, source)
+    xml = Path(_first(split.xmls, image_id, (".xml",), split.xml_folder, "--annotations", source))
     found = parse_annotation(read_xml(xml), xml, from_zero=from_zero)
+    image = _first(split.images, image_id, IMAGE_SUFFIXES, split.image_folder, "--images", source)
     return Picture(image_id, image_id, image, found.width, found.height, xml), found
 
 
@@ -167,10 +167,12 @@ def _name(path: str) -> str:
     return nfc(path.replace("\\", "/").rpartition("/")[2])
 
 
-def _first(files: dict[str, list[str]], image_id: str, suffixes: Sequence[str], folder: Path, source: str) -> str:
-    """The file of an image. source: what else to remove."""
+def _first(
+    files: dict[str, list[str]], image_id: str, suffixes: Sequence[str], folder: Path, option: str, source: str
+) -> str:
+    """The file of an image. option: names the folder; source: what else to remove."""
     if paths := files.get(nfc(image_id)):
         return paths[0]
     others = [path.name for path in folder.glob(f"{escape(image_id)}.*") if path.suffix.lower() != ".xml"]
-    found = f"{others[0]}; convert it" if others else "no such file; unpack it"
+    found = f"{others[0]}; convert it" if others else f"no such file; unpack it, name its folder with {option}"
     raise ValueError(f"{folder}: expected {image_id} with {' or '.join(suffixes)}, found {found}, or remove {source}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.records import NUM_LISTED, Findings, Record, RecordTable, SomeRecords, counted, listed
+from data.records import NUM_LISTED, Findings, Record, RecordTable, SomeRecords, counted, is_printable, listed
 
 
 def test_a_record_is_a_value_of_its_own() -> None:
@@ -17,6 +17,25 @@ def test_a_record_is_a_value_of_its_own() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         record.width = 4  # type: ignore[misc]
     assert record != dataclasses.replace(record)  # arrays do not compare to one truth value
+
+
+@pytest.mark.parametrize(
+    ("text", "printable"),
+    [
+        ("valve [open] 猫", True),
+        ("Screenshot 9.00.00\u202fAM", True),
+        ("traffic\xa0light \u3000", True),
+        ("\U0001f469\u200d\U0001f33e", True),
+        ("a\tb", False),
+        ("a\nb", False),
+        ("a\u2028b", False),
+        ("\u202ea", False),
+        ("\x1b[2J", False),
+        ("\udcff", False),
+    ],
+)
+def test_names_of_people_are_printable(text: str, printable: bool) -> None:
+    assert is_printable(text) == printable
 
 
 def test_findings_are_counted_and_shown_by_the_first_of_them() -> None:

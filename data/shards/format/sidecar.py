@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from data.records import Record, counted
+from data.records import Record, counted, is_printable
 
 MAX_SIDE_PX = 65_535  # JPEG's own limit
 MAX_IMAGE_ID = 500  # characters
@@ -105,7 +105,7 @@ def parse_sidecar(text: bytes, key: str, where: str) -> Sidecar:
     except (ValueError, RecursionError) as error:
         raise fail(error) from None
     names, width, height = layout.labels, layout.width, layout.height
-    if odd := [name for name in names if not name or not name.isprintable()]:
+    if odd := [name for name in names if not name or not is_printable(name)]:
         raise fail(f"expected printable class names as labels, found {odd[0][:80]!r}")
     for column in ("boxes_xyxy_px", "areas_px", "difficult", "crowd"):
         values = getattr(layout, column)
@@ -121,7 +121,7 @@ def parse_sidecar(text: bytes, key: str, where: str) -> Sidecar:
     if any(given) != all(given):
         raise fail(f"expected both of {' and '.join(SOURCE_SIZE)} or neither")
     image_id = key if layout.image_id is UNSET else str(layout.image_id)
-    if not 1 <= len(image_id) <= MAX_IMAGE_ID or not image_id.isprintable():
+    if not 1 <= len(image_id) <= MAX_IMAGE_ID or not is_printable(image_id):
         raise fail(f"expected image_id: a number or up to {MAX_IMAGE_ID} printable letters, found {image_id[:80]!r}")
     return Sidecar(
         image_id=image_id,

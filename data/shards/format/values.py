@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from data.records import is_printable
 from data.shards.format.columns import COLUMNS, SHRUNK, Columns
 from data.shards.format.sidecar import MAX_IMAGE_ID, MAX_SIDE_PX
 
@@ -97,5 +98,5 @@ def _are_ids(texts: NDArray[np.bytes_]) -> NDArray[np.bool_]:
     right = np.asarray((plain == lengths) & (lengths >= 1) & (lengths <= MAX_IMAGE_ID))
     for row in np.flatnonzero(~right).tolist():
         word = texts[row].decode(errors="surrogateescape")
-        right[row] = 1 <= len(word) <= MAX_IMAGE_ID and word.isprintable()
+        right[row] = 1 <= len(word) <= MAX_IMAGE_ID and is_printable(word)
     return right

@@ -38,6 +38,8 @@ def find_split(
     xml_folder = _folder(folder, annotations, XML_FOLDERS, (".xml",), "--annotations")
     image_folder = _folder(folder, images, IMAGE_FOLDERS, IMAGE_SUFFIXES, "--images")
     xmls, pictures = by_name(xml_folder, (".xml",)), by_name(image_folder, IMAGE_SUFFIXES)
+    if annotations is None and xmls.keys().isdisjoint(pictures) and by_name(image_folder, (".xml",)):
+        xml_folder, xmls = image_folder, by_name(image_folder, (".xml",))
     where = ""
     if (sets / f"{name}.txt").is_file():
         ids = _listed(sets / f"{name}.txt", xmls)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from data.records import is_printable
 from data.shards.format.sidecar import MAX_SIDE_PX
 from data.sources.rules.files import nfc, require_file, text_of
 
@@ -77,7 +78,7 @@ def parse_annotation(text: str, path: Path, *, from_zero: bool = False) -> Annot
     boxes, lowest = [], math.inf
     for number, element in enumerate(elements, start=1):
         name = nfc((_child(element, "name", f"{path}: object {number}").text or "").strip())
-        if not name.isprintable():
+        if not is_printable(name):
             raise ValueError(f"{path}: object {number}: expected a class in <name>, found {name[:80]!r}; correct it")
         where = f"{path}: object {number} ({name})"
         corners = _child(element, "bndbox", where)

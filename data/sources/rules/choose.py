@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.randomness import Purpose, random_bits
+from data.records import is_printable
 from data.sources.rules.files import nfc
 
 
@@ -31,7 +32,7 @@ def fraction_of(name: str) -> float:
 
 def chosen_classes(choice: Choice, known: Sequence[str], where: object, *, all_listed: bool) -> list[str]:
     """The classes to use. known: those of the source; all_listed: it has no others. where: its name in messages."""
-    if odd := [name for name in known if not name.isprintable() or not name.strip()]:
+    if odd := [name for name in known if not is_printable(name) or not name.strip()]:
         raise ValueError(f"{where}: expected printable class names, found {odd[0][:80]!r}; correct it")
     if choice.classes is None:
         return list(known)
@@ -69,5 +70,7 @@ def chosen_rows(
         drawn = np.argsort(random_bits(len(rows), Purpose.WRITING, 0), kind="stable")[: choice.count]
         rows = rows[np.sort(drawn)]
     if not len(rows):
-        raise ValueError(f"{where}: expected images, found none that --classes and --hold-out leave; correct them")
+        raise ValueError(
+            f"{where}: expected images, found none of {len(names)} left by --classes, --val and --hold-out; correct it"
+        )
     return rows

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.records import Annotations, Findings, RecordTable, counted, listed
+from data.records import Annotations, Findings, RecordTable, counted, is_printable, listed
+from data.shards.format.sidecar import MAX_IMAGE_ID
 from data.sources.rules.choose import Choice, chosen_classes, chosen_rows
 from data.sources.rules.files import nfc
 from data.sources.rules.objects import CROWD, DIFFICULT, FLAT, Objects, slices
@@ -72,7 +73,7 @@ def collect(found: Found, choice: Choice) -> Annotations:
     del kept, owners
     num_degenerate = _drop_degenerate(found, choice)
     findings = Findings(dict(found.findings.found))
-    look_at_names(findings, classes)
+    look_at_names(findings, classes, found.classes)
     place = partial(_place, found, short=True)
     look_at_boxes(findings, len(objects), objects.xyxy_px, lambda part: _clipped(found, part), place)
     look_at_areas(findings, objects.area_px, place)
@@ -144,6 +145,10 @@ def _records(found: Found, rows: NDArray[np.int64], label_of_found: NDArray[np.i
         raise ValueError(
             f"{found.root}: expected {counted(len(pictures), 'image')}, {len(missing):,} missing; unpack them, or say "
             f"where they are: python -m data.shards {found.source.split()[0]} --help{listed(missing)}"
+        )
+    if odd := [one.path for one in pictures if not is_printable(one.image_id) or len(one.image_id) > MAX_IMAGE_ID]:
+        raise ValueError(
+            f"{odd[0][:200]!r}: expected a name of up to {MAX_IMAGE_ID} letters, no control characters; rename it"
         )
     starts = np.searchsorted(objects.picture, np.append(rows, len(found.pictures)).astype(np.int32))
     objects.number = objects.number[:0]  # no message needs them any more

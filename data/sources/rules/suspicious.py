@@ -57,9 +57,11 @@ def look_at_areas(findings: Findings, areas_px: NDArray[np.float64], place: Call
     findings.add(what, [place(row) for row in rows[:NUM_EXAMPLES].tolist()], len(rows))
 
 
-def look_at_names(findings: Findings, classes: Sequence[str]) -> None:
+def look_at_names(findings: Findings, classes: Sequence[str], known: Sequence[str]) -> None:
+    """Checks names of classes. known: those of the source, of which the user may have chosen some, misspelt."""
     alike: dict[str, list[str]] = {}
-    for name in classes:
+    chosen = set(classes)
+    for name in (*classes, *(name for name in known if name not in chosen)):
         alike.setdefault(re.sub(r"[\s_]+", "", unicodedata.normalize("NFKC", name)).casefold(), []).append(name)
-    groups = [" / ".join(map(repr, names)) for names in alike.values() if len(names) > 1]
+    groups = [" / ".join(map(repr, names)) for names in alike.values() if len(names) > 1 and names[0] in chosen]
     findings.add("class names that differ only in case, blanks or Unicode form", groups)

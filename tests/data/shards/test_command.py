@@ -198,6 +198,12 @@ def test_of_two_sets_both_are_written_or_neither(drawn: Path, tmp_path: Path) ->
             run(*command, option, 0.2)
 
 
+@pytest.mark.parametrize("val", ["20%", "1.5", "0", "1"])
+def test_val_is_a_fraction_or_a_split(tmp_path: Path, val: str) -> None:
+    with pytest.raises(ValueError, match=f"--val: expected a fraction such as 0.2, or a split, found '{val}'"):
+        run("voc", tmp_path, "--split", "all", "--val", val, tmp_path / "out")
+
+
 def test_the_same_boxes_from_yolo_as_from_coco(doubtful: Path, tmp_path: Path) -> None:
     text = (doubtful / "all.json").read_text().replace("[40, 20, 80, 70]", "[40, 20, 50, 30]")
     (doubtful / "all.json").write_text(text)

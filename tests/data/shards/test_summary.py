@@ -71,3 +71,8 @@ def test_images_that_are_in_two_sets(tmp_path: Path, train: ShardIndex) -> None:
 )
 def test_class_names_are_words(text: str | None, names: list[str] | None) -> None:
     assert names_of(text) == names
+
+
+def test_names_on_several_lines_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"--classes: expected names with commas between them, found 'cat\\ndog'"):
+        names_of("cat\ndog")

@@ -124,7 +124,8 @@ def test_missing_files(tmp_path: Path) -> None:
         read_voc(tmp_path, ["val"])
     (tmp_path / "Annotations" / "a.xml").unlink()
     with pytest.raises(
-        ValueError, match=r"Annotations: expected a with \.xml, found no such file; unpack it, or remove"
+        ValueError,
+        match=r"Annotations: expected a with \.xml, found no such file; unpack it, name its folder with --anno",
     ):
         read_voc(tmp_path, ["val"])
 
@@ -235,7 +236,18 @@ def test_a_folder_of_its_own_for_each_split(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["WhatsApp Image (2)", "фото", "x" * 190, "a\u0301 b", "日本/語", "back\\slash", "tab ~"]
+    "name",
+    [
+        "WhatsApp Image (2)",
+        "фото",
+        "x" * 190,
+        "a\u0301 b",
+        "日本/語",
+        "back\\slash",
+        "tab ~",
+        "9.00\u202fAM",
+        "\U0001f469\u200d\U0001f33e",
+    ],
 )
 def test_names_of_people(tmp_path: Path, name: str) -> None:
     plain(tmp_path, {f"{name}.jpg": thing(), "other.jpg": thing()})
@@ -308,6 +320,22 @@ def test_what_looks_wrong_is_counted_with_examples(tmp_path: Path) -> None:
         "boxes of 8 that lose more than a tenth at the border of their image, 50% on average (corners given as sizes? "
         "another unit than px?): 1 (c.xml: object 1 (cat) [0, 0, 200, 50] in 100x80)",
     ]
+
+
+def test_xml_beside_images_in_a_folder_of_images(tmp_path: Path) -> None:
+    """And another folder of XML that has nothing to do with them."""
+    plain(tmp_path / "images" / "train", {"a.jpg": thing(), "b.jpg": thing()})
+    plain(tmp_path / "Annotations", {"other.jpg": thing()})
+    assert [record.image_id for record in read_voc(tmp_path, ["all"]).records] == ["train/a", "train/b"]
+
+
+@pytest.mark.parametrize("name", ["a\tb", "a\nb", "a\udcff"])
+def test_names_with_control_characters(tmp_path: Path, name: str) -> None:
+    plain(tmp_path, {"a.jpg": thing()})
+    for path in list(tmp_path.iterdir()):
+        path.rename(path.with_stem(name))
+    with pytest.raises(ValueError, match=r"expected a name of up to 500 letters, no control characters; rename it"):
+        read_voc(tmp_path, ["all"])
 
 
 def test_two_files_for_one_image(tmp_path: Path) -> None:

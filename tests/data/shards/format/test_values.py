@@ -43,7 +43,7 @@ def test_values_are_refused_by_column_and_sample(
         ShardIndex.load(copy)
 
 
-@pytest.mark.parametrize("text", ["0012", "K\u00e4fer 1", "\u732b" * 100])
+@pytest.mark.parametrize("text", ["0012", "K\u00e4fer 1", "\u732b" * 100, "9.00\u202fAM"])
 def test_ids_may_be_any_printable_text(copy: Path, index: ShardIndex, text: str) -> None:
     ids = index.arrays["image_ids"].astype("S400")
     ids[2] = text.encode()

@@ -25,5 +25,5 @@ def test_a_name_stands_for_its_part_whatever_its_unicode_form() -> None:
 
 
 def test_nothing_left_to_write(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="expected images, found none that --classes and --hold-out leave"):
+    with pytest.raises(ValueError, match="expected images, found none of 1 left by --classes, --val and --hold-out"):
         collect(found(tmp_path, 1), Choice(classes=["b"]))

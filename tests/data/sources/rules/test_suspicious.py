@@ -29,8 +29,17 @@ def test_boxes_that_can_hardly_be_meant() -> None:
     assert boxes_found((0.1, 0.1, 0.5, 0.5), (0.1, 0.1, 0.5, 1.5)) == []
 
 
+def test_chosen_names_that_the_source_writes_in_another_way() -> None:
+    """As of --classes 'cat, dog'."""
+    findings = Findings()
+    look_at_names(findings, ["cat", " dog"], ["cat", "dog", "cow", "Cow"])
+    (line,) = findings.lines()
+    assert line.endswith("Unicode form: 1 (' dog' / 'dog')")
+
+
 def test_names() -> None:
     findings = Findings()
-    look_at_names(findings, ["Cat", "dog", "cat ", "hot dog", "hot_dog", "fi", "ﬁ", "no", "007"])
+    classes = ["Cat", "dog", "cat ", "hot dog", "hot_dog", "fi", "ﬁ", "no", "007"]
+    look_at_names(findings, classes, classes)
     (line,) = findings.lines()
     assert line.endswith("Unicode form: 3 ('Cat' / 'cat ', 'hot dog' / 'hot_dog', 'fi' / 'ﬁ')")
