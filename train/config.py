@@ -5,9 +5,10 @@
 The only module that knows every section. What it returns is frozen and free of OmegaConf.
 """
 
+import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -147,13 +148,22 @@ def _translated(path: Path) -> str:
     return as_config(network, path.stem)
 
 
+def _escaped(value: Any) -> Any:
+    """The value with a backslash before each ${, which would refer to another key."""
+    if isinstance(value, dict):
+        return {key: _escaped(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_escaped(each) for each in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+
+
 def save(config: Config, path: Path, remarks: Sequence[str] = ()) -> None:
     """Writes a config as YAML, without passwords and tokens of addresses. remarks: comment lines at the top."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tree: Any = OmegaConf.create(OmegaConf.to_container(OmegaConf.structured(config)))
+    tree: Any = OmegaConf.create(_escaped(asdict(config)))
     for name, value in flat(config).items():
         if isinstance(value, str):
-            OmegaConf.update(tree, name, value)
+            OmegaConf.update(tree, name, _escaped(value))
     comments = "".join(f"# {remark}\n" for remark in remarks)
     write_whole(path, comments + OmegaConf.to_yaml(tree))
 

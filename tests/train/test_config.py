@@ -1,6 +1,6 @@
 """The configuration: what is loaded, and what a person reads who has mistyped something."""
 
-from dataclasses import FrozenInstanceError, fields, is_dataclass
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +330,15 @@ def test_a_config_sends_nothing_of_the_environment(tmp_path: Path) -> None:
     path = written(tmp_path, "run: r\ndata: {train: a, val: 'http://host/${oc.env:HOME}'}\n")
     assert "oc.env" in refusal(path)
     assert "oc.env" in refusal(written(tmp_path, LEAST), "data.val=http://host/${oc.env:HOME}")
+
+
+@pytest.mark.parametrize("name", ["${b}", "a\\${b}", "$b {c}", "${", "\\", "${data.train}"])
+def test_a_saved_name_refers_to_nothing(tmp_path: Path, least: Path, name: str) -> None:
+    """A class may be called ${b}; written as it is, no command would read the run's config again."""
+    config = load(least, [])
+    config = replace(config, data=replace(config.data, classes=[name]))
+    save(config, tmp_path / "saved.yaml")
+    assert load(tmp_path / "saved.yaml", []) == config
 
 
 def test_passwords_and_tokens_are_neither_saved_nor_logged(tmp_path: Path) -> None:
