@@ -25,7 +25,7 @@ from launch.keys import keys_of, text_keys
 from train.darknet.cfg import as_config, read_cfg
 from train.evaluation.config import EvaluateConfig
 from train.keys.page import page
-from train.keys.wrong import unknown_key, wrong_value
+from train.keys.wrong import outside_its_unit, unknown_key, wrong_value
 from train.loss import LossConfig
 from train.model import ModelConfig
 from train.recipes import RECIPES, Recipe, over_its_recipe
@@ -60,6 +60,8 @@ class Config:
     def __post_init__(self) -> None:
         if self.epochs < 1:
             raise ValueError(f"epochs={self.epochs}: expected at least 1")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed={self.seed}: expected 0 to 2^63 - 1")
         if self.anchors == AUTO:
             return
         try:
@@ -121,6 +123,8 @@ def load(path: str | Path, overrides: Sequence[str], *, opens_sets: bool = True)
     except OmegaConfBaseException as error:
         raise ValueError(f"{path}: {wrong_value(error, layers, keys)}") from None
     assert isinstance(config, Config)
+    if problem := outside_its_unit(flat(config), keys):
+        raise ValueError(f"{path}: {problem}")
     if opens_sets:
         require_own_commands(config, overrides)
     return config

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from launch.keys import keys_of
+from launch.keys import Key, keys_of
 from tests.conftest import ROOT
 from train.config import VOC_ANCHORS, Config, flat, load, save
 from train.keys.aliases import ALIASES
+from train.keys.wrong import RANGES
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 LEAST = "run: runs/x\ndata: {train: shards/train, val: shards/val}\n"
@@ -75,6 +76,18 @@ def test_the_file_goes_over_the_defaults_and_the_command_line_over_the_file(tmp_
         "a=b",
         1e-3,
     )
+
+
+@pytest.mark.parametrize("key", [key for key in keys_of(Config) if key.unit in RANGES], ids=lambda key: key.name)
+def test_numbers_that_their_unit_does_not_have_are_refused(least: Path, key: Key) -> None:
+    for value in (-60, 60 if key.unit in ("IoU", "score", "probability") else -1000):
+        drawn = ["drawn.pictures=x"] * key.name.startswith("drawn")
+        assert f"{key.name.rpartition('.')[2]}={value}" in refusal(least, *drawn, f"{key.name}={value}")
+
+
+def test_a_seed_is_a_word_of_the_generators(least: Path) -> None:
+    for seed in (-1, 2**64):
+        assert refusal(least, f"seed={seed}") == f"seed={seed}: expected 0 to 2^63 - 1"
 
 
 def test_a_section_may_be_called_in_from_the_command_line(least: Path) -> None:

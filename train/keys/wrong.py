@@ -1,6 +1,7 @@
 """Explains what is wrong with a config, as the user wrote it: the key, the value, what was expected."""
 
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING
 from typing import Any
@@ -11,6 +12,15 @@ from launch.keys import Key, nearest, shown
 from train.keys.aliases import ALIASES
 
 LIST = "python -m train.config lists all keys"
+RANGES = {  # of the units whose numbers are easily given as something else: per cent, a sign, nan
+    "IoU": (0, 1, "0 to 1"),
+    "score": (0, 1, "0 to 1"),
+    "probability": (0, 1, "0 to 1"),
+    "weight": (0, sys.float_info.max, "a number, 0 or more"),
+    "logit": (-50, 50, "-50 to 50"),
+    "images": (0, sys.maxsize, "a number of images, 0 or more"),
+    "pictures": (1, sys.maxsize, "at least 1"),
+}
 
 
 def unknown_key(layers: Sequence[Any], keys: Sequence[Key]) -> str | None:
@@ -44,6 +54,18 @@ def wrong_value(error: OmegaConfBaseException, layers: Sequence[Any], keys: Sequ
     value = found[-1] if found else None
     quoted = "; YAML reads yes, no, on and off as true and false, quote them" if isinstance(value, bool) else ""
     return f"{_written(name, value)}: expected {key.kind}{f' [{key.unit}]' * bool(key.unit)}{quoted}"
+
+
+def outside_its_unit(values: Mapping[str, Any], keys: Sequence[Key]) -> str | None:
+    """A sentence on the first number that its unit does not have, if any. values: by dotted name."""
+    for key in keys:
+        value = values.get(key.name)
+        if key.unit not in RANGES or not isinstance(value, int | float):
+            continue
+        least, most, expected = RANGES[key.unit]
+        if not least <= value <= most:
+            return f"{_written(key.name, value)}: expected {expected} [{key.unit}]"
+    return None
 
 
 def _leaves(layer: Any, known: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
