@@ -39,10 +39,15 @@ class Detector(NamedTuple):
 
         One forward pass in float32, whose memory grows with the number of images. Waits for the device once.
         """
-        if not images:
+        if not len(images):
             return []
+        for number, image in enumerate(images):
+            _require_pixels(image, number)
         evaluate, resize = self.config.evaluate, self.config.data.resize
-        threshold_C = np.broadcast_to(np.asarray(threshold, np.float64), len(self.classes))
+        threshold_C = np.asarray(threshold, np.float64)
+        if threshold_C.shape not in ((), (len(self.classes),)):
+            raise ValueError(f"expected one threshold or {len(self.classes)}, found {threshold_C.size}")
+        threshold_C = np.broadcast_to(threshold_C, len(self.classes))
         placements = [whole_image(image.shape[1], image.shape[0], evaluate.side, resize) for image in images]
         canvases = np.empty((len(images), evaluate.side, evaluate.side, 3), grey_level(resize))
         for image, placement, canvas in zip(images, placements, canvases, strict=True):
@@ -62,6 +67,14 @@ class Detector(NamedTuple):
         ]
 
 
+def _require_pixels(image: object, number: int) -> None:
+    """ValueError for anything else: OpenCV would leave the canvas of another number format unwritten."""
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.shape[2:] == (3,) and image.size:
+        return
+    found = f"{image.dtype} {list(image.shape)}" if isinstance(image, np.ndarray) else type(image).__name__
+    raise ValueError(f"image {number} of the list: expected a uint8 array [H, W, 3] of RGB, found {found}")
+
+
 def _above(found: Found, threshold_C: NDArray[np.float64], most: int | None) -> Found:
     kept = np.flatnonzero(found.scores > threshold_C[found.labels])[:most]
     return Found(found.boxes_xyxy[kept], found.labels[kept], found.scores[kept])
@@ -74,9 +87,9 @@ def _of_image(found: Found, placement: Placement, side: int, image: Pixels) -> F
     return Found(boxes_px[inside], found.labels[inside], found.scores[inside])
 
 
-def load_detector(target: Path, overrides: Sequence[str] = (), device: str = "cpu") -> Detector:
+def load_detector(target: Path | str, overrides: Sequence[str] = (), device: str = "cpu") -> Detector:
     """target, overrides: as on the command line of train.detect."""
-    config, path = find_trained(target, overrides)
+    config, path = find_trained(Path(target), overrides)
     model, classes = load_trained(config, path)
     model = model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Detector(model, config, torch.tensor(config.anchor_pairs, device=device), classes)

@@ -28,6 +28,27 @@ def test_images_of_different_sizes_are_one_batch(trained_run: Path) -> None:
         np.testing.assert_allclose(found.boxes_xyxy, alone.boxes_xyxy, rtol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        (np.zeros((60, 40, 3), np.float32), r"float32 \[60, 40, 3\]"),
+        (np.zeros((60, 40), np.uint8), r"uint8 \[60, 40\]"),
+        (np.zeros((60, 40, 4), np.uint8), r"uint8 \[60, 40, 4\]"),
+        (np.zeros((0, 40, 3), np.uint8), r"uint8 \[0, 40, 3\]"),
+        ("picture.jpg", "str"),
+    ],
+)
+def test_what_is_no_picture_is_refused(trained_run: Path, image: object, found: str) -> None:
+    detector = load_detector(str(trained_run))
+    good = np.zeros((60, 40, 3), np.uint8)
+    with pytest.raises(ValueError, match=rf"image 1 of the list: expected a uint8 array \[H, W, 3\].*, found {found}"):
+        detector([good, image], 0.5)  # type: ignore[list-item]
+    with pytest.raises(ValueError, match=r"image 0 of the list: .* found uint8 \[40, 3\]"):
+        detector(good, 0.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="expected one threshold or 2, found 3"):
+        detector([good], np.zeros(3))
+
+
 @pytest.mark.gpu
 def test_a_gpu_finds_the_same(trained_run: Path) -> None:
     image = np.random.default_rng(0).integers(0, 255, (300, 600, 3), dtype=np.uint8)
