@@ -16,7 +16,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from data.records import counted
 from launch.command import run
 from train.inference.detector import Detector, load_detector
-from train.inference.inputs import is_video, list_inputs, unique_names
+from train.inference.inputs import is_video, list_inputs, require_own_folder, unique_names
 from train.inference.passes import Options, Speed, detect_pictures, detect_video
 from train.inference.result_formats import FORMATS, Result
 
@@ -39,21 +39,23 @@ def read_thresholds(text: str, detector: Detector) -> NDArray[np.float64]:
     """[C] thresholds: one number for all classes, or from train.score's scores.json that of each class's best F1."""
     classes = detector.classes
     if not text.endswith(".json"):
-        try:
-            return np.full(len(classes), float(text))
-        except ValueError:
-            raise ValueError(
-                f"--threshold {text}: expected a score such as 0.3, or scores.json of train.score"
-            ) from None
+        return np.full(len(classes), read_score(text))
     try:
         sides = json.loads(Path(text).read_text())["sides"]
         numbers = sides.get(str(detector.config.evaluate.side)) or next(iter(sides.values()))
         known = {name: numbers["classes"][name]["at score"] for name in classes}
         return np.array([USUAL_THRESHOLD if each is None else each for each in known.values()], np.float64)
-    except (KeyError, TypeError, AttributeError, StopIteration, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, AttributeError, StopIteration, OSError, ValueError) as error:
         raise ValueError(
             f"--threshold {text}: expected scores.json of train.score for the classes {', '.join(classes)} ({error!r})"
         ) from None
+
+
+def read_score(text: str) -> float:
+    with suppress(ValueError):
+        if 0 <= float(text) <= 1:
+            return float(text)
+    raise ValueError(f"--threshold {text}: expected a score such as 0.3, 0 to 1, or scores.json of train.score")
 
 
 def detect(detector: Detector, paths: Sequence[Path], options: Options, speed: Speed) -> Iterator[Result | Exception]:
@@ -98,6 +100,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     given = _arguments(arguments)
     paths = list_inputs([each for each in given.inputs if each not in given.overrides], given.out)
+    require_own_folder(given.out, paths)
     detector = load_detector(given.target, given.overrides, "cuda" if torch.cuda.is_available() else "cpu")
     options = Options(given.out, read_thresholds(given.threshold, detector), not given.no_labels)
     given.out.mkdir(parents=True, exist_ok=True)

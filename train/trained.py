@@ -25,8 +25,12 @@ def find_trained(target: Path, overrides: Sequence[str]) -> tuple[Config, Path]:
     """
     is_checkpoint, weights_named = target.suffix == ".pt", any(each.startswith("weights=") for each in overrides)
     run = target if target.is_dir() else target.parents[1] if is_checkpoint and len(target.parents) > 1 else None
+    if not target.exists():
+        raise ValueError(f"no {target}: expected the folder of a run, a checkpoint in it, or a config")
+    if run and not (run / "config.yaml").is_file():
+        raise ValueError(f"{run}: expected the folder of a run, which has a config.yaml")
     config = load(run / "config.yaml" if run else target, overrides, opens_sets=False)
-    if is_checkpoint:
+    if is_checkpoint and not weights_named:
         return config, target
     if run and not weights_named:
         checkpoint = best(run / "checkpoints")

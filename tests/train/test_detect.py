@@ -57,7 +57,7 @@ def test_wrong_files_end_with_a_clear_line(trained_run: Path, tmp_path: Path) ->
         main([str(trained_run), str(text), str(tmp_path / "grey.png"), "--out", str(tmp_path / "out")])
     assert list(json.loads((tmp_path / "out/detections.json").read_text())) == [f"{tmp_path}/grey.png"]
     assert (tmp_path / "out/grey.jpg").exists()
-    with pytest.raises(ValueError, match="no config at"):
+    with pytest.raises(ValueError, match=r"no .*elsewhere: expected the folder of a run"):
         main([str(tmp_path / "elsewhere"), str(text)])
     for path in (trained_run / "checkpoints").iterdir():
         path.unlink()
@@ -126,7 +126,9 @@ def test_thresholds_come_from_scores(trained_run: Path, tmp_path: Path) -> None:
     assert read_thresholds(str(tmp_path / "scores.json"), detector).tolist() == [0.25, 0.3]
     assert read_thresholds("0.5", detector).tolist() == [0.5, 0.5]
     for text, message in (
-        ("half", r"expected a score such as 0\.3, or scores\.json"),
+        ("half", r"expected a score such as 0\.3, 0 to 1, or scores\.json"),
+        ("30", r"expected a score such as 0\.3, 0 to 1, or scores\.json"),
+        (f"{tmp_path}/nothing.json", "expected scores.json of train.score for the classes circle, ring"),
         (f"{tmp_path}/other.json", "expected scores.json of train.score for the classes circle, ring"),
     ):
         (tmp_path / "other.json").write_text("[1]")

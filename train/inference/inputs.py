@@ -13,6 +13,7 @@ from data.images.files.prepare import turn
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+RESULTS = ("detections*", "labels", "voc")  # one of them is in every folder that train.detect has written to
 
 
 def list_inputs(inputs: Sequence[str], out: Path) -> list[Path]:
@@ -41,6 +42,21 @@ def list_inputs(inputs: Sequence[str], out: Path) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
+def require_own_folder(out: Path, paths: Sequence[Path]) -> None:
+    """ValueError if drawing `paths` would overwrite a file in `out`, and `out` holds no earlier results."""
+    if any(any(out.glob(pattern)) for pattern in RESULTS):
+        return
+    drawn = [f"{name}{drawn_suffix(path)}" for name, path in zip(unique_names(paths), paths, strict=True)]
+    if taken := [name for name in drawn if (out / name).is_file()]:
+        raise ValueError(
+            f"--out {out}: expected a new folder or one of earlier results; {taken[0]} there would be overwritten"
+        )
+
+
+def drawn_suffix(path: Path) -> str:
+    return ".mp4" if is_video(path) else ".jpg"
+
+
 def is_picture(path: Path) -> bool:
     return path.suffix.lower() in PICTURES
 
@@ -55,12 +71,16 @@ def _by_numbers(path: Path) -> list[tuple[int, str]]:
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """The stem of each, with a number if another already has it, ignoring case."""
+    """The stem of each, with a number if another already has it, ignoring case.
+
+    A video's frames are NAME-000000 and on: it gets another name if a file is called so.
+    """
     taken: set[str] = set()
     names = []
+    numbered = {re.sub(r"-\d{6,}$", "", path.stem).casefold() for path in paths if re.search(r"-\d{6,}$", path.stem)}
     for path in paths:
         name, number = path.stem, 1
-        while name.casefold() in taken:
+        while name.casefold() in taken or (is_video(path) and name.casefold() in numbered):
             number += 1
             name = f"{path.stem}-{number}"
         taken.add(name.casefold())

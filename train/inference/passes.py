@@ -17,7 +17,7 @@ from data.records import counted
 from data.view.drawing import draw_boxes
 from train.detection.head import Found
 from train.inference.detector import Detector, Pixels
-from train.inference.inputs import read_upright
+from train.inference.inputs import drawn_suffix, read_upright
 from train.inference.result_formats import Result
 from train.inference.video import Write, frames_per_second, read_frames, write_frames
 
@@ -65,7 +65,7 @@ def detect_pictures(
             with speed.of("the network"):
                 found = iter(detector(images, options.threshold_C))
             results = [
-                _result(str(path), name, f"{name}.jpg", image, next(found))
+                _result(str(path), name, f"{name}{drawn_suffix(path)}", image, next(found))
                 for (name, path), image in zip(some, read, strict=True)
                 if isinstance(image, np.ndarray)
             ]

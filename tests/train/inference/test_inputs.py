@@ -1,12 +1,13 @@
 """Which files are meant, in which order, and which way up they are."""
 
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from train.inference.inputs import is_picture, is_video, list_inputs, read_upright, unique_names
+from train.inference.inputs import is_picture, is_video, list_inputs, read_upright, require_own_folder, unique_names
 
 OUT = Path("/nowhere/out")
 
@@ -51,6 +52,21 @@ def test_the_folder_of_the_pictures_is_no_folder_for_results(tmp_path: Path) -> 
 def test_kinds_go_by_their_suffix() -> None:
     assert is_picture(Path("a.JPeG")) and is_video(Path("b.MP4"))
     assert not is_picture(Path("a.mp4")) and not is_video(Path("jpg"))
+
+
+def test_pictures_of_others_in_the_folder_for_results_are_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "one.jpg").touch()
+    for path in (Path("a/one.png"), Path("two.jpg")):
+        expected = pytest.raises(ValueError, match=r"one\.jpg there would be") if path.stem == "one" else nullcontext()
+        with expected:
+            require_own_folder(tmp_path, [path])
+    (tmp_path / "detections.csv").touch()  # results of an earlier time are
+    require_own_folder(tmp_path, [Path("a/one.png")])
+
+
+def test_no_frame_overwrites_a_picture() -> None:
+    assert unique_names([Path("film.mp4"), Path("film-000003.jpg")]) == ["film-2", "film-000003"]
+    assert unique_names([Path("film.mp4"), Path("film-3.jpg")]) == ["film", "film-3"]
 
 
 def test_no_picture_overwrites_another() -> None:
