@@ -58,11 +58,11 @@ class VocScores:
 
     def of_classes(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
         """Name and [C] values of each score."""
-        best_C, known_C = self.f1_SC.argmax(0), self.num_truths > 0
+        best_C, f1_C, known_C = self.f1_SC.argmax(0), self.f1_SC.max(0), self.num_truths > 0
         yield "AP@.5", self.ap_area
         yield "AP@.5 (11-point)", self.ap_11point
-        yield "best F1", np.where(known_C, self.f1_SC.max(0), np.nan)
-        yield "at score", np.where(known_C, SCORES[best_C], np.nan)
+        yield "best F1", np.where(known_C, f1_C, np.nan)
+        yield "at score", np.where(f1_C > 0, SCORES[best_C], np.nan)  # no threshold is best if nothing is right
 
     @property
     def precision_SC(self) -> NDArray[np.float64]:

@@ -403,3 +403,8 @@ def test_our_order_of_equal_scores_is_all_that_differs(network, voc2007_test, pu
         column = {"AP07": "ap_11point", "AParea": "ap_area"}[metric]
         values = [getattr(scores, column)[classes.index(name)] for scores in shuffled]
         assert min(values) - 1e-12 <= expected[metric][name] <= max(values) + 1e-12
+
+
+def test_without_a_right_detection_no_score_is_the_best_threshold():
+    told = dict(voc_ap(detections((0, 0, 0.9, FAR)), truths((0, 0, BOX, 0)), 2).of_classes())
+    assert told["best F1"][0] == 0 and np.isnan(told["at score"]).all()
