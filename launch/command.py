@@ -15,6 +15,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 INTERRUPTED = 130  # the shell's convention: 128 + SIGINT
 TRACEBACK = "--traceback"
@@ -75,6 +76,10 @@ def reason_of(error: Exception) -> str | None:
         return f"out of memory ({text.splitlines()[0]}): use a smaller batch, fewer processes or a larger machine"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{text}: raise the limit with ulimit -n, or use fewer processes (data.workers, --workers)"
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        path = Path(error.filename or "")
+        for file in (each for each in (path, *path.parents) if each.is_file()):
+            return f"{file}: expected a folder, found a file"
     return text if isinstance(error, OSError | ValueError | FloatingPointError | EOFError) else None
 
 

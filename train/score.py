@@ -15,6 +15,7 @@ The network runs in step.precision; its last layer, and all that follows, is com
 import argparse
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -125,6 +126,12 @@ def _charts(out: Path, index: ShardIndex, found: Mapping[int, Scored]) -> Iterat
             yield matrix.name, partial(write_confusion, matrix, at_side, classes, each.evaluation.confusion)
 
 
+def _sides(text: str) -> list[int]:
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise ValueError(f"--sides {text}: expected numbers of px such as 288,416,544")
+    return [int(side) for side in text.split(",")]
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m train.score", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -141,7 +148,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise ValueError("--results: expected --out FOLDER to write the files to")
     config, weights = find_trained(options.target, overrides)
     require_own_commands(config, overrides)
-    sides = [int(side) for side in options.sides.split(",")] if options.sides else [config.evaluate.side]
+    sides = _sides(options.sides) if options.sides else [config.evaluate.side]
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
     with connect() as env:
         index, found = score(config, weights, sides, env)
         if env.rank == 0:

@@ -70,6 +70,14 @@ def test_what_people_and_machines_cause_is_one_line(error: str, told: str) -> No
     assert ended("fail", error) == (1, "", f"error: {told}\n")
 
 
+def test_a_file_where_a_folder_belongs_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "out").touch()
+    for folder in (tmp_path / "out", tmp_path / "out/inner"):
+        with pytest.raises(OSError, match=r".") as found:
+            folder.mkdir(parents=True, exist_ok=True)
+        assert reason_of(found.value) == f"{tmp_path / 'out'}: expected a folder, found a file"
+
+
 def test_running_out_of_memory_is_known_whoever_reports_it() -> None:
     with pytest.raises(RuntimeError) as found:
         torch.empty(2**60)

@@ -107,6 +107,9 @@ def test_what_there_is_not_is_named(config: Path, tmp_path: Path) -> None:
     (tmp_path / "some.weights").touch()
     with pytest.raises(ValueError, match=r"evaluate\.side=65: expected a multiple of 32 px"):
         main([str(config), f"weights={tmp_path}/some.weights", "--sides", "64,65"])
+    for sides in ("64,abc", "64px", "-64"):
+        with pytest.raises(ValueError, match=f"--sides {sides}: expected numbers of px such as 288,416,544"):
+            main([str(config), f"weights={tmp_path}/some.weights", f"--sides={sides}"])
     with pytest.raises((ValueError, OSError), match=r"none\.weights"):
         main([str(config), f"weights={tmp_path}/none.weights"])
     with pytest.raises(ValueError, match="expected a run folder or a config with weights=FILE, found neither"):

@@ -13,6 +13,7 @@ from data.loading.opening import open_shards
 from data.remote.addresses import is_remote
 from data.shards.read import ShardReader
 from train.config import Config
+from train.inference.inputs import read_upright
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
@@ -21,25 +22,26 @@ def load_canvases(config: Config, pictures: Sequence[Path], count: int) -> NDArr
     """[P, S, S, 3] RGB at evaluate.side, at most `count`. ValueError if there are none."""
     side = config.evaluate.side
     canvases = []
-    for data in islice(_named(pictures) if pictures else _of_validation(config), count):
-        image = decode(data)
+    for image in islice(_named(pictures) if pictures else _of_validation(config), count):
         canvas = np.empty((side, side, 3), np.uint8)
         place_image(image, whole_image(image.shape[1], image.shape[0], side, config.data.resize), canvas)
         canvases.append(canvas)
     if not canvases:
-        raise ValueError(f"expected pictures to compare on ({', '.join(SUFFIXES)}), found none in {pictures}")
+        raise ValueError(
+            f"expected pictures to compare on ({', '.join(SUFFIXES)}), found none in {', '.join(map(str, pictures))}"
+        )
     return np.stack(canvases)
 
 
-def _named(pictures: Sequence[Path]) -> Iterator[bytes]:
+def _named(pictures: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
     for path in pictures:
         if not path.exists():
             raise ValueError(f"--pictures {path}: no such file or folder")
         files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        yield from (file.read_bytes() for file in files if file.suffix.lower() in SUFFIXES)
+        yield from (read_upright(file) for file in files if file.suffix.lower() in SUFFIXES)
 
 
-def _of_validation(config: Config) -> Iterator[bytes]:
+def _of_validation(config: Config) -> Iterator[NDArray[np.uint8]]:
     if is_remote(config.data.val):
         raise ValueError(f"data.val={config.data.val} is not on this machine; name others: --pictures FOLDER")
     try:
@@ -47,4 +49,4 @@ def _of_validation(config: Config) -> Iterator[bytes]:
     except (ValueError, OSError) as error:
         raise ValueError(f"no pictures to compare on ({error}); name some: --pictures FOLDER") from None
     with ShardReader(index) as reader:
-        yield from (reader.image(sample) for sample in range(index.num_samples))
+        yield from (decode(reader.image(sample)) for sample in range(index.num_samples))

@@ -20,6 +20,9 @@ def test_named_ones_and_those_of_the_validation_set(tmp_path: Path, shards: Path
     assert load_canvases(config, [tmp_path / "pictures"], 50).shape == (2, 64, 64, 3)
     assert load_canvases(config, [tmp_path / "pictures/a.png"], 50)[0, 32, 32].tolist() == [200, 200, 200]
     assert load_canvases(config, [], 5).shape == (5, 64, 64, 3)
+    (tmp_path / "bad.jpg").touch()
+    with pytest.raises(ValueError, match=r"bad\.jpg does not decode: the file is empty"):
+        load_canvases(config, [tmp_path / "bad.jpg"], 5)
     with pytest.raises(ValueError, match="--pictures nowhere: no such file or folder"):
         load_canvases(config, [Path("nowhere")], 5)
     (tmp_path / "config.yaml").write_text("run: r\ndata: {train: t, val: /nowhere}\n")
