@@ -8,7 +8,7 @@ import csv
 import io
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,16 +84,23 @@ class Results:
         """A chart for each group of columns: mAP, losses, what darknet prints ..."""
         from data.view.figures import curves_over, panels, write
 
-        groups: dict[str, dict[str, list[tuple[float, float]]]] = {}
-        for row in self.rows:
-            for name, value in row.items():
-                if name not in ("images", "epoch") and value:
-                    lines = groups.setdefault(name.partition("/")[0], {})
-                    lines.setdefault(name.partition("/")[2] or name, []).append((int(row["images"]), float(value)))
+        groups = lines_by_chart(self.rows)
         figure, all_axes = panels(title.replace("$", r"\$"), len(groups))
         for axes, (group, points) in zip(all_axes, groups.items(), strict=True):
             curves_over(axes, group, points, "images seen")
         write(figure, self.run / "results.png")
+
+
+def lines_by_chart(rows: Iterable[Mapping[str, str]]) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """{chart: {line: its points}}. Both losses share a chart; beside one, the shares of `val` would lie on the axis."""
+    charts: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for row in rows:
+        for name, value in row.items():
+            if name in ("images", "epoch") or not value:
+                continue
+            chart, _, line = ("loss", "", "val") if name == "val/loss" else name.partition("/")
+            charts.setdefault(chart, {}).setdefault(line or name, []).append((int(row["images"]), float(value)))
+    return charts
 
 
 def ending(run: Path, best: Best | None, images: int, end: int) -> str:

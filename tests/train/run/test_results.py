@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.train.run.display.test_board import CLASSES, evaluation
-from train.run.results import CHARTS, Best, Results, ending
+from train.run.results import CHARTS, Best, Results, ending, lines_by_chart
 
 TRAINING = {"loss/total": 3.5, "train/rate": 1e-3}
 
@@ -76,6 +76,19 @@ def test_charts_are_drawn_first_and_last_and_not_too_often(tmp_path: Path) -> No
     for name in CHARTS:
         with Image.open(tmp_path / name) as image:
             assert min(image.size) > 200
+
+
+def test_both_losses_share_a_chart() -> None:
+    rows = [
+        {"images": "8", "epoch": "1", "mAP": "0.5", "val/loss": "90", "val/Obj": "0.2", "loss/total": "", "x/y": "1"}
+    ]
+    rows += [{"images": "16", "mAP": "0.6", "loss/total": "40"}]
+    assert lines_by_chart(rows) == {
+        "mAP": {"mAP": [(8, 0.5), (16, 0.6)]},
+        "loss": {"val": [(8, 90)], "total": [(16, 40)]},
+        "val": {"Obj": [(8, 0.2)]},
+        "x": {"y": [(8, 1)]},
+    }
 
 
 def test_last_words_name_what_is_there(tmp_path: Path) -> None:
