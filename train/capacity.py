@@ -88,6 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--gb", type=float, help="memory of a device; default: that of this machine's")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     options = parser.parse_intermixed_args(arguments)
+    if options.gb is not None and not options.gb > 0:
+        raise ValueError(f"--gb {options.gb:g}: expected more than 0")
     config = load(options.config, options.overrides, opens_sets=False)
     if options.processes < 1 or config.data.batch % options.processes:
         raise ValueError(

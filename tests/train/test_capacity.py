@@ -30,3 +30,9 @@ def test_a_row_for_each_side(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_remainder_is_refused() -> None:
     with pytest.raises(ValueError, match=r"data\.batch=64 over --processes 3 leaves a remainder"):
         main([str(ROOT / "configs/voc.yaml"), "--processes", "3"])
+
+
+def test_a_device_without_memory_is_refused() -> None:
+    for text in ("0", "-1", "nan"):
+        with pytest.raises(ValueError, match=rf"--gb {text}: expected more than 0"):
+            main([str(ROOT / "configs/voc.yaml"), f"--gb={text}"])
