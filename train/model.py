@@ -34,8 +34,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if not 0 < self.width <= 4:
             raise ValueError(f"model.width={self.width}: expected 0 < width <= 4; 1 is the published network")
-        if isinstance(self.bn_momentum, str) and self.bn_momentum != "auto":
-            raise ValueError(f"model.bn_momentum={self.bn_momentum}: expected a number, or auto")
+        if self.bn_momentum != "auto" and (isinstance(self.bn_momentum, str) or not 0 < self.bn_momentum < 1):
+            raise ValueError(f"model.bn_momentum={self.bn_momentum}: expected a share between 0 and 1, or auto")
         if self.layers is not None:
             parse_layers(self.layers)
         if self.graph is not None:

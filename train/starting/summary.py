@@ -31,7 +31,8 @@ def summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env:
     parameters = sum(each.numel() for each in step.model.parameters())
     side, batch, end = config.evaluate.side, config.data.batch, config.epochs * train.num_samples
     device = torch.cuda.get_device_name(env.device) if env.device.type == "cuda" else "CPU"
-    resumed = f"resumes after {counted(images, 'image')}, epoch {images // train.num_samples + 1}"
+    seen, epoch = counted(images, "image"), images // train.num_samples + 1
+    resumed = f"resumes after {seen}, epoch {epoch}" if images < end else f"complete after {seen}"
     position = resumed if images else "from the start"
     lines = {
         "network": f"{config.model.variant}, {parameters:,} parameters, {gflop(config, train):.3g} GFLOP at {side} px",

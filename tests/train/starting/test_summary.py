@@ -17,8 +17,12 @@ def config(**others: object) -> Config:
     return Config(run="runs/x", data=DataConfig(train="a", val="b", sides=[320, 608]), **others)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("images", [0, 90])
-def test_a_start_says_what_it_does_in_ten_lines(index: ShardIndex, images: int) -> None:
+@pytest.mark.parametrize(
+    ("epochs", "position"),
+    [(0, "from the start"), (2, "resumes after {images} images, epoch 3"), (7, "complete after {images} images")],
+)
+def test_a_start_says_what_it_does_in_ten_lines(index: ShardIndex, epochs: int, position: str) -> None:
+    images = epochs * index.num_samples
     some = config(model=ModelConfig(variant="tiny-voc", width=0.25), step=StepConfig(precision="bf16"), epochs=7)
     step = Step(
         some.step,
@@ -34,8 +38,7 @@ def test_a_start_says_what_it_does_in_ten_lines(index: ShardIndex, images: int) 
     assert "4 x CPU, bfloat16, eager; " in lines["on"] and "MB in each process for a step at 608 px" in lines["on"]
     assert "recipe darknet, batch 64, " in lines["how"] and "320 to 608 px" in lines["how"]
     assert f"7 epochs, {7 * index.num_samples:,} images" in lines["how"]
-    expected = f"resumes after 90 images, epoch {90 // index.num_samples + 1}" if images else "from the start"
-    assert f"runs/x, {expected}" in lines["run"]
+    assert f"runs/x, {position.format(images=images)};" in lines["run"]
 
 
 def test_the_work_is_what_darknet_prints(index: ShardIndex) -> None:
