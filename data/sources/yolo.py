@@ -136,7 +136,7 @@ def _names(layout: Layout, choice: Choice) -> dict[int, str]:
         )
     if len(set(names.values())) < len(names):
         twice = sorted(names.values(), key=list(names.values()).count)[-1]
-        raise ValueError(f"{layout.file}: expected each class once, found {twice!r} again; rename one")
+        raise ValueError(f"{layout.file}: expected each class once, found {twice[:80]!r} again; rename one")
     return names
 
 

@@ -60,7 +60,7 @@ def parse_header(text: bytes, path: Path) -> dict[str, Any]:
         if kinds != Shard.__annotations__ or min(shard["samples"] - 1, shard["bytes"]) < 0:
             raise ValueError(f"{path}: expected shards as in docs/data.md, found {reprlib.repr(shard)}; {again}")
         if not re.fullmatch(r"[^/\0]+\.tar", shard["name"]):  # staging writes files with these names
-            raise ValueError(f"{path}: expected names of tars beside it, found {shard['name']!r}; {again}")
+            raise ValueError(f"{path}: expected names of tars beside it, found {shard['name'][:200]!r}; {again}")
     return header
 
 

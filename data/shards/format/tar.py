@@ -55,7 +55,7 @@ def entries(path: Path) -> Iterator[Entry]:
             yield from _sample(path, key, parts)
             key, parts = found, {}
         if extension.lower() in parts:
-            raise ValueError(f"{path}: expected each name once, found {file.name!r} again; rename one of the two")
+            raise ValueError(f"{path}: expected each name once, found {file.name[:200]!r} again; rename one of the two")
         parts[extension.lower()] = file
     yield from _sample(path, key, parts)
 

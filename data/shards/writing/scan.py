@@ -121,7 +121,7 @@ def check_classes(classes: Sequence[str]) -> None:
     wrong = [name for name in classes if not is_printable(name) or not name.strip()]
     wrong += [name for name, count in Counter(classes).items() if count > 1]
     if wrong:
-        raise ValueError(f"expected a distinct name for each class, found {wrong[0]!r}; correct --classes")
+        raise ValueError(f"expected a distinct name for each class, found {wrong[0][:80]!r}; correct --classes")
 
 
 def scan_shard(path: Path) -> Scan:

@@ -31,7 +31,7 @@ def number_ids(path: Path, table: str, ids: Sequence[RawId]) -> dict[int | str, 
     free = max((id_ for id_ in plain if isinstance(id_, int)), default=0) + 1
     for id_ in plain:
         if id_ in numbers or id_ == "":
-            raise ValueError(f"{path}: expected each id of {table} once, found {id_!r} again; leave one out")
+            raise ValueError(f"{path}: expected each id of {table} once, found {id_!r:.200} again; leave one out")
         numbers[id_] = id_ if isinstance(id_, int) else free
         free += isinstance(id_, str)
     return numbers
@@ -94,6 +94,6 @@ class ReferringObjects:
         if image_there:
             found = list(self._categories)[objects.label[row]]
         return ValueError(
-            f"{self._path}: annotation {objects.number[row]}: expected {column} from {table}, found {found!r}; "
+            f"{self._path}: annotation {objects.number[row]}: expected {column} from {table}, found {found!r:.200}; "
             "correct it, or remove the annotation"
         )

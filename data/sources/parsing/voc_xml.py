@@ -80,7 +80,7 @@ def parse_annotation(text: str, path: Path, *, from_zero: bool = False) -> Annot
         name = nfc((_child(element, "name", f"{path}: object {number}").text or "").strip())
         if not is_printable(name):
             raise ValueError(f"{path}: object {number}: expected a class in <name>, found {name[:80]!r}; correct it")
-        where = f"{path}: object {number} ({name})"
+        where = f"{path}: object {number} ({name[:80]})"
         corners = _child(element, "bndbox", where)
         xmin, ymin, xmax, ymax = (_number(corners, tag, where) for tag in ("xmin", "ymin", "xmax", "ymax"))
         first = 0 if from_zero else 1

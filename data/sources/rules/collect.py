@@ -129,7 +129,7 @@ def _source(found: Found, classes: Sequence[str], images: int) -> str:
 def _place(found: Found, row: int, *, short: bool = False) -> str:
     picture = found.pictures[found.objects.picture[row]]
     edges = ", ".join(f"{edge:.6g}" for edge in found.objects.xyxy_px(row))
-    name = found.classes[found.objects.label[row]]
+    name = found.classes[found.objects.label[row]][:80]
     file = picture.file.name if short else picture.file
     number = found.objects.number[row]
     return f"{file}: {found.noun} {number} ({name}) [{edges}] in {picture.width}x{picture.height}"

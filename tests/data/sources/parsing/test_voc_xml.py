@@ -206,6 +206,12 @@ def test_a_declaration_that_cannot_be_is_not_believed(tmp_path: Path, declared: 
     assert read_xml(path).endswith("猫")
 
 
+def test_a_message_does_not_grow_with_a_name() -> None:
+    with pytest.raises(ValueError, match="expected a finite number in <xmin>") as error:
+        parse(thing("cat" * 5000, bndbox(xmin="nan")))
+    assert len(str(error.value)) < 500
+
+
 def test_a_hundred_thousand_objects_are_read_in_seconds() -> None:
     start = time.process_time()
     assert len(parse(thing() * 100_000).boxes) == 100_000
