@@ -140,9 +140,9 @@ class Annotations:
 
 
 def listed(things: Sequence[object]) -> str:
-    """The first few things, each on its own line."""
+    """The first few things, each on its own line of at most 500 characters."""
     more = ["..."] if len(things) > NUM_LISTED else []
-    return "".join(f"\n  {thing}" for thing in [*things[:NUM_LISTED], *more])
+    return "".join(f"\n  {thing!s:.500}" for thing in [*things[:NUM_LISTED], *more])
 
 
 def counted(count: int, noun: str) -> str:

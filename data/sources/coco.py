@@ -14,7 +14,7 @@ from data.records import NUM_LISTED, Annotations, Findings
 from data.sources.parsing.coco_json import Category, Image, Instances, read_instances
 from data.sources.rules.choose import Choice
 from data.sources.rules.collect import Found, Picture, collect
-from data.sources.rules.files import nfc, without_suffix
+from data.sources.rules.files import is_file, nfc, without_suffix
 from data.sources.rules.objects import Objects
 
 TITLE = "COCO instances JSON and images"
@@ -101,11 +101,11 @@ def _files(root: Path, split: str) -> tuple[Path, list[Path]]:
 def _pictures(
     path: Path, images: Sequence[Image], numbers: Sequence[int], folders: Sequence[Path]
 ) -> Iterator[Picture]:
-    folder = next((folder for folder in folders if (folder / images[0].file_name).is_file()), folders[0])
+    folder = next((folder for folder in folders if is_file(folder / images[0].file_name)), folders[0])
     others: dict[str, Path] | None = None
     for image, number in zip(images, numbers, strict=True):
         file = folder / image.file_name
-        if not file.is_file():  # perhaps with its ending in another case, or another Unicode form
+        if not is_file(file):  # perhaps with its ending in another case, or another Unicode form
             if others is None:
                 there = (other for other in folder.rglob("*") if not other.is_dir())
                 others = {_alike(other.relative_to(folder).as_posix()): other for other in there}

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from data.sources.parsing.yolo_layout import STARTS, Layout, existing
-from data.sources.rules.files import IMAGE_SUFFIXES, by_name, read_lines
+from data.sources.rules.files import IMAGE_SUFFIXES, by_name, is_file, read_lines
 
 OTHER_NAMES = {"val": ("val", "valid", "validation"), "valid": ("valid", "val"), "test": ("test",), "train": ("train",)}
 LABEL_FOLDERS = {"images": "labels", "Images": "Labels", "JPEGImages": "labels"}
@@ -22,7 +22,7 @@ def images_of(layout: Layout, split: str) -> list[tuple[str, Path]]:
         for name, path in _in_folder(place) if place.is_dir() else _in_list(place, layout):
             found.setdefault(path.parent.resolve() / path.name, (name, path))
     if not found:
-        raise ValueError(f"{layout.file}: expected images in {', '.join(given)}, found none; correct {split}")
+        raise ValueError(f"{layout.file}: expected images in {', '.join(given):.300}, found none; correct {split}")
     return list(found.values())
 
 
@@ -63,7 +63,7 @@ def _in_list(file: Path, layout: Layout) -> Iterator[tuple[str, Path]]:
         if Path(line).suffix.lower() not in IMAGE_SUFFIXES:
             raise ValueError(f"{file}:{number}: expected the path of an image, found {line[:200]!r}; correct it")
         places = (base / one for one in (line, STARTS.sub("", line)) for base in bases)
-        path = next((place for place in places if place.is_file()), bases[0] / line)
+        path = next((place for place in places if is_file(place)), bases[0] / line)
         below = re.split(r"(?:^|/)images/", line)[-1] if "images/" in line else os.path.relpath(path, file.parent)
         yield below.removeprefix("../").removesuffix(path.suffix), path
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from data.sources.rules.files import nfc, read_lines, read_text
+from data.sources.rules.files import exists, nfc, read_lines, read_text
 
 MAX_YAML = 2**20  # characters
 #: of classes, in a folder without data.yaml
@@ -137,6 +137,6 @@ def existing(file: Path, name: str, bases: Sequence[Path], what: str) -> Path:
     name = name.replace("\\", "/")
     shorter = STARTS.sub("", name)
     for candidate in [base / one for one in (name, shorter) for base in bases]:
-        if candidate.exists():
+        if exists(candidate):
             return candidate
-    raise ValueError(f"{file}: expected {what} at {bases[0] / name}, found nothing; correct {what}")
+    raise ValueError(f"{file}: expected {what} at {str(bases[0] / name)[:300]}, found nothing; correct {what}")

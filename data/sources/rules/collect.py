@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from data.records import Annotations, Findings, RecordTable, counted, is_printable, listed
 from data.shards.format.sidecar import MAX_IMAGE_ID
 from data.sources.rules.choose import Choice, chosen_classes, chosen_rows
-from data.sources.rules.files import nfc
+from data.sources.rules.files import is_file, nfc
 from data.sources.rules.objects import CROWD, DIFFICULT, FLAT, Objects, slices
 from data.sources.rules.suspicious import look_at_areas, look_at_boxes, look_at_names
 
@@ -141,7 +141,7 @@ def _place(found: Found, row: int, *, short: bool = False) -> str:
 def _records(found: Found, rows: NDArray[np.int64], label_of_found: NDArray[np.int32]) -> RecordTable:
     """The records of some pictures; their objects follow their order."""
     objects, pictures = found.objects, [found.pictures[row] for row in rows.tolist()]
-    if missing := [picture.path for picture in pictures if not os.path.isfile(picture.path)]:  # noqa: PTH113  of text
+    if missing := [picture.path for picture in pictures if not is_file(picture.path)]:
         raise ValueError(
             f"{found.root}: expected {counted(len(pictures), 'image')}, {len(missing):,} missing; unpack them, or say "
             f"where they are: python -m data.shards {found.source.split()[0]} --help{listed(missing)}"

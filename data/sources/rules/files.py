@@ -44,6 +44,16 @@ def by_name(folder: Path, suffixes: Sequence[str]) -> dict[str, list[str]]:
     return found
 
 
+def exists(path: str | Path) -> bool:
+    """Like Path.exists, which raises OSError for a name that is too long for the file system."""
+    return os.path.exists(path)  # noqa: PTH110
+
+
+def is_file(path: str | Path) -> bool:
+    """Like Path.is_file, for names of any length."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def require_file(path: Path, most: int = MAX_TEXT) -> Path:
     """The path, if it is a plain file of at most this size."""
     try:

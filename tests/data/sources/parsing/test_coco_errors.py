@@ -29,6 +29,7 @@ from tests.data.sources.test_coco import SET, changed, write_set
         (changed("images", 1, id=9), "expected each id of images once, found 9 again"),
         (changed("images", 1, file_name="../a.jpg"), "image 7: expected a file below the folder of images that ends"),
         (changed("images", 1, file_name="/a.jpg"), "found '/a.jpg'; correct file_name"),
+        (changed("images", 1, file_name="x" * 5000 + ".jpg"), "expected 4 images, 1 missing; unpack them, or say wh"),
         (changed("images", 1, file_name="a"), "found 'a'; correct file_name"),
         (changed("categories", 1, id=18), "expected each id of categories once, found 18 again"),
         (changed("categories", 1, name="dog"), "expected each category name once, found dog again; rename one"),

@@ -70,3 +70,10 @@ def test_refused_yaml(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)) as error:
         find_layout(path)
     assert str(error.value).startswith(f"{path}: ") and len(str(error.value)) < 600
+
+
+def test_a_path_too_long_for_a_file_system_is_not_there(tmp_path: Path) -> None:
+    write(tmp_path, {"data.yaml": f"train: {'x' * 5000}\nnames: [dog]\n"})
+    with pytest.raises(ValueError, match=r"data\.yaml: expected train at .*x, found nothing; correct train") as error:
+        read_yolo(tmp_path, ["train"])
+    assert len(str(error.value)) < 900
