@@ -20,7 +20,7 @@ class Section:
 
     def error(self, key: str, problem: str) -> ValueError:
         """file:line: [kind] key=value: problem."""
-        said = f"{key}={self.options[key]}" if key in self.options else key
+        said = f"{key:.80}={self.options[key]:.200}" if key in self.options else key
         return ValueError(f"{self.path}:{self.lines.get(key, self.line)}: [{self.kind}] {said}: {problem}")
 
     def whole(self, key: str, default: int | None = None, least: int = 0) -> int:

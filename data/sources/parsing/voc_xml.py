@@ -78,7 +78,7 @@ def parse_annotation(text: str, path: Path, *, from_zero: bool = False) -> Annot
     boxes, lowest = [], math.inf
     for number, element in enumerate(elements, start=1):
         name = nfc((_child(element, "name", f"{path}: object {number}").text or "").strip())
-        if not is_printable(name):
+        if not name or not is_printable(name):
             raise ValueError(f"{path}: object {number}: expected a class in <name>, found {name[:80]!r}; correct it")
         where = f"{path}: object {number} ({name[:80]})"
         corners = _child(element, "bndbox", where)

@@ -40,3 +40,10 @@ def test_comments_may_be_in_any_encoding_and_numbers_are_those_of_darknet(tmp_pa
             net.whole(key)
     with pytest.raises(ValueError, match=r"net\.cfg:4: \[net\] hue=.*: expected numbers with commas"):
         net.numbers("hue")
+
+
+def test_a_message_does_not_grow_with_a_value(tmp_path: Path) -> None:
+    (tmp_path / "net.cfg").write_text(f"[net]\nwidth={'9' * 5000}x\n")
+    with pytest.raises(ValueError, match=r"net\.cfg:2: \[net\] width=9+: expected a whole number") as error:
+        read_sections(tmp_path / "net.cfg")[0].whole("width")
+    assert len(str(error.value)) < 500

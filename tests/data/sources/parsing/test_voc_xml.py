@@ -138,6 +138,8 @@ def test_refused_annotations(text: str, message: str) -> None:
     [
         (f"<object>{bndbox()}</object>", "object 2: expected <name>, found none"),
         (thing(" "), "object 2: expected <name>, found an empty one"),
+        ("<object><name>\xa0</name></object>", "object 2: expected <name>, found an empty one"),
+        ("<object><name><b/>cat</name></object>", "object 2: expected"),
         (thing("a\nb"), r"object 2: expected a class in <name>, found 'a\nb'; correct it"),
         (thing(box=bndbox(ymin="9" * 5000)), "expected a finite number in <ymin>, found '999"),
         (thing(box=""), "object 2 (cat): expected <bndbox>, found none; add it"),
