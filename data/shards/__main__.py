@@ -115,9 +115,10 @@ def _both_written(options: argparse.Namespace) -> str:
     train, val = (argparse.Namespace(**{**vars(options), "out": options.out / name}) for name in ("train", "val"))
     if options.part or options.hold_out or options.held_out:
         raise ValueError("expected --val without --part, --hold-out and --held-out; leave out one or the other")
-    if re.fullmatch(r"\d*\.\d*|\d+%|[01]", options.val) and not re.fullmatch(r"0?\.\d+", options.val):
+    is_fraction = re.fullmatch(r"0?\.\d+", options.val)
+    if not is_fraction and re.fullmatch(r"\d*\.\d*|\d+%|[01]", options.val):
         raise ValueError(f"--val: expected a fraction such as 0.2, or a split, found {options.val!r}; correct it")
-    if re.fullmatch(r"0?\.\d+", options.val):
+    if is_fraction:
         train.hold_out = val.held_out = float(options.val)
     else:
         val.split = options.val
