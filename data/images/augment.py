@@ -30,6 +30,7 @@ class AugmentConfig:
     scale_max: float = 1.0  #: [factor] for `place` only
     flip: float = 0.5  #: [probability] of mirroring left to right
     flip_vertical: float = 0.0  #: [probability] of mirroring top to bottom, for images with no up: cells, aerial views
+    transpose: float = 0.0  #: [probability] of exchanging rows and columns, also for those; with both flips: all turns
     hue: float = 0.1  #: [share] of the colour circle: largest shift
     saturation: float = 1.5  #: [factor] at most; its inverse is equally likely
     exposure: float = 1.5  #: [factor] at most; its inverse is equally likely
@@ -53,7 +54,8 @@ class AugmentConfig:
             raise ValueError(
                 f"data.augment.scale_min={self.scale_min}, scale_max={self.scale_max}: expected 0 < min <= max"
             )
-        for name in ("flip", "flip_vertical", "hue", "min_size", "min_visible", "mosaic", "mixup", "mix_until"):
+        shares = ("flip", "flip_vertical", "transpose", "hue", "min_size", "min_visible", "mosaic", "mixup", "mix_until")
+        for name in shares:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.augment.{name}={getattr(self, name)}: expected 0 to 1")
         if not 0 < self.mosaic_scale_min <= self.mosaic_scale_max:
@@ -82,13 +84,14 @@ def canvas_colour(config: AugmentConfig, draw: Draw) -> Colour:
 def random_placement(width: int, height: int, side: int, config: AugmentConfig, rng: np.random.Generator) -> Placement:
     jitter = config.jitter
     mirror, *four, size = rng.random(6).tolist()
-    flip, upside_down = mirror < config.flip, bool(config.flip_vertical) and rng.random() < config.flip_vertical
+    flip, (upside_down, transposed) = mirror < config.flip, random_symmetry(config, rng)
+    width, height = (height, width) if transposed else (width, height)
     if config.policy == "crop":
         left, right, top, bottom = (jitter * (2 * draw - 1) for draw in four)
         left, right, top, bottom = left * width, right * width, top * height, bottom * height
         zoom_x, zoom_y = side / (width - left - right), side / (height - top - bottom)
         laid = lay(-left * zoom_x, -top * zoom_y, width * zoom_x, height * zoom_y, width, height, (side, side))
-        return Placement(*laid, flip, repeat_border=True, upside_down=upside_down)
+        return Placement(*laid, flip, repeat_border=True, upside_down=upside_down, transposed=transposed)
     wider, higher, across, down = four
     aspect = width * (1 + jitter * (2 * wider - 1)) / (height * (1 + jitter * (2 * higher - 1)))
     scale = config.scale_min + size * (config.scale_max - config.scale_min)
@@ -97,7 +100,13 @@ def random_placement(width: int, height: int, side: int, config: AugmentConfig, 
     )
     left, top = across * (side - new_width), down * (side - new_height)
     laid = lay(left, top, new_width, new_height, width, height, (side, side))
-    return Placement(*laid, flip, upside_down=upside_down)
+    return Placement(*laid, flip, upside_down=upside_down, transposed=transposed)
+
+
+def random_symmetry(config: AugmentConfig, rng: np.random.Generator) -> tuple[bool, bool]:
+    """Upside down, transposed. What a set does not use takes no draw."""
+    upside_down, transposed = (bool(p) and rng.random() < p for p in (config.flip_vertical, config.transpose))
+    return upside_down, transposed
 
 
 def random_colour(config: AugmentConfig, rng: np.random.Generator) -> Colour:

@@ -1,7 +1,8 @@
 """Geometry of one image: where its pixels land on a square canvas, and its boxes with them.
 
-Defined by integers: the pixels `source` of the image become the pixels `target` of the S x S canvas, which may then be
-mirrored, left to right and top to bottom. Boxes go through the same integers, so they move exactly with their pixels.
+Defined by integers: the pixels `source` of the image, which may have been transposed, become the pixels `target` of the
+S x S canvas, which may then be mirrored, left to right and top to bottom. Boxes go through the same integers, so they
+move exactly with their pixels.
 """
 
 from typing import Literal, NamedTuple
@@ -34,6 +35,7 @@ class Placement(NamedTuple):
     flip: bool = False
     repeat_border: bool = False  # fill the rest of the canvas by repeating the border instead of grey
     upside_down: bool = False
+    transposed: bool = False  # rows and columns of the image are exchanged first; source is a part of the result
     aligned: bool = False  # the corner pixels of source and target have the same centres, as in darknet's resize_image
 
 
@@ -97,11 +99,12 @@ def place_image(image: Image, placement: Placement, canvas: Canvas) -> None:
     for edge in (canvas[:ty1], canvas[ty2:], canvas[ty1:ty2, :tx1], canvas[ty1:ty2, tx2:]):
         edge[:] = GREY if canvas.dtype == np.uint8 else 127.5
     inner = canvas[ty1:ty2, tx1:tx2]
+    part = cv2.transpose(image[sx1:sx2, sy1:sy2]) if placement.transposed else image[sy1:sy2, sx1:sx2]
     if placement.aligned:
-        resized = _resize_aligned(image[sy1:sy2, sx1:sx2], tx2 - tx1, ty2 - ty1)
+        resized = _resize_aligned(part, tx2 - tx1, ty2 - ty1)
         inner[:] = np.rint(resized) if canvas.dtype == np.uint8 else resized
     else:
-        cv2.resize(image[sy1:sy2, sx1:sx2], (tx2 - tx1, ty2 - ty1), dst=inner, interpolation=cv2.INTER_LINEAR)
+        cv2.resize(part, (tx2 - tx1, ty2 - ty1), dst=inner, interpolation=cv2.INTER_LINEAR)
     if placement.repeat_border:
         border = ty1, canvas.shape[0] - ty2, tx1, canvas.shape[1] - tx2
         cv2.copyMakeBorder(inner.copy(), *border, cv2.BORDER_REPLICATE, dst=canvas)
@@ -137,6 +140,7 @@ def place_boxes(
     zoom_x, zoom_y = (tx2 - tx1) / (sx2 - sx1) / side, (ty2 - ty1) / (sy2 - sy1) / side
     corner_x, corner_y = _corner(placement, side)
     left, top = (x1 + corner_x) / side - sx1 * zoom_x, (y1 + corner_y) / side - sy1 * zoom_y
+    boxes_xyxy_px = boxes_xyxy_px[:, [1, 0, 3, 2]] if placement.transposed else boxes_xyxy_px
     boxes = (boxes_xyxy_px - _last_pixel(placement)) * np.array((zoom_x, zoom_y, zoom_x, zoom_y))
     boxes = boxes + np.array((left, top, left, top))
     if placement.flip:
@@ -149,7 +153,7 @@ def place_boxes(
 
 def unplace_boxes(boxes_xyxy: Floats, placement: Placement, side: int) -> NDArray[np.float64]:
     """Inverse of `place_boxes` for an unmirrored placement: fractions of the canvas -> px of the image."""
-    assert not placement.flip and not placement.upside_down
+    assert not placement.flip and not placement.upside_down and not placement.transposed
     (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
     zoom = np.array([(sx2 - sx1) / (tx2 - tx1), (sy2 - sy1) / (ty2 - ty1)] * 2)
     moved: Floats = (boxes_xyxy * side - _corner(placement, side) * 2) * zoom + (sx1, sy1, sx1, sy1)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.images.augment import AugmentConfig
+from data.images.augment import AugmentConfig, random_symmetry
 from data.images.geometry import Placement, Room, clip_boxes, lay, place_boxes
 
 CENTRE = (0.3, 0.7)  # range of the meeting point, as a share of the canvas in each direction
@@ -37,14 +37,15 @@ def random_tile(
     """Placement with jitter and log-uniform scale; a smaller image lies inside its room, a larger one is cut."""
     mirror, wider, higher, size, across, down = rng.random(6).tolist()
     jitter, smallest = config.jitter, config.mosaic_scale_min
+    upside_down, transposed = random_symmetry(config, rng)
+    width, height = (height, width) if transposed else (width, height)
     aspect = width * (1 + jitter * (2 * wider - 1)) / (height * (1 + jitter * (2 * higher - 1)))
     longer = side * smallest * math.exp(size * math.log(config.mosaic_scale_max / smallest))
     new_width, new_height = (longer * aspect, longer) if aspect < 1 else (longer, longer / aspect)
     space = room.x2 - room.x1, room.y2 - room.y1
     left, top = across * (space[0] - new_width), down * (space[1] - new_height)
-    upside_down = bool(config.flip_vertical) and rng.random() < config.flip_vertical
     laid = lay(left, top, new_width, new_height, width, height, space)
-    return Placement(*laid, mirror < config.flip, upside_down=upside_down)
+    return Placement(*laid, mirror < config.flip, upside_down=upside_down, transposed=transposed)
 
 
 def piece_boxes(

@@ -10,8 +10,8 @@ import torch
 
 from data.images.geometry import GREY, Placement
 
-#: Numbers: offset in P, width, source x1 y1 x2 y2, target x1 y1 x2 y2, flip, repeat_border, upside_down
-LAYOUT = 13
+#: Numbers: offset in P, width, source x1 y1 x2 y2, target x1 y1 x2 y2, flip, repeat_border, upside_down, transposed
+LAYOUT = 14
 
 
 def layout_row(offset: int, width: int, placement: Placement) -> tuple[int, ...]:
@@ -25,7 +25,9 @@ def place_packed(pixels_P: torch.Tensor, layout_BL: torch.Tensor, side: int) -> 
     """uint8 [P] -> uint8 [B, S, S, 3]. Bilinear, at most one grey level from `place_image`."""
     columns_BL1 = layout_BL.long()[..., None].unbind(1)
     offset_B1, width_B1, sx1, sy1, sx2, sy2, tx1, ty1, tx2, ty2, *flags_B1 = columns_BL1
-    flip_B1, repeat_B1, upside_down_B1 = flags_B1
+    flip_B1, repeat_B1, upside_down_B1, transposed_B1 = flags_B1
+    down_B1 = torch.where(transposed_B1 > 0, 3, width_B1 * 3)  # bytes from one pixel to that below it
+    right_B1 = torch.where(transposed_B1 > 0, width_B1 * 3, 3)
     along_1S = torch.arange(side, device=pixels_P.device)[None]
     across_BS = torch.where(flip_B1 > 0, side - 1 - along_1S, along_1S)
     down_BS = torch.where(upside_down_B1 > 0, side - 1 - along_1S, along_1S)
@@ -35,7 +37,7 @@ def place_packed(pixels_P: torch.Tensor, layout_BL: torch.Tensor, side: int) -> 
     channels_3 = torch.arange(3, device=pixels_P.device)
 
     def at(rows_BS: torch.Tensor, columns_BS: torch.Tensor) -> torch.Tensor:
-        places_BSS = offset_B1[..., None] + (rows_BS[:, :, None] * width_B1[..., None] + columns_BS[:, None, :]) * 3
+        places_BSS = (offset_B1 + rows_BS * down_B1)[:, :, None] + (columns_BS * right_B1)[:, None, :]
         return pixels_P[places_BSS[..., None] + channels_3].float()
 
     part_x, part_y = part_x_BS[:, None, :, None], part_y_BS[:, :, None, None]

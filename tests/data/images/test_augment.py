@@ -140,6 +140,7 @@ def test_the_hue_moves_both_ways_by_at_most_its_limit() -> None:
         ({"scale_min": 0}, r"augment\.scale_min=0, scale_max=1\.0: expected 0 < "),
         ({"scale_min": 2.0}, r"augment\.scale_min=2\.0, scale_max=1\.0: expected"),
         ({"flip": 1.5}, r"augment\.flip=1\.5: expected 0 to 1"),
+        ({"transpose": 2}, r"augment\.transpose=2: expected 0 to 1"),
         ({"hue": -0.1}, r"augment\.hue=-0\.1: expected 0 to 1"),
         ({"min_size": float("nan")}, r"augment\.min_size=nan: expected 0 to 1"),
         ({"mosaic": 1.1}, r"augment\.mosaic=1\.1: expected 0 to 1"),
@@ -161,3 +162,11 @@ def test_mirroring_top_to_bottom_changes_no_other_draw() -> None:
         without = random_placement(500, 375, 416, config, generator(seed))
         always = random_placement(500, 375, 416, replace(config, flip_vertical=1.0), generator(seed))
         assert always == without._replace(upside_down=True)
+
+
+def test_transposing_exchanges_width_and_height_and_no_other_draw() -> None:
+    config = AugmentConfig(scale_min=0.5, scale_max=1.5)
+    for seed in range(20):
+        without = random_placement(375, 500, 416, config, generator(seed))
+        always = random_placement(500, 375, 416, replace(config, transpose=1.0), generator(seed))
+        assert always == without._replace(transposed=True)

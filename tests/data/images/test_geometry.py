@@ -50,6 +50,10 @@ def test_an_image_of_the_canvas_size_is_copied() -> None:
     np.testing.assert_array_equal(canvas, image[:, ::-1])
     place_image(image, stretch(64, 64, 64)._replace(upside_down=True), canvas)
     np.testing.assert_array_equal(canvas, image[::-1])
+    place_image(image, stretch(64, 64, 64)._replace(transposed=True), canvas)
+    np.testing.assert_array_equal(canvas, image.transpose(1, 0, 2))
+    place_image(image, stretch(64, 64, 64)._replace(transposed=True, flip=True), canvas)
+    np.testing.assert_array_equal(canvas, np.rot90(image, -1))
 
 
 @pytest.mark.parametrize(("width", "height"), [(5, 9), (9, 5), (12, 12), (1, 3), (20, 14), (20, 27)])
@@ -154,8 +158,8 @@ def test_boxes_are_clipped_to_the_canvas_and_thin_ones_are_dropped() -> None:
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_a_box_moves_with_its_pixels(policy: str, scale_min: float, scale_max: float, width: int, height: int) -> None:
     """A bright rectangle is placed and found again by its pixels."""
-    config = AugmentConfig(policy=policy, scale_min=scale_min, scale_max=scale_max, flip_vertical=0.5)  # type: ignore[arg-type]
-    side, flips, upside_down, cut, compared = 320, 0, 0, 0, 0
+    config = AugmentConfig(policy=policy, scale_min=scale_min, scale_max=scale_max, flip_vertical=0.5, transpose=0.5)  # type: ignore[arg-type]
+    side, flips, upside_down, transposed, cut, compared = 320, 0, 0, 0, 0, 0
     for seed in range(150):
         rng = generator(seed)
         x1, y1 = int(rng.integers(4, width * 0.7)), int(rng.integers(4, height * 0.7))
@@ -178,8 +182,9 @@ def test_a_box_moves_with_its_pixels(policy: str, scale_min: float, scale_max: f
         compared += 1
         flips += placement.flip
         upside_down += placement.upside_down
+        transposed += placement.transposed
         cut += not np.allclose(clipped, placed)
     assert compared > 100
-    assert compared * 0.3 < flips < compared * 0.7 and compared * 0.3 < upside_down < compared * 0.7
+    assert all(compared * 0.3 < count < compared * 0.7 for count in (flips, upside_down, transposed))
     if policy == "crop" or scale_max > 1:
         assert cut > 10

@@ -30,7 +30,8 @@ def test_rooms_cover_the_canvas_and_do_not_overlap() -> None:
 @pytest.mark.parametrize(("width", "height"), [(500, 375), (375, 500), (301, 97)])
 def test_a_box_moves_with_its_pixels_and_is_cut_by_its_room(width: int, height: int) -> None:
     """A bright rectangle is laid into a room and found again by its pixels; around the room nothing changes."""
-    config, flips, upside_down, cut, compared = AugmentConfig(flip_vertical=0.5), 0, 0, 0, 0
+    config = AugmentConfig(flip_vertical=0.5, transpose=0.5)
+    flips, upside_down, transposed, cut, compared = 0, 0, 0, 0, 0
     for seed in range(200):
         rng = generator(seed)
         x1, y1 = int(rng.integers(4, width * 0.7)), int(rng.integers(4, height * 0.7))
@@ -56,9 +57,10 @@ def test_a_box_moves_with_its_pixels_and_is_cut_by_its_room(width: int, height: 
         compared += 1
         flips += piece.placement.flip
         upside_down += piece.placement.upside_down
+        transposed += piece.placement.transposed
         cut += bool(np.isclose(box, room, atol=0.01).any())
     assert compared > 100 and cut > 10
-    assert compared * 0.3 < flips < compared * 0.7 and compared * 0.3 < upside_down < compared * 0.7
+    assert all(compared * 0.3 < count < compared * 0.7 for count in (flips, upside_down, transposed))
 
 
 def placed(seed: int, config: AugmentConfig) -> tuple[Piece, float]:

@@ -37,9 +37,10 @@ def packed(images: list[np.ndarray], placements: list[Placement]) -> tuple[torch
         AugmentConfig(),
         AugmentConfig(policy="crop", jitter=0.2),
         AugmentConfig(scale_min=0.25, scale_max=2),
-        AugmentConfig(flip_vertical=0.5),
+        AugmentConfig(flip_vertical=0.5, transpose=0.5),
+        AugmentConfig(policy="crop", transpose=1.0),
     ],
-    ids=["place", "crop", "scaled", "upside down"],
+    ids=["place", "crop", "scaled", "all turns", "transposed crop"],
 )
 def test_packed_images_land_where_the_cpu_puts_them(config: AugmentConfig) -> None:
     images, side = pictures(60), 96
