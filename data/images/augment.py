@@ -30,7 +30,7 @@ class AugmentConfig:
     scale_max: float = 1.0  #: [factor] for `place` only
     flip: float = 0.5  #: [probability] of mirroring left to right
     flip_vertical: float = 0.0  #: [probability] of mirroring top to bottom, for images with no up: cells, aerial views
-    transpose: float = 0.0  #: [probability] of exchanging rows and columns, also for those; with both flips: all turns
+    transpose: float = 0.0  #: [probability] of exchanging rows and columns, for the same images; with flips: all turns
     hue: float = 0.1  #: [share] of the colour circle: largest shift
     saturation: float = 1.5  #: [factor] at most; its inverse is equally likely
     exposure: float = 1.5  #: [factor] at most; its inverse is equally likely
