@@ -20,6 +20,10 @@ def is_printable(text: str) -> bool:
     return text.isprintable() or text.translate(BLANKS).isprintable()
 
 
+def is_class_name(text: str) -> bool:
+    return is_printable(text) and bool(text.strip())
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Record:
     """One annotated image, as an annotation format passes it to the sharder."""

@@ -54,8 +54,8 @@ class AugmentConfig:
             raise ValueError(
                 f"data.augment.scale_min={self.scale_min}, scale_max={self.scale_max}: expected 0 < min <= max"
             )
-        shares = ("flip", "flip_vertical", "transpose", "hue", "min_size", "min_visible", "mosaic", "mixup", "mix_until")
-        for name in shares:
+        chances = ("flip", "flip_vertical", "transpose", "mosaic", "mixup")
+        for name in (*chances, "hue", "min_size", "min_visible", "mix_until"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"data.augment.{name}={getattr(self, name)}: expected 0 to 1")
         if not 0 < self.mosaic_scale_min <= self.mosaic_scale_max:

@@ -41,7 +41,8 @@ def config(tmp_path: Path, shards: Path) -> Path:
 SCRATCH = ["recipe=scratch", "schedule.burn_in='5 %'", "schedule.drop_images=null", "schedule.shape=cosine"]
 SCRATCH += ["step.ema='20 %'", "step.clip_norm=20"]
 #: Several images on a canvas until almost the end, so that the stop lies in them
-SCRATCH += ["data.augment={mosaic: 0.5, mixup: 0.3, flip_vertical: 0.5, transpose: 0.5, scale_min: 0.7, scale_max: 1.3}"]
+TURNS = "flip_vertical: 0.5, transpose: 0.5"
+SCRATCH += [f"data.augment={{mosaic: 0.5, mixup: 0.3, {TURNS}, scale_min: 0.7, scale_max: 1.3}}"]
 
 
 def final_state(run: Path) -> dict[str, torch.Tensor]:

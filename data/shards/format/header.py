@@ -7,7 +7,7 @@ import reprlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.records import is_printable
+from data.records import is_class_name
 
 FORMAT = "yolov2-shards"
 VERSION = 2
@@ -67,7 +67,7 @@ def parse_header(text: bytes, path: Path) -> dict[str, Any]:
 def _check_classes(header: dict[str, Any], path: Path) -> None:
     """Checks that class names are words, with a number for each."""
     for name in header["classes"]:
-        if type(name) is not str or not name.strip() or not is_printable(name):
+        if type(name) is not str or not is_class_name(name):
             raise ValueError(f"{path}: expected classes to be printable names, found {reprlib.repr(name)}")
     numbers = header["category_ids"]
     if len(numbers) != len(header["classes"]) or not all(type(number) is int for number in numbers):

@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from data.records import Record, counted, is_printable
+from data.records import Record, counted, is_class_name, is_printable
 
 MAX_SIDE_PX = 65_535  # JPEG's own limit
 MAX_IMAGE_ID = 500  # characters
@@ -105,7 +105,7 @@ def parse_sidecar(text: bytes, key: str, where: str) -> Sidecar:
     except (ValueError, RecursionError) as error:
         raise fail(error) from None
     names, width, height = layout.labels, layout.width, layout.height
-    if odd := [name for name in names if not name or not is_printable(name)]:
+    if odd := [name for name in names if not is_class_name(name)]:
         raise fail(f"expected printable class names as labels, found {odd[0][:80]!r}")
     for column in ("boxes_xyxy_px", "areas_px", "difficult", "crowd"):
         values = getattr(layout, column)

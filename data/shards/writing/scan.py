@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data.files import replacing, sha256, write_whole
 from data.parallel import in_parallel
-from data.records import Annotations, is_printable
+from data.records import Annotations, is_class_name
 from data.shards.format.header import FORMAT, VERSION, Shard, seal
 from data.shards.format.sidecar import parse_sidecar
 from data.shards.format.tar import entries
@@ -118,7 +118,7 @@ def _refuse_twice(out: Path, keys: NDArray[np.bytes_]) -> None:
 def check_classes(classes: Sequence[str]) -> None:
     if len(classes) > MAX_CLASSES:
         raise ValueError(f"expected up to {MAX_CLASSES:,} classes, found {len(classes):,}; are labels class names?")
-    wrong = [name for name in classes if not is_printable(name) or not name.strip()]
+    wrong = [name for name in classes if not is_class_name(name)]
     wrong += [name for name, count in Counter(classes).items() if count > 1]
     if wrong:
         raise ValueError(f"expected a distinct name for each class, found {wrong[0][:80]!r}; correct --classes")

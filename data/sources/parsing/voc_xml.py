@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from data.records import is_printable
+from data.records import is_class_name
 from data.shards.format.sidecar import MAX_SIDE_PX
 from data.sources.rules.files import nfc, require_file, text_of
 
@@ -78,7 +78,7 @@ def parse_annotation(text: str, path: Path, *, from_zero: bool = False) -> Annot
     boxes, lowest = [], math.inf
     for number, element in enumerate(elements, start=1):
         name = nfc((_child(element, "name", f"{path}: object {number}").text or "").strip())
-        if not name or not is_printable(name):
+        if not is_class_name(name):
             raise ValueError(f"{path}: object {number}: expected a class in <name>, found {name[:80]!r}; correct it")
         where = f"{path}: object {number} ({name[:80]})"
         corners = _child(element, "bndbox", where)

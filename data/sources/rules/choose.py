@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.randomness import Purpose, random_bits
-from data.records import is_printable
+from data.records import is_class_name
 from data.sources.rules.files import nfc
 
 
@@ -32,7 +32,7 @@ def fraction_of(name: str) -> float:
 
 def chosen_classes(choice: Choice, known: Sequence[str], where: object, *, all_listed: bool) -> list[str]:
     """The classes to use. known: those of the source; all_listed: it has no others. where: its name in messages."""
-    if odd := [name for name in known if not is_printable(name) or not name.strip()]:
+    if odd := [name for name in known if not is_class_name(name)]:
         raise ValueError(f"{where}: expected printable class names, found {odd[0][:80]!r}; correct it")
     if choice.classes is None:
         return list(known)
