@@ -99,7 +99,9 @@ def place_image(image: Image, placement: Placement, canvas: Canvas) -> None:
     for edge in (canvas[:ty1], canvas[ty2:], canvas[ty1:ty2, :tx1], canvas[ty1:ty2, tx2:]):
         edge[:] = GREY if canvas.dtype == np.uint8 else 127.5
     inner = canvas[ty1:ty2, tx1:tx2]
-    part = cv2.transpose(image[sx1:sx2, sy1:sy2]) if placement.transposed else image[sy1:sy2, sx1:sx2]
+    part = image[sy1:sy2, sx1:sx2]
+    if placement.transposed:
+        part = np.asarray(cv2.transpose(image[sx1:sx2, sy1:sy2]), np.uint8)  # a tenth of the time of numpy
     if placement.aligned:
         resized = _resize_aligned(part, tx2 - tx1, ty2 - ty1)
         inner[:] = np.rint(resized) if canvas.dtype == np.uint8 else resized
