@@ -40,6 +40,7 @@ ROWS: Mapping[str, Sequence[str]] = {
     "mosaic until 85 %": ("data.augment.mosaic=0.5",),
     "mosaic until the end": ("data.augment.mosaic=0.5", "data.augment.mix_until=1"),
     "mixup": ("data.augment.mixup=0.2",),
+    "mirrored and transposed, as if there were no up": ("data.augment.flip_vertical=0.5", "data.augment.transpose=0.5"),
     "GIoU, weight 4": ("loss.boxes=giou", "loss.coord=4"),
     "CIoU, weight 4": ("loss.boxes=ciou", "loss.coord=4"),
     "darknet's boxes, weight 4": ("loss.coord=4",),
