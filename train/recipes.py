@@ -15,7 +15,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "anchors": "auto",
         "data": {"batch": 16, "truth_slots": "auto"},
         "model": {"bn_momentum": "auto", "objectness_bias": -4.0},
-        "loss": {"objectness": "bce", "object": 1.0, "noobject": 0.5, "anchor_iou": 0.5, "prior_images": 800},
+        "loss": {"coord": 2.0, "objectness": "bce", "object": 1.0, "noobject": 0.5, "anchor_iou": 0.5, "prior_images": 800},
         "step": {"optimizer": "adamw", "decay": 0.02, "clip_norm": 10.0, "ema": "6 %"},
         "evaluate": {"every_epochs": "auto"},
         "schedule": {"rate": 3e-3, "burn_in": "4 %", "power": 1.0, "shape": "cosine", "final": 0.02},
