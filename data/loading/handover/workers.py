@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
+from pathlib import Path
 from typing import TypeVar
 
 from data.loading.filling.reader import BatchReader
@@ -27,6 +28,7 @@ def start_fork_server() -> None:
     multiprocessing.get_context("forkserver").set_forkserver_preload([BatchReader.__module__])
     before = signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)
     try:
+        _replace_dead_tracker()
         resource_tracker.ensure_running()
         signal.pthread_sigmask(signal.SIG_BLOCK, WARNINGS)  # again: the tracker's start has unblocked some
         forkserver.ensure_running()
@@ -52,7 +54,10 @@ def answers_of(loader: Iterable[Item]) -> Iterator[Item]:
             "make room there or use data.workers=0"
         ) from error
     _end_workers_at_exit()
-    yield from found
+    try:
+        yield from found
+    finally:
+        _replace_dead_tracker()
 
 
 def _end_workers_at_exit() -> None:
@@ -63,6 +68,7 @@ def _end_workers_at_exit() -> None:
 
 def _end_workers() -> None:
     """Ends workers and their server: a server that hangs would never report that they are gone."""
+    _replace_dead_tracker()
     for child in multiprocessing.active_children():
         if child.daemon:
             child.kill()
@@ -70,3 +76,14 @@ def _end_workers() -> None:
     if server is not None:
         with suppress(ProcessLookupError):
             os.kill(server, signal.SIGKILL)
+
+
+def _replace_dead_tracker() -> None:
+    """Sends what Python tells a killed tracker of semaphores nowhere: a new one would print a traceback for each."""
+    tracker = resource_tracker._resource_tracker._fd  # type: ignore[attr-defined]
+    if tracker is not None:
+        try:
+            os.write(tracker, b"PROBE:0:noop\n")  # as Python does
+        except BrokenPipeError:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), tracker, inheritable=False)

@@ -169,6 +169,39 @@ def test_a_server_that_stands_still_keeps_nobody(index: ShardIndex, tmp_path: Pa
     assert workers == "[]" and gone_within(10, int(server))
 
 
+UNTRACKED_RUN = """
+import os, signal, sys
+from multiprocessing import resource_tracker
+from pathlib import Path
+import torch
+from data.loading.config import DataConfig
+from data.loading.loader import Loader
+from data.shards.index import ShardIndex
+
+if __name__ == "__main__":
+    config = DataConfig(train="", val="", batch=4, sides=[32], workers=1)
+    index, device = ShardIndex.load(Path(sys.argv[1])), torch.device("cpu")
+    loader = Loader(index, config, seed=0, rank=0, world_size=1, device=device)
+    batches = loader.batches(0, 10**9)
+    for way in range(2):
+        next(batches)
+        evaluated = loader.evaluation_batches(32, 4)
+        next(evaluated)
+        if way == 0:
+            os.kill(resource_tracker._resource_tracker._pid, signal.SIGKILL)
+            os.waitid(os.P_PID, resource_tracker._resource_tracker._pid, os.WEXITED | os.WNOWAIT)
+        print(1 + len(list(evaluated)), flush=True)
+"""
+
+
+def test_a_tracker_of_semaphores_that_is_killed_ends_nothing_and_says_nothing(
+    index: ShardIndex, tmp_path: Path
+) -> None:
+    done = run(UNTRACKED_RUN, index.folder, tmp_path)
+    assert done.stdout == f"{-(-index.num_samples // 4)}\n" * 2, done.stderr[-2000:]
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_machine_that_cannot_start_workers_is_named() -> None:
     class Full:
         def __iter__(self) -> Iterator[int]:
