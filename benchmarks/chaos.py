@@ -41,7 +41,7 @@ from train.run.checkpoint_files import newest, read
 
 MAIN = Path(__file__).resolve().parents[1] / "train/main.py"
 POSITION = r"^epoch \d+/\d+ +([\d,]+)/[\d,]+ images"  # in a line of the log
-HANG_S = 180  # an attempt that takes longer hangs
+HANG_S = 180  # an attempt that takes longer hangs, unless the undisturbed run took a third of it
 STOPPED_S = 2  # how long SIGSTOP holds a process
 ORPHANS_S = 30  # in which an attempt's remaining processes must exit by themselves
 
@@ -203,6 +203,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chaos", description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--faults", type=int, help="attempts with failing or slow calls, instead of kills; needs gcc")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after these, no more disturbances")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path)
@@ -217,17 +218,20 @@ def main() -> None:
         draw_sets(folder)
         path, said, library = config(folder), folder / "said", compiled(folder)
         assert library or not options.faults, "no gcc"
+        end = time.monotonic() + 60 * options.minutes
         began = time.monotonic()
         assert Attempt(path, folder / "undisturbed", options.processes).torchrun.wait(HANG_S * 4) == 0
         undisturbed_s = time.monotonic() - began
+        hang_s = max(HANG_S, 3 * undisturbed_s)
         expected = state_of(folder / "undisturbed")
         print(f"undisturbed: {undisturbed_s:.0f} s, {int(expected['images'])} images", flush=True)
-        while len(disturbances) < wanted:
+        while len(disturbances) < wanted and time.monotonic() < end:
             run = folder / f"run{runs}"
             runs += 1
             began, needed = time.monotonic(), 0
             while not (run / "finished").exists():
-                disturbed, faults, before, disturbance = len(disturbances) < wanted, None, position(run), None
+                disturbed = len(disturbances) < wanted and time.monotonic() < end
+                faults, before, disturbance = None, position(run), None
                 if disturbed and options.faults and library:
                     faults = random_faults(library, run, said, chance)
                 attempt = Attempt(path, run, options.processes, chance.randrange(3), faults)
@@ -235,9 +239,9 @@ def main() -> None:
                 if disturbed and not faults:
                     disturbance = strike(attempt, chance.uniform(0, undisturbed_s), len(disturbances) % 3 == 0, chance)
                 try:
-                    attempt.torchrun.wait(HANG_S)
+                    attempt.torchrun.wait(hang_s)
                 except subprocess.TimeoutExpired:
-                    bad.append(f"run {runs}, attempt {needed} did not end in {HANG_S} s")
+                    bad.append(f"run {runs}, attempt {needed} did not end in {hang_s:.0f} s")
                 if chance.random() < 0.5 and not attempt.all_gone(ORPHANS_S):
                     bad.append(f"run {runs}, attempt {needed} left processes behind for {ORPHANS_S} s")
                 attempt.sweep()
@@ -258,6 +262,7 @@ def main() -> None:
             differing = [name for name in expected if not torch.equal(expected[name], found[name])]
             bad += [f"run {runs}: {len(differing)} tensors differ, such as {differing[0]}"] if differing else []
             bad += [f"run {runs}: logged twice: {', '.join(twice)}" for twice in [twice_logged(run)] if twice]
+            print(f"run {runs} ended after {needed} attempts; wrong so far: {len(bad)}", flush=True)
     print(f"\n{len(disturbances)} disturbances, {attempts} attempts, {runs} runs")
     print(f"{'':<22}{'start':>8}{'running':>8}{'saving':>8}   images trained on again: mean, most")
     for what in sorted({disturbance.what for disturbance in disturbances}):
