@@ -40,14 +40,14 @@ def read_cfg(path: Path) -> Network:
     kinds = [section.kind for section in sections]
     if not sections or kinds[0] != "net" or kinds[-1] != "region":
         raise ValueError(
-            f"{path}: expected a detector from [net] to [region], found {', '.join(kinds[:3]) or 'nothing'}"
+            f"{path}: expected a detector from [net] to [region], found {', '.join(kinds[:3]) or 'nothing':.80}"
         )
     for section in sections:
         if section.kind not in TYPES or (
             section.kind in ("net", "region") and section not in (sections[0], sections[-1])
         ):
             raise ValueError(
-                f"{path}:{section.line}: expected sections of YOLOv2 ({', '.join(TYPES)}), found [{section.kind}]"
+                f"{path}:{section.line}: expected sections of YOLOv2 ({', '.join(TYPES)}), found [{section.kind:.80}]"
             )
     net, region = sections[0], sections[-1]
     sorted_keys = [sort_keys(section) for section in sections]

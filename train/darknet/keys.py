@@ -70,7 +70,7 @@ def sort_keys(section: Section) -> tuple[set[str], list[str]]:
                 raise section.error(key, f"expected {NEUTRAL[kind][key]}; other values make another network")
         elif key in NAMED.get(kind, ()):
             if AS_HERE.get(kind, {}).get(key) != value:
-                remarks.append(f"line {section.lines[key]}, [{kind}] {key}={value}")
+                remarks.append(f"line {section.lines[key]}, [{kind}] {key}={value:.80}")
         elif key not in TRAINING.get(kind, {}):
             if kind in USED and key not in USED[kind]:
                 raise section.error(key, "is not a YOLOv2 key known to this program; remove it if it means nothing")
@@ -88,7 +88,7 @@ def training_config(net: Section, region: Section) -> tuple[dict[str, Any], list
             if key not in section.options:
                 continue
             if section is net and key in unheld:
-                remarks.append(f"line {section.lines[key]}, [{section.kind}] {key}={section.options[key]}")
+                remarks.append(f"line {section.lines[key]}, [{section.kind}] {key}={section.options[key]:.80}")
             elif key == "scales":
                 flat[target] = section.numbers(key)[0]
             elif key == "steps":

@@ -21,7 +21,7 @@ class Section:
     def error(self, key: str, problem: str) -> ValueError:
         """file:line: [kind] key=value: problem."""
         said = f"{key:.80}={self.options[key]:.200}" if key in self.options else key
-        return ValueError(f"{self.path}:{self.lines.get(key, self.line)}: [{self.kind}] {said}: {problem}")
+        return ValueError(f"{self.path}:{self.lines.get(key, self.line)}: [{self.kind:.80}] {said}: {problem}")
 
     def whole(self, key: str, default: int | None = None, least: int = 0) -> int:
         value = self.options.get(key)
@@ -63,6 +63,6 @@ def read_sections(path: Path) -> list[Section]:
             if not equals or not key or not value or not found:
                 raise ValueError(f"{path}:{number}: expected key=value inside a [section], found {line[:80]!r}")
             if key in found[-1].options:
-                raise ValueError(f"{path}:{number}: {key} is already in this section, in line {found[-1].lines[key]}")
+                raise ValueError(f"{path}:{number}: {key:.80} is already in this section, in line {found[-1].lines[key]}")
             found[-1].options[key], found[-1].lines[key] = value, number
     return found

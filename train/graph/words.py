@@ -74,7 +74,7 @@ def whole(options: Mapping[str, str], key: str, default: int | None, least: int 
             raise KeyProblem(key, f"expected a whole number of at least {least}, the key is missing")
         return default
     if not WHOLE.fullmatch(options[key]) or int(options[key]) < least:
-        raise KeyProblem(key, f"expected a whole number of at least {least}, found {options[key]!r}")
+        raise KeyProblem(key, f"expected a whole number of at least {least}, found {options[key]!r:.80}")
     return int(options[key])
 
 
@@ -97,13 +97,13 @@ def read_layer(kind: str, options: Mapping[str, str]) -> Layer:
     if kind == "route":
         words = [word.strip() for word in options.get("layers", "").split(",") if word.strip()]
         if not all(WHOLE.fullmatch(word) for word in words):
-            raise KeyProblem("layers", f"expected whole numbers, found {options['layers']!r}")
+            raise KeyProblem("layers", f"expected whole numbers, found {options['layers']!r:.80}")
         return Route(tuple(int(word) for word in words))
     size = whole(options, "size", 1)
     padding = size // 2 if whole(options, "pad", 0, least=0) else whole(options, "padding", 0, least=0)
     activation = options.get("activation", "logistic")
     if activation not in ACTIVATIONS:
-        raise KeyProblem("activation", f"expected one of {', '.join(ACTIVATIONS)}, found {activation!r}")
+        raise KeyProblem("activation", f"expected one of {', '.join(ACTIVATIONS)}, found {activation!r:.80}")
     normalized = bool(whole(options, "batch_normalize", 0, least=0))
     filters, stride, groups = whole(options, "filters", None), whole(options, "stride", 1), whole(options, "groups", 1)
     return Convolution(filters, size, stride, padding, groups, normalized, activation)

@@ -216,3 +216,27 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, old: str, new: str, mess
     assert old in TINY
     with pytest.raises(ValueError, match=message):
         read_cfg(cfg(tmp_path, TINY.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("size=2\nstride=2", "size=2\nstride={}"),
+        ("activation=leaky", "activation={}"),
+        ("[dropout]\nprobability=.5", "[route]\nlayers={}x"),
+        ("[dropout]", "[{}]"),
+        ("probability=.5", "{0}=1\n{0}=1"),
+        ("[net]", "[{}]"),
+    ],
+)
+def test_a_message_does_not_grow_with_what_it_shows(tmp_path: Path, old: str, new: str) -> None:
+    assert old in TINY
+    with pytest.raises(ValueError, match=r"net\.cfg.*expected|net\.cfg.*already") as error:
+        read_cfg(cfg(tmp_path, TINY.replace(old, new.format("9" * 5000), 1)))
+    assert len(str(error.value)) < 1000
+
+
+def test_a_remark_does_not_grow_with_its_value(tmp_path: Path) -> None:
+    said = f"max_batches={'9' * 5000}\nbatch=1\nscales={','.join(['.5'] * 5000)}"
+    remarks = read_cfg(cfg(tmp_path, TINY.replace("height=224", f"height=224\n{said}"))).remarks
+    assert len(remarks) == 3 and all(len(remark) < 200 for remark in remarks)
