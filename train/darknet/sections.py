@@ -63,6 +63,8 @@ def read_sections(path: Path) -> list[Section]:
             if not equals or not key or not value or not found:
                 raise ValueError(f"{path}:{number}: expected key=value inside a [section], found {line[:80]!r}")
             if key in found[-1].options:
-                raise ValueError(f"{path}:{number}: {key:.80} is already in this section, in line {found[-1].lines[key]}")
+                raise ValueError(
+                    f"{path}:{number}: {key:.80} is already in this section, in line {found[-1].lines[key]}"
+                )
             found[-1].options[key], found[-1].lines[key] = value, number
     return found

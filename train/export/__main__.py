@@ -100,13 +100,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise ValueError(f"--threshold {options.threshold}: expected a score, 0 to 1")
     if options.out and options.out.is_dir():
         raise ValueError(f"--out {options.out}: expected the name of a file, found a folder")
+    suffix = FORMATS[options.to].suffix
+    if options.out and options.out.suffix != Path(f"name{suffix}").suffix:
+        raise ValueError(f"--out {options.out}: expected the name of a {suffix} file for --to {options.to}; rename it")
     config, weights = find_trained(options.target, options.overrides)
     model, classes = load_trained(config, weights)
     threshold = config.evaluate.score_threshold if options.threshold is None else options.threshold
     trainee = Trainee(model.eval().requires_grad_(False), config, classes, threshold)
     folder = options.target if options.target.is_dir() else Path()
     name = options.target.resolve().name if options.target.is_dir() else weights.resolve().stem
-    path = options.out or folder / f"{name}{FORMATS[options.to].suffix}"
+    path = options.out or folder / f"{name}{suffix}"
     print(export(trainee, options.to, options.outputs, path, options.pictures, options.count))
 
 

@@ -103,7 +103,8 @@ def _drop_degenerate(found: Found, choice: Choice) -> int:
         boxes_xyxy_px = _clipped(found, part)
         wrong[part] |= (boxes_xyxy_px[:, 2:] <= boxes_xyxy_px[:, :2]).any(1)
     if wrong.any() and not choice.drop_degenerate:
-        places = [_place(found, row) for row in np.flatnonzero(wrong).tolist()]
+        flat = {row: ", corners equal or swapped" for row in np.flatnonzero(objects.marks & FLAT).tolist()}
+        places = [_place(found, row) + flat.get(row, "") for row in np.flatnonzero(wrong).tolist()]
         raise ValueError(
             f"{found.root}: expected boxes with an area inside the image, found {counted(len(places), 'other')}; "
             f"correct the files, or leave out such objects with --drop-degenerate{listed(places)}"

@@ -84,7 +84,10 @@ def test_degenerate_boxes_are_all_reported_or_dropped(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"found 12 others; correct the files, or .* with --drop-degenerate") as error:
         read_voc(tmp_path, ["val"])
     assert len(str(error.value).splitlines()) == 12  # the first ten, and that there are more
-    assert f"{tmp_path / 'Annotations' / 'b.xml'}: object 9 (cat) [29, 19, 30, 50] in 100x80" in str(error.value)
+    assert (
+        f"{tmp_path / 'Annotations' / 'b.xml'}: object 9 (cat) [29, 19, 30, 50] in 100x80, corners equal or swapped"
+        in str(error.value)
+    )
     found = read_voc(tmp_path, ["val"], Choice(drop_degenerate=True))
     assert found.dropped == {"degenerate boxes": 12}
     assert [len(record.labels) for record in found.records] == [1, 0]

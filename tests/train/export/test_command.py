@@ -61,6 +61,13 @@ def test_a_file_that_differs_is_not_kept(run: Path, monkeypatch: pytest.MonkeyPa
 def test_what_cannot_be_is_one_line(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="--to torch --outputs detections: expected boxes or raw"):
         command.main([str(run), "--to", "torch", "--outputs", "detections"])
+    for kind, out, suffix in (
+        ("darknet", "x.onnx", ".weights"),
+        ("darknet", "x.cfg", ".weights"),
+        ("onnx", "x", ".onnx"),
+    ):
+        with pytest.raises(ValueError, match=rf"--out {out}: expected the name of a \{suffix} file for --to {kind}"):
+            command.main([str(run), "--to", kind, "--out", out])
     monkeypatch.setattr(command, "find_spec", lambda name: None)
     with pytest.raises(
         ValueError, match=r"--to onnx needs onnx, onnxscript, onnxruntime: pip install -e '\.\[export\]'"
