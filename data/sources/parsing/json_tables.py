@@ -31,11 +31,15 @@ class Elements(NamedTuple):
 
 
 class Tables:
-    """`for elements in Tables(path, names)`; then `rest` is the file with all tables empty."""
+    """`for elements in Tables(path, names)`; then `rest` is the file with all tables empty.
+
+    ValueError if a table comes twice, of which JSON readers would silently take the last one.
+    """
 
     def __init__(self, path: Path, names: Sequence[str]) -> None:
         self._path, self._names = path, {name.encode(): name for name in names}
         self.rest = bytearray()
+        self._opened = set[str]()
         self._depth, self._inside, self._table = 0, False, ""
         self._text, self._place, self._scanned, self._first = bytearray(), 0, 0, True
 
@@ -94,6 +98,11 @@ class Tables:
         key = KEY.search(head[:-1][-1000:])
         if key and head.endswith(b"["):
             self._table, self._first = self._names.get(key[1], ""), True
+            if self._table in self._opened:
+                raise ValueError(
+                    f"{self._path}: expected {self._table} once, found it a second time; keep one, or join their rows"
+                )
+            self._opened |= {self._table} - {""}
 
     def _elements(self, stop: int) -> Iterator[Elements]:
         """The elements up to this offset in the file."""

@@ -92,6 +92,16 @@ def test_what_is_no_json_does_not_become_some(
         read(tmp_path / "a.json")
 
 
+@pytest.mark.parametrize("again", ["[]", '[{"id": 1}]'])
+def test_a_table_comes_once(tmp_path: Path, again: str) -> None:
+    path = tmp_path / "twice.json"
+    path.write_text(
+        f'{{"images": [{{"images": [[1]]}}], "annotations": [], "note": [], "note": [], "images": {again}}}'
+    )
+    with pytest.raises(ValueError, match=r"twice\.json: expected images once, found it a second time"):
+        read(path)
+
+
 def test_a_text_without_end_is_not_read_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(data.sources.parsing.json_tables, "BLOCK", 100)
     monkeypatch.setattr(data.sources.parsing.json_tables, "MAX_ELEMENT", 1000)
