@@ -4,7 +4,7 @@ python -m launch.submit CONFIG [nodes=2 gpus_per_node=8 time=24:00:00 ...] [key=
 
 --check says what the run would find and whether Slurm would accept the job, --dry-run shows the script; neither
 submits. The keys of a job are the fields of `launch.jobs.job.Job`; all others are the run's, as train/main.py takes
-them.
+them, and are refused if it would refuse them.
 sweep.KEY=VALUE,VALUE ... makes it an array: a run for each combination, in a folder of its own inside `run`.
 """
 
@@ -46,6 +46,17 @@ def _sbatch(text: str, option: str) -> "subprocess.CompletedProcess[str]":
     return done
 
 
+def require_known(config: str, overrides: Sequence[str], sweep: Mapping[str, Sequence[str]]) -> None:
+    """ValueError if a key or value is not the run's. The run says so itself, as a separate program."""
+    words = [*overrides, *(f"{key}={values[0]}" for key, values in sweep.items())]
+    done = subprocess.run([sys.executable, "-m", "train.config", config, *words], capture_output=True, text=True)
+    if done.stderr.startswith("error: "):
+        raise ValueError(done.stderr.removeprefix("error: ").strip())
+    if done.returncode:  # such as a login node without torch
+        last = done.stderr.strip().rpartition("\n")[2]
+        print(f"keys of the run were not checked: {sys.executable}: {last}", file=sys.stderr)
+
+
 def check(
     job: Job, config: str, overrides: Sequence[str], sweep: Mapping[str, Sequence[str]], place: Mapping[str, str]
 ) -> None:
@@ -75,6 +86,7 @@ def main(words: Sequence[str]) -> None:
         check(job, config, overrides, sweep, place)
         return
     text = render(job, TEMPLATE.read_text(), config, overrides, sweep, **place)
+    require_known(config, overrides, sweep)
     print(text, end="")
     if "--dry-run" in flags:
         return

@@ -1,6 +1,7 @@
 """The whole configuration: sections from their owners, filled from a YAML file and key=value overrides.
 
-    python -m train.config        # all keys: docs/config.md
+    python -m train.config                        # all keys: docs/config.md
+    python -m train.config CONFIG [key=value ...] # nothing, or what is wrong with a key or value
 
 The only module that knows every section. What it returns is frozen and free of OmegaConf.
 """
@@ -189,8 +190,9 @@ def all_keys() -> str:
 
 def main(words: Sequence[str]) -> None:
     if words:
-        raise ValueError(f"expected python -m train.config, found {' '.join(words)} after it")
-    print(all_keys())
+        load(words[0], words[1:])
+    else:
+        print(all_keys())
 
 
 if __name__ == "__main__":

@@ -12,8 +12,9 @@ from data.shards.index import ShardIndex
 def open_shards(address: str, classes: list[str] | None, staging: str | None) -> ShardIndex:
     index = open_remote(address, staging) if is_remote(address) else ShardIndex.load(Path(address))
     if classes is not None and tuple(classes) != index.classes:
+        found = f"the classes {', '.join(index.classes)}" if index.classes else "no classes"
         raise ValueError(
-            f"the shards at {address} hold the classes {', '.join(index.classes)}; expected {', '.join(classes)}, as "
+            f"the shards at {address} hold {found}; expected {', '.join(classes)}, as "
             "data.classes or the training shards say: correct the config, or make the shards with these --classes"
         )
     return index

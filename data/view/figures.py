@@ -1,7 +1,9 @@
 """Figures in the style of this project. Matplotlib without pyplot: no display, no state outside the figure."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+from data.view.attempts import notice
 
 BLUE, ORANGE, RED = "#3b6ea5", "#f0a13a", "#c44e52"
 COLOURS = (BLUE, ORANGE, RED, "#4f9d69", "#7b5ea7", "#777777")
@@ -45,17 +49,38 @@ def small_panels(title: str, count: int, across: int = 8) -> tuple[Figure, list[
     return figure, all_axes
 
 
+@contextmanager
+def _missing_letters_said_once() -> Iterator[None]:
+    """Letters missing from the font become boxes, without a warning for each letter in each chart."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    others = [each for each in caught if not str(each.message).startswith("Glyph ")]
+    for each in others:
+        warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+    if len(others) < len(caught):
+        _say_boxes()
+
+
+@cache
+def _say_boxes() -> None:
+    notice(
+        "charts: the font lacks some letters and shows boxes; name another in a matplotlibrc file, such as "
+        "font.family: DejaVu Sans, Noto Sans CJK SC"
+    )
+
+
 def write(figure: Figure, path: Path) -> None:
-    """Writes PNG, or what the suffix says. Letters missing from the font become boxes, without a warning for each."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph ")
+    """Writes PNG, or what the suffix says."""
+    with _missing_letters_said_once():
         figure.savefig(path)
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:
     """[H, W, 3] RGB."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # type: ignore[no-untyped-call]
+    with _missing_letters_said_once():
+        canvas.draw()  # type: ignore[no-untyped-call]
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
 
 

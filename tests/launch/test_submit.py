@@ -12,7 +12,7 @@ from tests.launch.jobs.test_batch_script import options
 @pytest.fixture
 def config(tmp_path: Path) -> str:
     path = tmp_path / "own.yaml"
-    path.write_text("run: runs/own\ndata: {train: here, batch: 64}\n")
+    path.write_text("run: runs/own\ndata: {train: here, val: there, batch: 64}\n")
     return str(path)
 
 
@@ -38,6 +38,30 @@ def test_it_is_shown_and_submitted_from_here(
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(ValueError, match="no sbatch on this machine"):
         main([config])
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("data.bach=32", "own.yaml: data.bach=32: unknown key data.bach; did you mean data.batch"),
+        ("sweep.schedule.rat=1e-3,1e-2", "schedule.rat=0.001: unknown key schedule.rat; did you mean schedule.rate"),
+        ("evaluate.iou_threshold=45", "evaluate.iou_threshold=45.*: expected 0 to 1"),
+    ],
+)
+def test_keys_that_the_run_does_not_know_are_refused_before_it_is_queued(
+    config: str, capsys: pytest.CaptureFixture[str], word: str, message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        main([config, "--dry-run", word])
+    assert not capsys.readouterr().out
+
+
+def test_a_python_that_cannot_ask_the_run_still_submits(
+    config: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    main([config, "--dry-run", "data.bach=32"])
+    assert "keys of the run were not checked: /bin/false" in capsys.readouterr().err
 
 
 SBATCH = """#!/bin/bash

@@ -80,9 +80,11 @@ class Evaluator:
             raise ValueError("evaluate.coco_backend=pycocotools is not installed; pip install it, or leave it at own")
         self.truths = by_image_id(truths_of(index), index)
         if self.truths.ignored.all():
+            count = len(self.truths.ignored)
+            found = f"{count}, all difficult or crowds," if count else "none"
             raise ValueError(
-                f"{index.folder}: expected objects to find, found {len(self.truths.ignored)}, all difficult or crowds, "
-                f"in {counted(index.num_samples, 'image')}; evaluate on a split with annotations"
+                f"{index.folder}: expected objects to find, found {found} in {counted(index.num_samples, 'image')}; "
+                "evaluate on a split with annotations"
             )
 
     def __call__(

@@ -103,7 +103,7 @@ def _drop_degenerate(found: Found, choice: Choice) -> int:
         boxes_xyxy_px = _clipped(found, part)
         wrong[part] |= (boxes_xyxy_px[:, 2:] <= boxes_xyxy_px[:, :2]).any(1)
     if wrong.any() and not choice.drop_degenerate:
-        flat = {row: ", corners equal or swapped" for row in np.flatnonzero(objects.marks & FLAT).tolist()}
+        flat = dict.fromkeys(np.flatnonzero(objects.marks & FLAT).tolist(), ", corners equal or swapped")
         places = [_place(found, row) + flat.get(row, "") for row in np.flatnonzero(wrong).tolist()]
         raise ValueError(
             f"{found.root}: expected boxes with an area inside the image, found {counted(len(places), 'other')}; "

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 from itertools import pairwise
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from data.view.figures import bars, curves, curves_over, heat, histogram, panels, pixels, write
+from data.view.figures import _say_boxes, bars, curves, curves_over, heat, histogram, panels, pixels, write
 from tests.conftest import ROOT
 
 
@@ -93,6 +94,18 @@ def test_a_figure_is_written_and_its_pixels_are_the_same(tmp_path: Path) -> None
     write(figure, tmp_path / "figure.png")
     with Image.open(tmp_path / "figure.png") as image:
         np.testing.assert_array_equal(np.asarray(image.convert("RGB")), pixels(figure))
+
+
+def test_letters_missing_from_the_font_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _say_boxes.cache_clear()
+    for name in ("细胞", "血小板"):
+        figure, _ = panels(name, 1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            pixels(figure)
+            write(figure, tmp_path / "figure.png")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "the font lacks some letters" in line
 
 
 def test_no_display_and_no_state_outside_the_figure_is_needed() -> None:
