@@ -160,12 +160,15 @@ def suggest(train: str, val: str | None, minutes: float | None, env: Environment
     choice = choose(index, val_index or index, side, minutes, env)
     images = choice.epochs * index.num_samples
     if images < IMAGES:
-        hard.append(f"{images:,} images seen in total: too few to learn well; give it more --minutes, or a GPU")
+        remedy = (
+            "more --minutes, or a GPU" if choice.epochs < MOST_EPOCHS else f"more images than {index.num_samples:,}"
+        )
+        hard.append(f"{images:,} images seen in total: too few to learn well; give it {remedy}")
     seconds = (images + EVALUATIONS * (val_index or index).num_samples / 3) / choice.speed / USABLE
     text = text_of(train, val, side, choice, images, env)
     remarks_on(settled(read(text), index, Environment()), index)  # a config that cannot be started is not printed
     objects, classes = counted(len(shorter_sides(index)), "object"), counted(len(index.classes), "class")
-    time_here = counted(round(seconds / 60), "minute")
+    time_here = counted(max(1, round(seconds / 60)), "minute")
     lines = [
         f"{index.source}: {counted(index.num_samples, 'image')}, {classes}, {objects} to train on",
         f"Expected: {time_here} here, {choice.speed:.1f} images/s on {env.device} if idle otherwise",

@@ -54,6 +54,13 @@ def test_too_short_a_time_is_said(shards: Path, monkeypatch: pytest.MonkeyPatch)
     assert config.data.augment.mosaic == 0
 
 
+def test_more_time_is_not_the_remedy_where_epochs_end(four_images: ShardIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.suggest.measured_speed", lambda *_: 1e4)
+    text = suggest(str(four_images.folder), None, 60, Environment())
+    assert "1,200 images seen in total: too few to learn well; give it more images than 4" in text
+    assert "Expected: 1 minute here" in text and "more --minutes" not in text
+
+
 def test_epochs_fit_into_the_time() -> None:
     assert epochs_in(None, 1, 5_000, 500) == 2 * EPOCHS and epochs_in(None, 1, 200, 50) == 100
     assert epochs_in(100, 50, 5_000, 0) == int(100 * 60 * 50 * 0.9 / 5_000)
