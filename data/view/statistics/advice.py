@@ -10,6 +10,7 @@ SMALL_PX, SMALLEST = 24, 0.05  # shorter side in the input that all but this sha
 HARD_PX = 8  # a quarter of a cell: objects below it are hardly ever found
 SIDES = (192, 608)
 FEW = 20  # objects of a class
+NAMED = 20  # sentences on classes
 
 
 def trained_objects(index: ShardIndex) -> np.ndarray:
@@ -41,6 +42,26 @@ def choose_side(index: ShardIndex) -> int:
 
 def hard_points(train: ShardIndex, val: ShardIndex | None, side: int) -> list[str]:
     """Sentences on what makes the set hard."""
+    found = _hard_classes(train, val)
+    if len(found) > NAMED:
+        more = (
+            f"{len(found) - NAMED:,} more such sentences on classes: python -m data.shards stats counts their objects"
+        )
+        found = [*found[:NAMED], more]
+    sizes = shorter_sides(train) * side
+    if (small := (sizes < HARD_PX).mean()) > 0.01:
+        found.append(f"{small:.0%} of objects are below {HARD_PX} px in an input of {side} px: hardly ever found")
+    empty = (np.diff(train.arrays["object_starts"]) == 0).mean()
+    if empty > 0.5:
+        found.append(f"{empty:.0%} of images show no object: are annotations missing?")
+    if train.num_samples < 100:
+        found.append(f"{counted(train.num_samples, 'image')}: the network will memorize them; more images help most")
+    if val is None:
+        found.append("no --val: scores are for the training images, and say nothing about others")
+    return found
+
+
+def _hard_classes(train: ShardIndex, val: ShardIndex | None) -> list[str]:
     counts, found = class_counts(train), []
     held = class_counts(val)[:, 0] if val else counts[:, 0]
     for name, (trained, difficult, crowd), in_val in zip(train.classes, counts.tolist(), held.tolist(), strict=True):
@@ -52,14 +73,4 @@ def hard_points(train: ShardIndex, val: ShardIndex | None, side: int) -> list[st
             found.append(f"class {name}: {counted(trained, 'object')} to learn from; expect little below {FEW}")
         if val and trained and not in_val:
             found.append(f"class {name}: no object in --val, its AP is unknown")
-    sizes = shorter_sides(train) * side
-    if (small := (sizes < HARD_PX).mean()) > 0.01:
-        found.append(f"{small:.0%} of objects are below {HARD_PX} px in an input of {side} px: hardly ever found")
-    empty = (np.diff(train.arrays["object_starts"]) == 0).mean()
-    if empty > 0.5:
-        found.append(f"{empty:.0%} of images show no object: are annotations missing?")
-    if train.num_samples < 100:
-        found.append(f"{counted(train.num_samples, 'image')}: the network will memorize them; more images help most")
-    if val is None:
-        found.append("no --val: scores are for the training images, and say nothing about others")
     return found

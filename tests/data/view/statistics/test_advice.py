@@ -69,3 +69,12 @@ def test_what_makes_a_set_hard_is_said(tmp_path: Path) -> None:
     ):
         assert any(part in point for point in found), part
     assert any("no --val" in point for point in hard_points(train, None, 320))
+
+
+def test_of_many_hard_classes_only_some_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("data.view.statistics.advice.NAMED", 1)
+    index = black_images(tmp_path, [(320, 200, GOOD)] * 10)
+    assert hard_points(index, index, 320)[:2] == [
+        "class cat: 10 objects to learn from; expect little below 20",
+        "2 more such sentences on classes: python -m data.shards stats counts their objects",
+    ]
