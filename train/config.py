@@ -121,8 +121,9 @@ def load(path: str | Path, overrides: Sequence[str], *, opens_sets: bool = True)
         raise ValueError(f"{path}: {problem}")
     try:
         config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), *over_its_recipe(layers)))
-    except OmegaConfBaseException as error:
-        raise ValueError(f"{path}: {wrong_value(error, layers, keys)}") from None
+    except (OmegaConfBaseException, ValueError) as error:
+        said = wrong_value(error, layers, keys) if isinstance(error, OmegaConfBaseException) else error
+        raise ValueError(f"{path}: {said}") from None
     assert isinstance(config, Config)
     if problem := outside_its_unit(flat(config), keys):
         raise ValueError(f"{path}: {problem}")

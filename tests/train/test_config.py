@@ -87,7 +87,7 @@ def test_numbers_that_their_unit_does_not_have_are_refused(least: Path, key: Key
 
 def test_a_seed_is_a_word_of_the_generators(least: Path) -> None:
     for seed in (-1, 2**64):
-        assert refusal(least, f"seed={seed}") == f"seed={seed}: expected 0 to 2^63 - 1"
+        assert refusal(least, f"seed={seed}") == f"{least}: seed={seed}: expected 0 to 2^63 - 1"
 
 
 def test_a_section_may_be_called_in_from_the_command_line(least: Path) -> None:

@@ -240,3 +240,9 @@ def test_a_remark_does_not_grow_with_its_value(tmp_path: Path) -> None:
     said = f"max_batches={'9' * 5000}\nbatch=1\nscales={','.join(['.5'] * 5000)}"
     remarks = read_cfg(cfg(tmp_path, TINY.replace("height=224", f"height=224\n{said}"))).remarks
     assert len(remarks) == 3 and all(len(remark) < 200 for remark in remarks)
+
+
+def test_a_value_that_no_run_can_have_is_refused_with_the_file(tmp_path: Path) -> None:
+    path = cfg(tmp_path, TINY.replace("height=224", "height=224\nmomentum=9"))
+    with pytest.raises(ValueError, match=rf"{path}: .*momentum=9\.0: expected"):
+        load(path, [])
