@@ -81,7 +81,7 @@ class Board:
         if self._console is not None:
             self._attempt(CONSOLE, self._console.close)
             if kind is None and self._results is not None:
-                last_words = ending(self.folder.parent, self._results.best, self.images, self.end)
+                last_words = ending(self.folder.parent, self._results.best, self.images, max(self.end, self._start))
                 self._attempt(CONSOLE, partial(self._console.say, last_words))
 
     def _open_events(self) -> None:

@@ -273,6 +273,12 @@ def test_a_log_file_gets_plain_lines(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert third.startswith("epoch 3/8: mAP@.5 0.7500 (11-point 0.6250)  cat 0.50  dog 1.00  left ")
 
 
+def test_a_run_that_has_seen_more_than_its_epochs_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with board(tmp_path / "board", 304, epochs=2):
+        pass
+    assert "304 images seen" in capsys.readouterr().out
+
+
 def test_the_first_batch_of_a_start_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with board(tmp_path / "board", start=16) as shown:
         list(shown.waiting(slow(3, 0)))
