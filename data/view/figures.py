@@ -84,6 +84,11 @@ def pixels(figure: Figure) -> NDArray[np.uint8]:
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()  # type: ignore[no-untyped-call]
 
 
+def plain(text: str) -> str:
+    """Escapes dollars, which would begin a formula."""
+    return text.replace("$", r"\$")
+
+
 def bars(
     axes: Axes, title: str, names: Sequence[str], parts: NDArray[Any], part_names: Sequence[str] = (), unit: str = ""
 ) -> None:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from data.view.figures import BAR_IN, BLUE, DPI, PALE, PANEL_IN, bars, curves, panels, small_panels, write
+from data.view.figures import BAR_IN, BLUE, DPI, PALE, PANEL_IN, bars, curves, panels, plain, small_panels, write
 from train.evaluation.scores.voc import CURVE_RECALLS, SCORES, VocScores
 from train.reports.calibration import EDGES, Calibration
 
@@ -26,14 +26,11 @@ def write_curves(path: Path, title: str, classes: Sequence[str], scores: Mapping
     voc = next(iter(scores.values()))
     present = np.flatnonzero(voc.num_truths)
     shown, left_out = _best_and_worst(present, voc.ap_area, MOST_PANELS - 1)
-    title = f"Precision over recall at IoU .5: {_plain(title)}{left_out}"
+    title = f"Precision over recall at IoU .5: {plain(title)}{left_out}"
     figure, (first, *others) = (panels if len(shown) < LARGE_PANELS else small_panels)(title, 1 + len(shown))
     for axes, name, labels in [
         (first, "all classes", present),
-        *(
-            (axes, _plain(classes[label]), np.array([label]))
-            for axes, label in zip(others, shown.tolist(), strict=True)
-        ),
+        *((axes, plain(classes[label]), np.array([label])) for axes, label in zip(others, shown.tolist(), strict=True)),
     ]:
         lines = {
             f"{key}: AP {_fraction(voc.ap_area[labels].mean())}": voc.envelope_RC[:, labels].mean(1)
@@ -46,13 +43,13 @@ def write_curves(path: Path, title: str, classes: Sequence[str], scores: Mapping
 def write_f1(path: Path, title: str, classes: Sequence[str], voc: VocScores) -> None:
     """F1 over the score, for all classes and the best and worst ones: helps to choose a threshold."""
     present = np.flatnonzero(voc.num_truths)
-    figure, (axes,) = panels(_plain(title), 1)
+    figure, (axes,) = panels(plain(title), 1)
     mean_S = voc.f1_SC[:, present].mean(1)
     lines = {f"all classes: best {mean_S.max():.2f} at {SCORES[mean_S.argmax()]:.2f}": mean_S}
     best_first = present[np.argsort(-voc.f1_SC[:, present].max(0), kind="stable")]
     if len(best_first) > BEST + WORST:
         best_first = np.concatenate([best_first[:BEST], best_first[-WORST:]])
-    lines |= {f"{_plain(classes[label])}: {voc.f1_SC[:, label].max():.2f}": voc.f1_SC[:, label] for label in best_first}
+    lines |= {f"{plain(classes[label])}: {voc.f1_SC[:, label].max():.2f}": voc.f1_SC[:, label] for label in best_first}
     curves(axes, "F1 over the least score that counts, IoU .5", SCORES, lines, across="score", down="F1")
     write(figure, path)
 
@@ -62,14 +59,14 @@ def class_ap(title: str, classes: Sequence[str], ap_C: NDArray[np.float64]) -> F
     shown, left_out = _best_and_worst(np.flatnonzero(~np.isnan(ap_C)), ap_C, MOST_BARS)
     best_first = shown[np.argsort(-ap_C[shown], kind="stable")].tolist()
     figure = Figure((PANEL_IN[0] + 2, BAR_IN * len(best_first) + 1.6), DPI, layout="constrained")
-    names = [_plain(classes[label]) for label in best_first]
-    bars(figure.add_subplot(), f"AP of each class, {_plain(title)}{left_out}", names, ap_C[best_first], unit="AP")
+    names = [plain(classes[label]) for label in best_first]
+    bars(figure.add_subplot(), f"AP of each class, {plain(title)}{left_out}", names, ap_C[best_first], unit="AP")
     return figure
 
 
 def write_confusion(path: Path, title: str, classes: Sequence[str], counts: NDArray[np.int64]) -> None:
     """counts: [C + 1, C + 1], the background last. Colours are shares of a class's truths, numbers are counts."""
-    names = [*map(_plain, classes), "background"]
+    names = [*map(plain, classes), "background"]
     cell = CELL_IN if len(names) <= MOST_WITH_NUMBERS else SMALL_CELL_IN
     side = cell * min(len(names), MOST_WITH_NAMES) + 2.5
     figure = Figure((side + 0.8, side), DPI, layout="constrained")
@@ -80,7 +77,7 @@ def write_confusion(path: Path, title: str, classes: Sequence[str], counts: NDAr
     if len(names) <= MOST_WITH_NAMES:
         axes.set_xticks(range(len(names)), names, rotation=90, size=8)
         axes.set_yticks(range(len(names)), names, size=8)
-    axes.set(xlabel="detected as", ylabel="is", title=_plain(title))
+    axes.set(xlabel="detected as", ylabel="is", title=plain(title))
     if len(names) <= MOST_WITH_NUMBERS:
         for row, column in np.argwhere(counts):
             ink = "white" if shares[row, column] > 0.5 else "black"
@@ -89,7 +86,7 @@ def write_confusion(path: Path, title: str, classes: Sequence[str], counts: NDAr
 
 
 def write_reliability(path: Path, title: str, calibrations: Mapping[str, Calibration]) -> None:
-    figure, all_axes = panels(_plain(title), len(calibrations))
+    figure, all_axes = panels(plain(title), len(calibrations))
     for axes, (name, calibration) in zip(all_axes, calibrations.items(), strict=True):
         _reliability(axes, name, calibration)
     write(figure, path)
@@ -113,11 +110,6 @@ def _best_and_worst(labels: NDArray[np.int64], ap_C: NDArray[np.float64], most: 
     best_first = labels[np.argsort(-ap_C[labels], kind="stable")]
     chosen = np.concatenate([best_first[: most - most // 2], best_first[-(most // 2) :]])
     return np.sort(chosen), f" ({len(chosen)} of {len(labels):,} classes, the best and the worst)"
-
-
-def _plain(name: str) -> str:
-    """Escapes dollars, which would begin a formula."""
-    return name.replace("$", r"\$")
 
 
 def _fraction(share: float) -> str:

@@ -82,10 +82,10 @@ class Results:
 
     def _draw_results(self, title: str) -> None:
         """A chart for each group of columns: mAP, losses, what darknet prints ..."""
-        from data.view.figures import curves_over, panels, write
+        from data.view.figures import curves_over, panels, plain, write
 
         groups = lines_by_chart(self.rows)
-        figure, all_axes = panels(title.replace("$", r"\$"), len(groups))
+        figure, all_axes = panels(plain(title), len(groups))
         for axes, (group, points) in zip(all_axes, groups.items(), strict=True):
             curves_over(axes, group, points, "images seen")
         write(figure, self.run / "results.png")

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from data.anchors import STRIDE_PX, average_iou, shape_iou
 from data.records import counted
-from data.view.figures import BAR_IN, BLUE, DPI, PANEL_IN, bars, heat, histogram
+from data.view.figures import BAR_IN, BLUE, DPI, PANEL_IN, bars, heat, histogram, plain
 from data.view.statistics.measure import Floats, Stats, class_counts, coco_sizes, image_sizes
 
 KINDS = ("trained on", "difficult", "crowd")
@@ -21,7 +21,7 @@ def draw(stats: Stats) -> Figure:
     height = max(PANEL_IN[1] * ROWS, BAR_IN * len(index.classes)) + 0.6
     figure = Figure((PANEL_IN[0] * (COLUMNS + 1), height), DPI, layout="constrained")
     objects = counted(len(stats.samples), "object")
-    figure.suptitle(f"{index.source}: {counted(index.num_samples, 'image')}, {objects} to train on")
+    figure.suptitle(f"{plain(index.source)}: {counted(index.num_samples, 'image')}, {objects} to train on")
     grid = figure.add_gridspec(ROWS, COLUMNS + 1)
     _classes(figure.add_subplot(grid[:, 0]), stats)
     places = [figure.add_subplot(grid[row, 1 + column]) for row in range(ROWS) for column in range(COLUMNS)]
@@ -42,7 +42,7 @@ def _classes(axes: Axes, stats: Stats) -> None:
     order = np.argsort(-counts.sum(1), kind="stable")
     kinds = KINDS[: 1 + int(np.flatnonzero(counts.sum(0)).max(initial=0))]
     title = f"objects of {counted(len(classes), 'class')}"
-    bars(axes, title, [classes[label] for label in order], counts[order, : len(kinds)], kinds, unit="objects")
+    bars(axes, title, [plain(classes[label]) for label in order], counts[order, : len(kinds)], kinds, unit="objects")
 
 
 def _boxes(places: list[Axes], stats: Stats) -> None:

@@ -1,5 +1,6 @@
 """The charts of a set: what they count, and what the command writes."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -70,3 +71,10 @@ def test_the_command_prints_and_draws(
 def test_a_set_without_trained_objects_has_charts(tmp_path: Path) -> None:
     index = black_images(tmp_path, [(64, 64, [((0, 0, 64, 64), 0, "difficult")])])
     assert pixels(draw(measure(index, 64, "letterbox", ANCHORS))).shape[1] > 1000
+
+
+def test_a_dollar_in_a_name_begins_no_formula(four_images: ShardIndex) -> None:
+    index = replace(four_images, classes=(r"$\none$", "a$b$c", "5 $"), source="voc $x$.txt")
+    figure = draw(measure(index, 320, "letterbox", ANCHORS))
+    pixels(figure)
+    assert r"\$x\$" in figure.get_suptitle()
