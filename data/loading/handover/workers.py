@@ -1,6 +1,7 @@
 """Loader processes: forked from their own server, ignoring a scheduler's warnings, ended with the run."""
 
 import atexit
+import errno
 import multiprocessing
 import os
 import signal
@@ -48,7 +49,10 @@ def answers_of(loader: Iterable[Item]) -> Iterator[Item]:
     """The iterator of a DataLoader, which starts its processes; blocks if the fork server hangs."""
     try:
         found = iter(loader)
-    except OSError as error:  # their semaphores are files there
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
+        # their semaphores are files there
         raise ValueError(
             f"data.workers: expected room and rights in /dev/shm to start loader processes, found: {error}; "
             "make room there or use data.workers=0"

@@ -202,10 +202,21 @@ def test_a_tracker_of_semaphores_that_is_killed_ends_nothing_and_says_nothing(
     assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_a_machine_that_cannot_start_workers_is_named() -> None:
-    class Full:
-        def __iter__(self) -> Iterator[int]:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+class Failing:
+    """A loader whose processes cannot start."""
 
+    def __init__(self, number: int) -> None:
+        self._number = number
+
+    def __iter__(self) -> Iterator[int]:
+        raise OSError(self._number, os.strerror(self._number))
+
+
+def test_a_machine_that_cannot_start_workers_is_named() -> None:
     with pytest.raises(ValueError, match=r"room and rights in /dev/shm .* found: .*No space left .*data.workers=0"):
-        next(answers_of(Full()))
+        next(answers_of(Failing(errno.ENOSPC)))
+
+
+def test_a_limit_of_open_files_is_not_taken_for_a_full_dev_shm() -> None:
+    with pytest.raises(OSError, match=r"Too many open files$"):
+        next(answers_of(Failing(errno.EMFILE)))
