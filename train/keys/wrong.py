@@ -52,8 +52,7 @@ def wrong_value(error: OmegaConfBaseException, layers: Sequence[Any], keys: Sequ
         return " ".join(str(error).partition("full_key")[0].split())
     found = [value for layer in layers for where, value in _leaves(layer, {name}) if where == name]
     value = found[-1] if found else None
-    quoted = "; YAML reads yes, no, on and off as true and false, quote them" if isinstance(value, bool) else ""
-    return f"{_written(name, value)}: expected {key.kind}{f' [{key.unit}]' * bool(key.unit)}{quoted}"
+    return f"{_written(name, value)}: expected {key.kind}{f' [{key.unit}]' * bool(key.unit)}"
 
 
 def outside_its_unit(values: Mapping[str, Any], keys: Sequence[Key]) -> str | None:
