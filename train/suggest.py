@@ -29,6 +29,7 @@ from data.view.statistics.advice import SIDES, SMALL_PX, SMALLEST, choose_side, 
 from launch.command import run
 from launch.processes.environment import Environment, connect
 from train.config import Config, load
+from train.evaluation.evaluator import require_objects
 from train.graph.variants import Variant
 from train.schedule.duration import RunLength
 from train.starting.build import build_step
@@ -155,14 +156,15 @@ def choose(train: ShardIndex, val: ShardIndex, side: int, minutes: float | None,
 def suggest(train: str, val: str | None, minutes: float | None, env: Environment) -> str:
     index = open_shards(train, None, None)
     val_index = open_shards(val, list(index.classes), None) if val else None
+    if val_index:
+        require_objects(val_index)
     side = choose_side(index)
     hard = hard_points(index, val_index, side)
     choice = choose(index, val_index or index, side, minutes, env)
     images = choice.epochs * index.num_samples
     if images < IMAGES:
-        remedy = (
-            "more --minutes, or a GPU" if choice.epochs < MOST_EPOCHS else f"more images than {index.num_samples:,}"
-        )
+        remedy = f"more images than {index.num_samples:,}"
+        remedy = "more --minutes, or a GPU" if choice.epochs < MOST_EPOCHS else remedy
         hard.append(f"{images:,} images seen in total: too few to learn well; give it {remedy}")
     seconds = (images + EVALUATIONS * (val_index or index).num_samples / 3) / choice.speed / USABLE
     text = text_of(train, val, side, choice, images, env)

@@ -8,6 +8,7 @@ import yaml
 import train.suggest
 from data.shards.index import ShardIndex
 from launch.processes.environment import Environment
+from tests.data.pictures import black_images
 from train.config import Config
 from train.suggest import EPOCHS, LADDER, MOST_EPOCHS, epochs_in, main, read, suggest
 
@@ -70,6 +71,13 @@ def test_epochs_fit_into_the_time() -> None:
 def test_a_time_that_cannot_be_meant_is_refused(shards: Path) -> None:
     with pytest.raises(ValueError, match="--minutes 0: expected more than 0"):
         main([str(shards / "train"), "--minutes", "0"])
+
+
+def test_a_set_in_which_nothing_can_be_found_is_refused(tmp_path: Path, four_images: ShardIndex) -> None:
+    (tmp_path / "val").mkdir()
+    val = black_images(tmp_path / "val", [(64, 64, [((0, 0, 64, 64), 0, "difficult")])])
+    with pytest.raises(ValueError, match=r"val/shards: expected objects to find, found 1, all difficult or crowds"):
+        suggest(str(four_images.folder), str(val.folder), None, Environment())
 
 
 def test_sets_of_other_classes_are_refused(shards: Path, four_images: ShardIndex) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from data.images.geometry import Placement, whole_image
 from data.loading.loader import Loader
 from data.records import counted
+from data.shards.index import ShardIndex
 from data.view.attempts import Attempts
 from launch.processes.environment import Environment
 from launch.processes.stop import Stop
@@ -27,6 +28,17 @@ from train.evaluation.scores.voc import VocScores, voc_ap
 from train.evaluation.validation_loss import LossSums, mean_losses, named
 from train.loss import Losses
 from train.stepping.step import Step
+
+
+def require_objects(index: ShardIndex) -> None:
+    """ValueError for a set in which there is nothing to find."""
+    if not index.trained().any():
+        count = len(index.arrays["labels"])
+        found = f"{count}, all difficult or crowds," if count else "none"
+        raise ValueError(
+            f"{index.folder}: expected objects to find, found {found} in {counted(index.num_samples, 'image')}; "
+            "evaluate on a split with annotations"
+        )
 
 
 class Evaluation(NamedTuple):
@@ -78,14 +90,8 @@ class Evaluator:
         self.max_detections = config.max_detections or (MOST if self.coco else None)
         if config.coco_backend == "pycocotools" and find_spec("pycocotools") is None:
             raise ValueError("evaluate.coco_backend=pycocotools is not installed; pip install it, or leave it at own")
+        require_objects(index)
         self.truths = by_image_id(truths_of(index), index)
-        if self.truths.ignored.all():
-            count = len(self.truths.ignored)
-            found = f"{count}, all difficult or crowds," if count else "none"
-            raise ValueError(
-                f"{index.folder}: expected objects to find, found {found} in {counted(index.num_samples, 'image')}; "
-                "evaluate on a split with annotations"
-            )
 
     def __call__(
         self, step: Step, stop: Stop | None = None, tell: Callable[[int, int], None] | None = None

@@ -19,6 +19,10 @@ def remarks_on(config: Config, index: ShardIndex) -> list[str]:
     if problem:
         remarks.append(f"schedule: {problem}")
     counts, slots = index.trained_per_image(), config.data.num_slots
+    if not counts.any():
+        remarks.append(
+            f"data.train: no object to train on in {counted(index.num_samples, 'image')}; are annotations missing?"
+        )
     if (counts > slots).any():
         remarks.append(
             f"data.truth_slots={slots}: more objects on {counted((counts > slots).sum(), 'image')}, up to "

@@ -1,7 +1,9 @@
 """Whether a config fits its set."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from data.shards.index import ShardIndex
@@ -35,6 +37,13 @@ def test_the_recipe_from_scratch_fits_a_run_of_any_length(
 ) -> None:
     config = config_of(tmp_path, shards, f"epochs={epochs}")
     assert not remarks_on(settled(config, index, Environment()), index)
+
+
+def test_a_set_without_objects_is_told(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
+    config = settled(config_of(tmp_path, shards), index, Environment())
+    ignored = replace(index, arrays=index.arrays | {"crowd": np.ones(len(index.arrays["crowd"]), np.bool_)})
+    (remark,) = remarks_on(config, ignored)
+    assert remark == f"data.train: no object to train on in {index.num_samples} images; are annotations missing?"
 
 
 def test_objects_without_a_slot_are_told(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
