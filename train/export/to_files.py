@@ -3,6 +3,8 @@
 import json
 import tempfile
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +61,8 @@ def read_safetensors(path: Path) -> Runtime:
 
 
 def read_darknet(path: Path) -> Runtime:
-    config = load(path.with_suffix(".cfg"), [])
-    num_classes = read_cfg(path.with_suffix(".cfg")).num_classes
+    cfg = path.with_suffix(".cfg")
+    with redirect_stderr(StringIO()):  # remarks on keys that only training reads
+        config = load(cfg, [])
+    num_classes = read_cfg(cfg).num_classes
     return Runtime(load_trained(config, path, [str(number) for number in range(num_classes)]).model)

@@ -35,7 +35,8 @@ def run(trainee: Trainee, tmp_path: Path, canvases: NDArray[np.uint8]) -> Path:
 def test_a_run_goes_into_a_file_beside_it(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command.main([str(run), "--to", "darknet", "--pictures", str(run.parent / "pictures"), "--count", "3"])
     assert (run / "run.weights").exists() and (run / "run.cfg").exists() and not list(run.glob(".export-*"))
-    assert f"{run}/run.weights (raw): 3 pictures, " in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert f"{run}/run.weights (raw): 3 pictures, " in said.out and not said.err
 
 
 def test_a_file_that_differs_is_not_kept(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
