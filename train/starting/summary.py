@@ -41,7 +41,7 @@ def summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env:
         "on": f"{env.world_size} x {device}, {str(step.dtype).removeprefix('torch.')}, "
         f"{'compiled' if step.compiled else 'eager'}; {_memory(config, step, env)}",
         "how": f"recipe {config.recipe}, batch {batch}, {counted(config.epochs, 'epoch')}, {counted(end, 'image')}, "
-        f"{min(config.data.sides)} to {max(config.data.sides)} px",
+        f"{' to '.join(map(str, sorted({min(config.data.sides), max(config.data.sides)})))} px",
         "run": f"{config.run}, {position}; tensorboard --logdir {config.run}",
     }
     return "\n".join(f"{name:<9}{text}" for name, text in lines.items())

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -39,6 +40,8 @@ def test_a_start_says_what_it_does_in_ten_lines(index: ShardIndex, epochs: int, 
     assert "recipe darknet, batch 64, " in lines["how"] and "320 to 608 px" in lines["how"]
     assert f"7 epochs, {7 * index.num_samples:,} images" in lines["how"]
     assert f"runs/x, {position.format(images=images)};" in lines["run"]
+    one_side = replace(some, data=replace(some.data, sides=[416]))
+    assert " images, 416 px\n" in summary(one_side, index, index, step, Environment(), images)
 
 
 def test_the_work_is_what_darknet_prints(index: ShardIndex) -> None:
