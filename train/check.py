@@ -17,7 +17,7 @@ from pathlib import Path
 
 from data.loading.loader import Loader
 from data.loading.opening import open_shards
-from data.records import counted
+from data.records import counted, in_words
 from data.remote.addresses import is_remote
 from data.shards.index import ShardIndex
 from launch.command import run
@@ -96,8 +96,8 @@ def _compare(config: Config, train: ShardIndex, val: ShardIndex, report: Report)
     addresses = config.data.train, config.data.val
     if val.classes != train.classes:
         report.problems.append(
-            f"{addresses[1]} holds the classes {', '.join(val.classes)}; expected those of {addresses[0]}, "
-            f"{', '.join(train.classes)}: make the shards again with these --classes"
+            f"{addresses[1]} holds the classes {in_words(val.classes)}; expected those of {addresses[0]}, "
+            f"{in_words(train.classes)}: make the shards again with these --classes"
         )
     if not any(map(is_remote, addresses)):
         with report.part("sets"):

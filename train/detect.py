@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.records import counted
+from data.records import counted, in_words
 from launch.command import run
 from train.inference.detector import Detector, load_detector
 from train.inference.inputs import is_video, list_inputs, require_own_folder, unique_names
@@ -47,7 +47,7 @@ def read_thresholds(text: str, detector: Detector) -> NDArray[np.float64]:
         return np.array([USUAL_THRESHOLD if each is None else each for each in known.values()], np.float64)
     except (KeyError, TypeError, AttributeError, StopIteration, OSError, ValueError) as error:
         raise ValueError(
-            f"--threshold {text}: expected scores.json of train.score for the classes {', '.join(classes)} ({error!r})"
+            f"--threshold {text}: expected scores.json of train.score for the classes {in_words(classes)} ({error!r})"
         ) from None
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from data.records import in_words
 from train.config import Config, load
 from train.model import YOLOv2, build_model
 from train.run.checkpoint_files import best
@@ -48,8 +49,13 @@ def load_trained(config: Config, path: Path, classes: Sequence[str] | None = Non
     known = tuple(saved.network.get("classes", ())) if saved else ()
     if known and classes is not None and known != tuple(classes):
         raise ValueError(
-            f"{path} was trained on the classes {', '.join(known)}; the set at {config.data.val} holds "
-            f"{', '.join(classes)}; choose a set of the same classes in the same order"
+            f"{path} was trained on the classes {in_words(known)}; the set at {config.data.val} holds "
+            f"{in_words(classes)}; choose a set of the same classes in the same order"
+        )
+    if known and config.data.classes not in (None, list(known)):
+        raise ValueError(
+            f"{path} was trained on the classes {in_words(known)}; data.classes says {in_words(config.data.classes)}; "
+            "leave data.classes out, or name the run of these weights"
         )
     names = known or tuple(classes or config.data.classes or ())
     if not names:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from data.loading.loader import Loader
+from data.records import in_words
 from data.remote.addresses import is_remote
 from data.remote.remote_set import open_remote
 from data.remote.staging import Staging, Wanted
@@ -12,9 +13,9 @@ from data.shards.index import ShardIndex
 def open_shards(address: str, classes: list[str] | None, staging: str | None) -> ShardIndex:
     index = open_remote(address, staging) if is_remote(address) else ShardIndex.load(Path(address))
     if classes is not None and tuple(classes) != index.classes:
-        found = f"the classes {', '.join(index.classes)}" if index.classes else "no classes"
+        found = f"the classes {in_words(index.classes)}" if index.classes else "no classes"
         raise ValueError(
-            f"the shards at {address} hold {found}; expected {', '.join(classes)}, as "
+            f"the shards at {address} hold {found}; expected {in_words(classes)}, as "
             "data.classes or the training shards say: correct the config, or make the shards with these --classes"
         )
     return index

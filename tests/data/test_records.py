@@ -8,7 +8,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.records import NUM_LISTED, Findings, Record, RecordTable, SomeRecords, counted, is_printable, listed
+from data.records import (
+    NUM_LISTED,
+    NUM_NAMED,
+    Findings,
+    Record,
+    RecordTable,
+    SomeRecords,
+    counted,
+    in_words,
+    is_printable,
+    listed,
+)
 
 
 def test_a_record_is_a_value_of_its_own() -> None:
@@ -100,3 +111,9 @@ def test_some_records_are_sent_as_a_list_of_them() -> None:
 )
 def test_a_count_has_its_noun_in_the_right_number(count: int, noun: str, said: str) -> None:
     assert counted(count, noun) == said
+
+
+def test_of_many_names_the_first_few_are_shown() -> None:
+    names = [str(number) for number in range(NUM_NAMED)]
+    assert in_words(["cat", "a dog"]) == "cat, a dog" and in_words(names).endswith(f", {NUM_NAMED - 1}")
+    assert in_words([*names, "more"]) == f"{', '.join(names)}, ... (101 in all)"

@@ -112,6 +112,10 @@ def test_what_is_missing_is_named(run: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"was trained on the classes a, b; the set at v holds b, a; choose a set of"):
         load_trained(config, path, ("b", "a"))
     save_weights(YOLOv2(2, 2, width=1 / 16), tmp_path / "net.weights")
+    with pytest.raises(
+        ValueError, match=r"was trained on the classes a, b; data\.classes says b, a; leave data\.classes"
+    ):
+        load_trained(find_trained(run, ["data.classes=[b,a]"])[0], path)
     with pytest.raises(ValueError, match=r"does not say what its classes are; name them: data.classes=\["):
         load_trained(config, tmp_path / "net.weights")
     for checkpoint in (run / "checkpoints").iterdir():

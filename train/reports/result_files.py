@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import write_whole
-from data.records import counted
+from data.records import counted, in_words
 from data.shards.index import ShardIndex
 from train.evaluation.scores.tables import Detections, xywh_from_xyxy
 
@@ -55,7 +55,7 @@ def read_voc(folder: Path, index: ShardIndex) -> Detections:
     if there != expected:
         odd = min(expected ^ there)
         raise ValueError(
-            f"{folder}: expected {VOC_NAME.format('CLASS')} for each of {', '.join(index.classes)}; "
+            f"{folder}: expected {VOC_NAME.format('CLASS')} for each of {in_words(index.classes)}; "
             f"{odd} {'is missing' if odd in expected else 'is of no class'}; use shards and results of one network"
         )
     parts = []

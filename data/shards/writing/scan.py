@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from data.files import replacing, sha256, write_whole
 from data.parallel import in_parallel
-from data.records import Annotations, is_class_name
+from data.records import Annotations, in_words, is_class_name
 from data.shards.format.header import FORMAT, VERSION, Shard, seal
 from data.shards.format.sidecar import parse_sidecar
 from data.shards.format.tar import entries
@@ -102,7 +102,7 @@ def labels_of(scan: Scan, classes: Sequence[str]) -> NDArray[np.int16]:
     label_of = {name: label for label, name in enumerate(classes)}
     if unknown := sorted(set(scan.names) - label_of.keys()):
         raise ValueError(
-            f"{scan.shard.name}: expected objects of the classes {', '.join(classes)}; found {', '.join(unknown)}; "
+            f"{scan.shard.name}: expected objects of the classes {in_words(classes)}; found {in_words(unknown)}; "
             "correct --classes"
         )
     return np.array([label_of[name] for name in scan.names], np.int16)[scan.name_of_object]
