@@ -33,8 +33,17 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        _name(error, folder)
+        raise
     finally:
         os.close(descriptor)
+
+
+def _name(error: BaseException, path: Path) -> None:
+    """Adds the file to an error of writing or syncing, which Python reports without one."""
+    if isinstance(error, OSError) and error.errno is not None and error.filename is None:
+        error.filename = str(path)
 
 
 def part_name(path: Path) -> Path:
@@ -72,7 +81,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-    except BaseException:
+    except BaseException as error:
+        _name(error, path)
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise

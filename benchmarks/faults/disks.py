@@ -29,6 +29,13 @@ ROWS = [
         "gcc",
     ),
     Row(
+        "the names of a run's sets cannot be synced",
+        "failing fsync run/sets.json FAULT_ERRNO=28; train",
+        1,
+        "error: .*No space left on device: 'run/sets.json'",
+        "gcc",
+    ),
+    Row(
         "a run folder on a read-only disk",
         "small_disk 1m run; mount -o remount,ro run; train",
         1,

@@ -1,5 +1,6 @@
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -58,8 +59,10 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pyte
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(OSError, match=re.escape(f"No space left on device: '{path}'")):
         write_whole(path, "after")
+    with pytest.raises(OSError, match=re.escape(f"No space left on device: '{tmp_path}'")):
+        sync_folder(tmp_path)
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 
