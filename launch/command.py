@@ -8,7 +8,9 @@ Bugs of this program keep their traceback. Printing never ends a command: charac
 replaced, and a console that is gone (a closed pipe, a full disk) is reported once, at the end.
 """
 
+import atexit
 import errno
+import gc
 import io
 import os
 import re
@@ -32,6 +34,7 @@ def run(main: Callable[[Sequence[str]], object], usage: Callable[[], str] | None
 
     usage: the text of --help, for a main that does not handle it.
     """
+    atexit.register(gc.freeze)  # searching the objects of PyTorch for cycles takes half a second at the end
     words = [word for word in sys.argv[1:] if word != TRACEBACK]
     if usage is not None and {"-h", "--help"} & set(words):
         text = usage().strip()

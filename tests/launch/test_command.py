@@ -70,6 +70,26 @@ def test_what_people_and_machines_cause_is_one_line(error: str, told: str) -> No
     assert ended("fail", error) == (1, "", f"error: {told}\n")
 
 
+def test_the_end_of_a_command_does_not_search_for_cycles() -> None:
+    script = """
+import gc, sys
+from launch.command import run
+
+class Found:
+    def __del__(self):
+        print("searched")
+
+def main(_):
+    found = Found()
+    found.itself = found
+
+gc.disable()
+sys.exit(run(main))
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_a_file_where_a_folder_belongs_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     for folder in (tmp_path / "out", tmp_path / "out/inner"):
