@@ -29,14 +29,14 @@ from train.keys.page import page
 from train.keys.wrong import outside_its_unit, unknown_key, wrong_value
 from train.loss import LossConfig
 from train.model import ModelConfig
-from train.recipes import RECIPES, Recipe, over_its_recipe
+from train.recipes import RECIPES, Recipe, with_recipe_defaults
 from train.run.checkpoint import CheckpointConfig
 from train.run.display.board import BoardConfig
 from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.config import StepConfig
 
-#: yolov2-voc.cfg: w, h in grid cells of 32 px of network input
 AUTO = "auto"
+#: yolov2-voc.cfg: w, h in grid cells of 32 px of network input
 VOC_ANCHORS = [1.3221, 1.73145, 3.19275, 4.00944, 5.05587, 8.09892, 9.47112, 4.84053, 11.2364, 10.0071]
 
 
@@ -67,9 +67,10 @@ class Config:
             return
         try:
             object.__setattr__(self, "anchors", [float(number) for number in self.anchors])
+            whole_pairs = len(self.anchors) > 0 and len(self.anchors) % 2 == 0
         except (TypeError, ValueError):
-            raise ValueError(f"anchors={self.anchors}: expected pairs w, h in grid cells of 32 px, or auto") from None
-        if len(self.anchors) % 2 or not self.anchors:
+            whole_pairs = False
+        if not whole_pairs:
             raise ValueError(f"anchors={self.anchors}: expected pairs w, h in grid cells of 32 px, or auto")
         most = 2 * max(416, *self.data.sides) // 32
         if not 0 < min(self.anchors) <= max(self.anchors) <= most:
@@ -92,7 +93,7 @@ class Config:
         return list(zip(self.anchors[::2], self.anchors[1::2], strict=True))
 
     def network(self, classes: tuple[str, ...]) -> dict[str, Any]:
-        """Values that must match in a checkpoint."""
+        """What decides the network's tensors and their meaning: a checkpoint must have the same values."""
         return {
             "variant": self.model.variant,
             "passthrough": self.model.passthrough,
@@ -110,17 +111,16 @@ def load(path: str | Path, overrides: Sequence[str], *, opens_sets: bool = True)
     The file may also be a darknet .cfg, which `train.darknet.cfg` translates. opens_sets: False if nothing is read from
     data.train and data.val, so that commands there do no harm.
     """
-    path, texts = Path(path), text_keys(Config)
+    path, keys, texts = Path(path), keys_of(Config), text_keys(Config)
     if path.suffix == ".cfg" and path.is_file():
         written = parse_yaml(_translated(path), str(path), texts)
     else:
         written = read_yaml(path, texts)
     layers = [OmegaConf.to_container(layer) for layer in (written, parse_overrides(overrides, texts))]
-    keys = keys_of(Config)
     if problem := unknown_key(layers, keys):
         raise ValueError(f"{path}: {problem}")
     try:
-        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), *over_its_recipe(layers)))
+        config = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Config), *with_recipe_defaults(layers)))
     except (OmegaConfBaseException, ValueError) as error:
         said = wrong_value(error, layers, keys) if isinstance(error, OmegaConfBaseException) else error
         raise ValueError(f"{path}: {said}") from None

@@ -20,8 +20,8 @@ from train.starting.changes import take_changes
 from train.starting.settle import settled
 from train.starting.starts import keep_config
 from train.starting.summary import say_summary
+from train.stepping.health import HealthCheck
 from train.stepping.memory.warm_up import warm_up
-from train.stepping.signs import Signs
 
 
 def train(config: Config, env: Environment, stop: Stop) -> None:
@@ -36,7 +36,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     loader, classes, length = mine(index, config.data), index.classes, RunLength(index.num_samples, config.epochs)
     val = mine(open_shards(config.data.val, list(classes), config.data.staging), config.data)
     step, evaluator = build_step(config, classes, length, env), Evaluator(config.evaluate, val, env)
-    progress, signs = Progress(), Signs(step, length, len(classes))
+    progress, health = Progress(), HealthCheck(step, length, len(classes))
     checkpoint = Checkpoint(
         run / "checkpoints", config.checkpoint, env, config.network(classes), step=step, progress=progress
     )
@@ -67,7 +67,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
             progress.images += config.data.batch
             if board.add(losses, progress.images) or progress.evaluation_due(every, end):
                 means = board.log(learning_rate(progress.images, step.schedule), batch.side, step.norms())
-                signs.look(progress.images, means, step.update.tally())
+                health.check(progress.images, means, step.update.tally())
                 if checkpoint.due(progress.images) and not progress.evaluation_due(every, end):
                     checkpoint.save(progress.images)
         if checkpoint.position != progress.images:

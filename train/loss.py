@@ -26,7 +26,7 @@ from torch.nn import functional
 from train.detection.head import Head, read_head
 from train.detection.overlap import best_iou, complete_iou, generalized_iou, iou
 from train.detection.statistics import Losses, region_statistics
-from train.detection.targets import Targets, assign, from_dense, goals, truths_of
+from train.detection.targets import Targets, assign, from_dense, regression_targets, truths_of
 from train.detection.validate import CELL_PX, check_anchors, check_shapes, check_values
 
 __all__ = ["LossConfig", "Losses", "YOLOv2Loss", "build_loss"]
@@ -129,30 +129,30 @@ class YOLOv2Loss(nn.Module):
     ) -> tuple[torch.Tensor, ...]:
         """The first six of `Losses`."""
         batch = iou_BAHW.shape[0]
-        mine = targets.responsible_BAHW
-        one = mine.float()
+        responsible_BAHW = targets.responsible_BAHW.float()
+        background_BAHW = (~targets.responsible_BAHW & (best_BAHW <= self.ignore_iou)).float()
+        area_BAHW = targets.boxes_cxcywh_BAHW4[..., 2:].prod(-1)
+        box_weight_BAHW = responsible_BAHW * (2 - area_BAHW)  # small boxes weigh up to twice as much
         xy_BAHW, wh_BAHW = self._box(head, targets)
-        small_BAHW = one * (2 - targets.boxes_cxcywh_BAHW4[..., 2:].prod(-1))  # small boxes weigh up to twice as much
-        background = (~mine & (best_BAHW <= self.ignore_iou)).float()
         object_BAHW, no_object_BAHW = self._objectness(head, iou_BAHW)
         class_BAHW = self._class(head, targets.labels_BAHW)
         prior_BAHW = ((head.xy_BAHW2 - 0.5) ** 2 + head.wh_BAHW2**2).sum(-1)
         prior = self.prior if images_seen is not None else 0.0
         early = 1.0 if images_seen is None else (images_seen < self.prior_images).float()
         return (
-            0.5 * self.coord * (small_BAHW * xy_BAHW).sum() / batch,
-            0.5 * self.coord * (small_BAHW * wh_BAHW).sum() / batch,
-            self.object * (one * object_BAHW).sum() / batch,
-            self.noobject * (background * no_object_BAHW).sum() / batch,
-            self.classes * (one * class_BAHW).sum() / batch,
-            0.5 * prior * early * ((1 - one) * prior_BAHW).sum() / batch,
+            0.5 * self.coord * (box_weight_BAHW * xy_BAHW).sum() / batch,
+            0.5 * self.coord * (box_weight_BAHW * wh_BAHW).sum() / batch,
+            self.object * (responsible_BAHW * object_BAHW).sum() / batch,
+            self.noobject * (background_BAHW * no_object_BAHW).sum() / batch,
+            self.classes * (responsible_BAHW * class_BAHW).sum() / batch,
+            0.5 * prior * early * ((1 - responsible_BAHW) * prior_BAHW).sum() / batch,
         )
 
     def _box(self, head: Head, targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:
-        """Errors of centre and size; an overlap measures both, and is all in the first."""
+        """Errors of centre and size, each [B, A, H, W]. GIoU and CIoU measure both at once: the second is then 0."""
         if self.boxes == "darknet":
-            goal_xy, goal_wh = goals(targets, self.anchors_cells)
-            return ((head.xy_BAHW2 - goal_xy) ** 2).sum(-1), ((head.wh_BAHW2 - goal_wh) ** 2).sum(-1)
+            target_xy, target_wh = regression_targets(targets, self.anchors_cells)
+            return ((head.xy_BAHW2 - target_xy) ** 2).sum(-1), ((head.wh_BAHW2 - target_wh) ** 2).sum(-1)
         overlap = generalized_iou if self.boxes == "giou" else complete_iou
         missing_BAHW = 1 - overlap(head.boxes_cxcywh_BAHW4, targets.boxes_cxcywh_BAHW4)
         return missing_BAHW, torch.zeros_like(missing_BAHW)
@@ -160,8 +160,8 @@ class YOLOv2Loss(nn.Module):
     def _class(self, head: Head, labels_BAHW: torch.Tensor) -> torch.Tensor:
         logits = head.class_logits_BAHWC
         if self.softmax:
-            crossed = functional.cross_entropy(logits.flatten(0, 3), labels_BAHW.flatten(), reduction="none")
-            return crossed.view_as(labels_BAHW)
+            cross_entropy = functional.cross_entropy(logits.flatten(0, 3), labels_BAHW.flatten(), reduction="none")
+            return cross_entropy.view_as(labels_BAHW)
         one_hot = functional.one_hot(labels_BAHW, self.num_classes).float()
         return functional.binary_cross_entropy_with_logits(logits, one_hot, reduction="none").sum(-1)
 
@@ -170,9 +170,8 @@ class YOLOv2Loss(nn.Module):
         if self.objectness == "squared":
             return 0.5 * (head.objectness_BAHW - iou_BAHW) ** 2, 0.5 * head.objectness_BAHW**2
         logits = head.objectness_logits_BAHW
-        return functional.binary_cross_entropy_with_logits(logits, iou_BAHW, reduction="none"), functional.softplus(
-            logits
-        )
+        with_object = functional.binary_cross_entropy_with_logits(logits, iou_BAHW, reduction="none")
+        return with_object, functional.softplus(logits)
 
 
 def build_loss(config: LossConfig, anchors_cells: list[tuple[float, float]], num_classes: int) -> YOLOv2Loss:

@@ -46,9 +46,9 @@ class ModelConfig:
 
     def momentum(self, steps: int | None) -> float:
         """Momentum of batch norm. auto: statistics cover the last 1/30 of the steps, at least 10 and at most 100."""
-        if isinstance(self.bn_momentum, str):
-            return min(max(30 / max(steps or 1, 1), 0.01), 0.1) if steps is not None else 0.01
-        return self.bn_momentum
+        if not isinstance(self.bn_momentum, str):
+            return self.bn_momentum
+        return 0.01 if steps is None else min(max(30 / max(steps, 1), 0.01), 0.1)
 
 
 class Darknet19(nn.Module):
@@ -66,8 +66,8 @@ class Darknet19(nn.Module):
         return fine, self.coarse(fine)
 
 
-class Tiny(nn.Module):
-    """A single stack, such as the seven convolutions of the tiny networks: [B, 3, 32H, 32W] -> [B, C, H, W], twice."""
+class PlainBackbone(nn.Module):
+    """A single stack without a passthrough, as in the tiny networks: [B, 3, 32H, 32W] -> [B, C, H, W], twice."""
 
     def __init__(self, layers: Layers = TINY, width: float = 1.0, bn_momentum: float = 0.01) -> None:
         super().__init__()
@@ -102,9 +102,9 @@ class YOLOv2(nn.Module):
         super().__init__()
         description = VARIANTS[variant]
         if layers is not None or graph is not None:
-            description = Description((), parse_layers(layers) if layers else (), (), None, ())
+            description = Description(coarse=parse_layers(layers) if layers else ())
         self.num_classes, self.num_anchors, self.frozen = num_classes, num_anchors, False
-        self.backbone: Darknet19 | Tiny | Graph
+        self.backbone: Darknet19 | PlainBackbone | Graph
         if graph is not None:
             self.backbone = Graph(parse_graph(graph), bn_momentum)
         else:
@@ -124,7 +124,6 @@ class YOLOv2(nn.Module):
         assert self.output.bias is not None
         with torch.no_grad():
             self.output.bias[4 :: 5 + num_classes] = objectness_bias
-        self.frozen = False
 
     def _initialise(self) -> None:
         """darknet: weights N(0, 2/fan_in), gamma 1, beta and bias 0 (src/convolutional_layer.c, make_...)."""
@@ -156,10 +155,10 @@ class YOLOv2(nn.Module):
         return raw
 
 
-def _backbone(description: Description, width: float, bn_momentum: float) -> Darknet19 | Tiny:
+def _backbone(description: Description, width: float, bn_momentum: float) -> Darknet19 | PlainBackbone:
     if description.fused:
         return Darknet19(width, bn_momentum, description.fine, description.coarse)
-    return Tiny(description.coarse, width, bn_momentum)
+    return PlainBackbone(description.coarse, width, bn_momentum)
 
 
 def build_model(config: ModelConfig, num_classes: int, num_anchors: int, steps: int | None = None) -> YOLOv2:

@@ -29,38 +29,38 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 
-#: Keys that say the same in two ways: a file or command line that sets one unsets the other.
-PAIRS = [
+#: Pairs of keys for one setting, as a duration and in images: a file or command line that sets one unsets the other.
+ALTERNATIVES = [
     ("step", "ema", "ema_images"),
     ("schedule", "burn_in", "burn_in_images"),
     ("schedule", "drops", "drop_images"),
 ]
 
 
-def over_its_recipe(layers: Sequence[Any]) -> list[dict[str, Any]]:
-    """A recipe's defaults, and the layers that override them: a file and a command line, as plain mappings."""
-    named = _named([layer for layer in layers if isinstance(layer, dict)])
-    return [RECIPES.get(named, {}), *(_alone(layer) for layer in layers), {"recipe": named}]
+def with_recipe_defaults(layers: Sequence[Any]) -> list[dict[str, Any]]:
+    """The layers to merge: the recipe's defaults, then those given, a file and a command line as plain mappings."""
+    recipe = _recipe_of([layer for layer in layers if isinstance(layer, dict)])
+    return [RECIPES.get(recipe, {}), *(_unset_alternatives(layer) for layer in layers), {"recipe": recipe}]
 
 
-def _named(layers: list[dict[str, Any]]) -> str:
+def _recipe_of(layers: list[dict[str, Any]]) -> str:
     """The recipe named by the topmost layer; otherwise darknet if there are weights to start from, else scratch."""
     recipe = next((layer["recipe"] for layer in reversed(layers) if layer.get("recipe") is not None), None)
     weights = next((layer["weights"] for layer in reversed(layers) if "weights" in layer), None)
     return str(recipe) if recipe is not None else "darknet" if weights else "scratch"
 
 
-def _alone(layer: Any) -> Any:
-    """A layer that fully overrides lower ones: the other key of a pair is null, drops of the rate imply steps."""
+def _unset_alternatives(layer: Any) -> Any:
+    """The layer with null for the other key of each pair that it sets; drops of the rate imply the shape `steps`."""
     if not isinstance(layer, dict):
         return layer
     layer = {key: dict(value) if isinstance(value, dict) else value for key, value in layer.items()}
-    for section, one, other in PAIRS:
-        said = layer.get(section)
-        if isinstance(said, dict):
+    for section, one, other in ALTERNATIVES:
+        values = layer.get(section)
+        if isinstance(values, dict):
             for given, replaced in ((one, other), (other, one)):
-                if said.get(given) is not None:
-                    said.setdefault(replaced, None)
+                if values.get(given) is not None:
+                    values.setdefault(replaced, None)
     schedule = layer.get("schedule")
     if isinstance(schedule, dict) and any(schedule.get(key) is not None for key in ("drops", "drop_images")):
         schedule.setdefault("shape", "steps")

@@ -30,9 +30,9 @@ random=1
 
 def as_cfg(config: ModelConfig, anchors: Sequence[float], num_classes: int, side: int) -> str:
     """The text of the cfg. anchors: w, h, w, h ... in grid cells. side: px."""
-    network = Description((), (), (), None, ()) if config.graph else VARIANTS[config.variant]
+    network = Description() if config.graph else VARIANTS[config.variant]
     if config.layers is not None:
-        network = Description((), parse_layers(config.layers), (), None, ())
+        network = Description(coarse=parse_layers(config.layers))
     sections = _stack([*network.fine, *network.coarse, *network.neck], config.width)
     if network.fused:
         tap, end = len(_stack(network.fine, config.width)) - 1, len(sections) - 1  # layers that the fused ones read

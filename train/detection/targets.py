@@ -82,14 +82,14 @@ def _further_index(
     return torch.where(near_BAT, index_BAT, num_anchors * cells).flatten(1)
 
 
-def goals(targets: Targets, anchors_cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Goals of sigma(xy) and raw wh, [B, A, H, W, 2] each; 0 without a truth (no log of 0)."""
+def regression_targets(targets: Targets, anchors_cells: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Targets of sigma(xy) and raw wh, [B, A, H, W, 2] each; those of wh are 0 without a truth (no log of 0)."""
     boxes = targets.boxes_cxcywh_BAHW4
     height, width = boxes.shape[2:4]
     grid = grid_size(boxes, height, width)
-    goal_xy = boxes[..., :2] * grid - cell_grid(boxes, height, width)
+    target_xy = boxes[..., :2] * grid - cell_grid(boxes, height, width)
     ratio = boxes[..., 2:] * grid / anchors_cells[:, None, None, :]
-    return goal_xy, torch.where(targets.responsible_BAHW[..., None] & (ratio > 0), ratio, 1).log()
+    return target_xy, torch.where(targets.responsible_BAHW[..., None] & (ratio > 0), ratio, 1).log()
 
 
 def dense_target(targets: Targets, num_classes: int) -> torch.Tensor:

@@ -15,11 +15,13 @@ Variant = Literal["yolov2", "yolov2-2016", "tiny-voc", "tiny-coco"]
 
 
 class Description(NamedTuple):
-    fine: Layers  #: up to the passthrough tap, stride 16
-    coarse: Layers  #: from there to stride 32
-    neck: Layers
-    bottleneck: int | None  #: 1x1 filters before the passthrough (None: no such layer)
-    fused: Layers  #: after the concatenation; (): no passthrough
+    """The stacks of a network, in the order of forward; the output convolution follows them."""
+
+    fine: Layers = ()  #: up to the passthrough tap, stride 16
+    coarse: Layers = ()  #: from there to stride 32
+    neck: Layers = ()
+    bottleneck: int | None = None  #: 1x1 filters before the passthrough (None: no such layer)
+    fused: Layers = ()  #: after the concatenation; (): no passthrough
 
 
 FINE = (32, POOL, 64, POOL, 128, -64, 128, POOL, 256, -128, 256, POOL, 512, -256, 512, -256, 512)
@@ -29,8 +31,8 @@ TINY = (16, POOL, 32, POOL, 64, POOL, 128, POOL, 256, POOL, 512, POOL_SAME, 1024
 VARIANTS: dict[Variant, Description] = {
     "yolov2": Description(FINE, COARSE, (1024, 1024), 64, (1024,)),
     "yolov2-2016": Description(FINE, COARSE, (1024, 1024), None, (1024,)),  # the network of the paper's numbers
-    "tiny-voc": Description((), TINY, (1024,), None, ()),
-    "tiny-coco": Description((), TINY, (512,), None, ()),
+    "tiny-voc": Description(coarse=TINY, neck=(1024,)),
+    "tiny-coco": Description(coarse=TINY, neck=(512,)),
 }
 
 

@@ -15,9 +15,9 @@ DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfl
 
 
 def fast_precision(device: torch.device) -> Precision:
-    """`step.precision=auto` on this device: bf16 if it is fast, else fp16 on CUDA and fp32 on a CPU.
+    """The value of `step.precision=auto` on a device: bf16 if that is fast, otherwise fp16 on CUDA and fp32 on a CPU.
 
-    It is on CPUs with AMX, and AMD's with AVX-512: 1.5 times the speed of float32; Intel's without AMX reach .8.
+    bf16 has 1.5 times the speed of float32 on CPUs with AMX and on AMD's with AVX-512, but .8 on Intel's without AMX.
     """
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"

@@ -1,4 +1,4 @@
-"""The function that a step differentiates: the network, from pixel bytes to the loss, and gradients' exchange.
+"""The function that a step differentiates, from pixel bytes to the loss, and DDP around it.
 
 B images  S side of the input in px  T truth slots
 """
@@ -52,8 +52,8 @@ def predict(
     return raw
 
 
-def exchanging(objective: Objective, env: Environment, compress: Compression, bucket_mb: int) -> nn.Module:
-    """Averages gradients over all processes during backward, `bucket_mb` at a time; a single process keeps its own."""
+def data_parallel(objective: Objective, env: Environment, compress: Compression, bucket_mb: int) -> nn.Module:
+    """The objective in DDP, which averages gradients over all processes during backward; itself in a single process."""
     if env.world_size == 1:
         return objective
     if compress == "bf16" and env.device.type == "cpu":

@@ -22,7 +22,7 @@ from train.model import YOLOv2
 from train.schedule.learning_rate import ScheduleConfig, learning_rate
 from train.stepping.config import DTYPES, StepConfig, fast_precision
 from train.stepping.ema import Ema
-from train.stepping.objective import Objective, exchanging, predict
+from train.stepping.objective import Objective, data_parallel, predict
 from train.stepping.optimizer import build_optimizer, load_state, set_rate
 from train.stepping.update import Update, total_norm
 
@@ -55,7 +55,7 @@ class Step:
         for module in model.modules():
             if isinstance(module, Stack):
                 module.recompute = config.recompute
-        self.warm = False  # after the warm-up nothing should be compiled
+        self.warm = False  # True after the warm-up, when nothing more should be compiled
         self.parts = 1 if config.accumulate == "auto" else int(config.accumulate)  # auto: the warm-up finds it
         self.images_at_once: int | None = None  # what batch norm sees: in this start, or the previous one
         self.ema = Ema(self.model, config.ema_images) if config.ema_images else None
@@ -65,7 +65,7 @@ class Step:
             torch._dynamo.config.recompile_limit = 64  # one graph for each side; beyond the limit it would run eagerly
             objective.compile(fullgraph=True, dynamic=False)
         self._place = torch.compile(place_packed, dynamic=True) if self.compiled else place_packed
-        self.objective = exchanging(objective, env, config.compress, config.bucket_mb)
+        self.objective = data_parallel(objective, env, config.compress, config.bucket_mb)
         self.optimizer = build_optimizer(config, model, schedule.backbone_rate)
         self.scaler = torch.amp.GradScaler(env.device.type, enabled=precision == "fp16")
         self.update = Update(self.optimizer, self.scaler, config.clip_norm, env.device)
@@ -73,7 +73,7 @@ class Step:
         self.statistics = [b for norm in trained for b in (norm.running_mean, norm.running_var) if b is not None]
 
     def __call__(self, batch: Batch, images_seen: int) -> Losses:
-        """`images_seen`: before this batch."""
+        """Trains on the batch. images_seen: before this batch."""
         local = batch.truths.shape[0]
         seen = images_seen + local * self.env.world_size
         set_rate(self.optimizer, learning_rate(seen, self.schedule))
@@ -95,7 +95,10 @@ class Step:
         return Norms(self.update.gradient_norm, total_norm(p.detach() for p in self.model.parameters()))
 
     def accumulate(self, batch: Batch, images_seen: int, parts: int, *, exchange: bool = True) -> torch.Tensor:
-        """Gradients of the mean over the local batch, exchanged between processes with the last part."""
+        """Accumulates gradients of the mean loss over the local batch; the last part's backward exchanges them.
+
+        Returns the fields of `Losses`, means over the local batch, as one vector.
+        """
         device = self.env.device
         local = batch.truths.shape[0]
         if local % parts:

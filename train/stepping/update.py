@@ -1,4 +1,4 @@
-"""Applies a gradient: clipped, or skipped if not finite. The device decides; nothing waits for it.
+"""The update of a step: clips the gradient, or skips it if it is not finite, without waiting for the device.
 
 Processes decide alike, because they hold the same average of gradients. torch's fused optimizers read two tensors:
 `grad_scale` divides the gradient, and if `found_inf` is set weights and moments do not change.
@@ -16,8 +16,8 @@ class Tally(NamedTuple):
 
     steps: int
     clipped: torch.Tensor
-    left_out: torch.Tensor
-    left_out_in_a_row: torch.Tensor  #: up to now, including older ones
+    skipped: torch.Tensor
+    skipped_in_a_row: torch.Tensor  #: up to now, including older ones
 
 
 class Update:
@@ -58,19 +58,19 @@ class Update:
                 del self.optimizer.grad_scale  # type: ignore[attr-defined]
         self.optimizer.zero_grad(set_to_none=True)
         self._steps += 1
-        self._left_out += ~finite
+        self._skipped += ~finite
         self._in_a_row = (self._in_a_row + 1) * ~finite
         return finite
 
     def tally(self) -> Tally:
         """Counts of the steps since the last call."""
-        tally = Tally(self._steps, self._clipped, self._left_out, self._in_a_row)
+        tally = Tally(self._steps, self._clipped, self._skipped, self._in_a_row)
         self._reset()
         return tally
 
     def _reset(self) -> None:
         self._steps = 0
-        self._clipped, self._left_out = torch.zeros_like(self._one), torch.zeros_like(self._one)
+        self._clipped, self._skipped = torch.zeros_like(self._one), torch.zeros_like(self._one)
 
 
 def total_norm(tensors: Iterable[torch.Tensor]) -> torch.Tensor:

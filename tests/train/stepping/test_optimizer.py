@@ -56,7 +56,7 @@ def test_the_backbone_may_have_a_rate_of_its_own() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_moments_are_zeros_even_if_the_first_step_is_left_out(optimizer: str, precision: str) -> None:
+def test_moments_are_zeros_even_if_the_first_step_is_skipped(optimizer: str, precision: str) -> None:
     step = small_step(optimizer=optimizer, precision=precision)
     before = copy.deepcopy(step.optimizer.state_dict()["state"])
     assert all(not tensor.any() for state in before.values() for tensor in state.values())

@@ -46,7 +46,7 @@ def test_the_gradient_is_clipped_by_its_norm(optimizer: str, precision: str) -> 
         length = torch.cat(moments).norm() / 0.1
     assert float(length) == pytest.approx(0.5, rel=1e-3)
     tally = step.update.tally()
-    assert (tally.steps, float(tally.clipped), float(tally.left_out)) == (1, 1, 0)
+    assert (tally.steps, float(tally.clipped), float(tally.skipped)) == (1, 1, 0)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
@@ -71,13 +71,13 @@ def test_a_step_that_is_not_finite_leaves_no_trace(optimizer: str, value: float)
     for name, tensor in state_of(step).items():
         assert torch.equal(tensor, expected[name]), name
     tally = step.update.tally()
-    assert (tally.steps, float(tally.left_out), float(tally.left_out_in_a_row)) == (2, 1, 1)
+    assert (tally.steps, float(tally.skipped), float(tally.skipped_in_a_row)) == (2, 1, 1)
     step.objective = step.objective.objective
     for each in (step, fine):  # the next one is as it would have been
         each(batch_of(4, seed=3), 20_008)
     after = state_of(fine)
     assert not [name for name, tensor in state_of(step).items() if not torch.equal(tensor, after[name])]
-    assert float(step.update.tally().left_out_in_a_row) == 0
+    assert float(step.update.tally().skipped_in_a_row) == 0
 
 
 def test_statistics_of_a_forward_pass_that_overflows_are_not_kept() -> None:
@@ -88,7 +88,7 @@ def test_statistics_of_a_forward_pass_that_overflows_are_not_kept() -> None:
     assert torch.equal(torch.cat(step.statistics), statistics)
 
 
-def test_a_tally_begins_anew_and_counts_what_is_left_out_in_a_row_over_it() -> None:
+def test_a_tally_begins_anew_and_counts_skips_in_a_row_over_it() -> None:
     step = small_step()
     step.objective = Spoiled(step, float("nan"))  # type: ignore[assignment]
     for _ in range(3):
@@ -96,4 +96,4 @@ def test_a_tally_begins_anew_and_counts_what_is_left_out_in_a_row_over_it() -> N
     assert step.update.tally()[0] == 3
     step(batch_of(4), 20_000)
     tally = step.update.tally()
-    assert (tally.steps, float(tally.left_out), float(tally.left_out_in_a_row)) == (1, 1, 4)
+    assert (tally.steps, float(tally.skipped), float(tally.skipped_in_a_row)) == (1, 1, 4)

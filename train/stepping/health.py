@@ -1,4 +1,4 @@
-"""Detects signs that a run cannot learn: a line for each, with the remedy, once. Checked at every log line."""
+"""Warnings about a run that cannot learn: each given once, with its remedy, at the log line where it shows."""
 
 import math
 from typing import NamedTuple
@@ -14,8 +14,8 @@ SENSIBLE_SHARE = 0.25  # of a run, after which something should have been learne
 LEAST_STEPS = 200  # before a verdict: a trial learns nothing
 
 
-class _Seen(NamedTuple):
-    """Means since the previous line, and the state of the run."""
+class _State(NamedTuple):
+    """The state of a run at a log line. losses and clipped: since the previous line."""
 
     losses: Losses
     share: float  # of the run so far
@@ -25,19 +25,21 @@ class _Seen(NamedTuple):
     clipped: float  # share of the steps
 
 
-class Signs:
+class HealthCheck:
+    """Checks at every log line whether the run can learn."""
+
     def __init__(self, step: Step, run: RunLength, num_classes: int) -> None:
         self.schedule, self.env, self.run = step.schedule, step.env, run
         self.adaptive = step.config.optimizer == "adamw"  # unaffected by a gradient's scale, clipped or not
         self.chance = 1 / num_classes  # probability of the right class by guessing
-        self._steps, self._had_truths, self._said = 0, False, set[str]()
+        self._steps, self._had_truths, self._given = 0, False, set[str]()
 
-    def look(self, images: int, losses: Losses, tally: Tally) -> None:
-        """losses: means since the last call. Waits for the device. FloatingPointError if nothing is finite any more.
+    def check(self, images: int, losses: Losses, tally: Tally) -> None:
+        """Prints new warnings. FloatingPointError if gradients are no longer finite. losses: means since the last call.
 
-        All processes must call it.
+        All processes must call it. Waits for the device.
         """
-        left_out, in_a_row = int(tally.left_out), int(tally.left_out_in_a_row)
+        skipped, in_a_row = int(tally.skipped), int(tally.skipped_in_a_row)
         if in_a_row >= PERSISTENT:
             raise FloatingPointError(
                 f"the last {in_a_row} steps before image {images} were skipped: their gradients were not finite. The "
@@ -45,38 +47,38 @@ class Signs:
             )
         self._steps += tally.steps
         self._had_truths |= float(losses.truths) > 0
-        seen = _Seen(
+        state = _State(
             losses,
             images / self.run.images,
             self._steps,
             images < (self.schedule.burn_in_images or 0),
             learning_rate(images, self.schedule) / self.schedule.rate,
-            int(tally.clipped) / max(tally.steps - left_out, 1),
+            int(tally.clipped) / max(tally.steps - skipped, 1),
         )
-        for text in self._found(seen):
-            if text not in self._said:
-                self._said.add(text)
+        for text in self._warnings(state):
+            if text not in self._given:
+                self._given.add(text)
                 self.env.say(f"WARNING: {text}")
 
-    def _found(self, seen: _Seen) -> list[str]:
-        if seen.steps < LEAST_STEPS or seen.share < SENSIBLE_SHARE or not math.isfinite(float(seen.losses.total)):
+    def _warnings(self, state: _State) -> list[str]:
+        if state.steps < LEAST_STEPS or state.share < SENSIBLE_SHARE or not math.isfinite(float(state.losses.total)):
             return []
-        count = float(seen.losses.truths)
+        count = float(state.losses.truths)
         found = []
         if not self._had_truths:
             found.append("no object has been trained on yet; look at the set: python -m data.shards show SHARDS x.jpg")
-        if seen.burning_in and seen.relative_rate < 0.05:
+        if state.burning_in and state.relative_rate < 0.05:
             found.append(
                 "a quarter of the run is over and the rate is still nearly 0; shorten schedule.burn_in, or train longer"
             )
-        if not self.adaptive and seen.clipped > 0.95:
+        if not self.adaptive and state.clipped > 0.95:
             found.append("nearly every step is clipped, which lowers the effective rate; raise step.clip_norm")
-        if count and self.chance < 1 and float(seen.losses.class_score) / count < 1.1 * self.chance:
+        if count and self.chance < 1 and float(state.losses.class_score) / count < 1.1 * self.chance:
             found.append(
                 "classes are still guessed (their loss is near ln C per object); raise schedule.rate, or look at the "
                 "labels: python -m data.shards show SHARDS x.jpg"
             )
-        if count and float(seen.losses.object_score) / count < 1.5 * float(seen.losses.any_score):
+        if count and float(state.losses.object_score) / count < 1.5 * float(state.losses.any_score):
             found.append(
                 "boxes of objects score no higher than others; raise schedule.rate, or look at boxes and anchors: "
                 "python -m data.anchors SHARDS"
