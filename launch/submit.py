@@ -22,7 +22,7 @@ from launch.command import run
 from launch.config_file import split_words
 from launch.jobs.batch_script import read_config, render, run_folder
 from launch.jobs.job import Job, parse
-from launch.jobs.sweep import members, split_sweep
+from launch.jobs.sweep import PREFIX, members, split_sweep
 from launch.keys import keys_of, lines
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,8 +47,8 @@ def _sbatch(text: str, option: str) -> "subprocess.CompletedProcess[str]":
 
 
 def require_known(config: str, overrides: Sequence[str], sweep: Mapping[str, Sequence[str]]) -> None:
-    """ValueError if a key or value is not the run's. The run says so itself, as a separate program."""
-    words = [*overrides, *(f"{key}={values[0]}" for key, values in sweep.items())]
+    """ValueError if a key or value is not the run's, or that of one run of a sweep. A separate program says so."""
+    words = [*overrides, *(f"{PREFIX}{key}={','.join(values)}" for key, values in sweep.items())]
     done = subprocess.run([sys.executable, "-m", "train.config", config, *words], capture_output=True, text=True)
     if done.stderr.startswith("error: "):
         raise ValueError(done.stderr.removeprefix("error: ").strip())

@@ -1,7 +1,7 @@
 """The whole configuration: sections from their owners, filled from a YAML file and key=value overrides.
 
     python -m train.config                        # all keys: docs/config.md
-    python -m train.config CONFIG [key=value ...] # nothing, or what is wrong with a key or value
+    python -m train.config CONFIG [key=value ...] # nothing, or what is wrong with a key or value; takes sweep.KEY too
 
 The only module that knows every section. What it returns is frozen and free of OmegaConf.
 """
@@ -22,8 +22,9 @@ from data.loading.config import DataConfig
 from data.remote.addresses import is_command, redacted
 from launch.command import run
 from launch.config_file import ALLOW_PIPE, parse_overrides, parse_yaml, read_yaml
+from launch.jobs.sweep import members, split_sweep
 from launch.keys import keys_of, text_keys
-from train.darknet.cfg import as_config, read_cfg
+from train.darknet.cfg import translated
 from train.evaluation.config import EvaluateConfig
 from train.keys.page import page
 from train.keys.wrong import outside_its_unit, unknown_key, wrong_value
@@ -113,7 +114,7 @@ def load(path: str | Path, overrides: Sequence[str], *, opens_sets: bool = True)
     """
     path, keys, texts = Path(path), keys_of(Config), text_keys(Config)
     if path.suffix == ".cfg" and path.is_file():
-        written = parse_yaml(_translated(path), str(path), texts)
+        written = parse_yaml(translated(path), str(path), texts)
     else:
         written = read_yaml(path, texts)
     layers = [OmegaConf.to_container(layer) for layer in (written, parse_overrides(overrides, texts))]
@@ -145,13 +146,6 @@ def require_own_commands(config: Config, overrides: Sequence[str]) -> None:
                 f"data.{name} is a command, {address!r}, and commands in a config are not run; if you trust it, write "
                 f"it on the command line, data.{name}='pipe:...', or add {ALLOW_PIPE}"
             )
-
-
-def _translated(path: Path) -> str:
-    network = read_cfg(path)
-    for remark in network.remarks:
-        print(f"{path}: not translated, used in training only: {remark}", file=sys.stderr)
-    return as_config(network, path.stem)
 
 
 def _escaped(value: Any) -> Any:
@@ -190,10 +184,12 @@ def all_keys() -> str:
 
 
 def main(words: Sequence[str]) -> None:
-    if words:
-        load(words[0], words[1:])
-    else:
+    if not words:
         print(all_keys())
+        return
+    sweep, overrides = split_sweep(words[1:])
+    for extra in [member.overrides for member in members("", sweep)] or [[]]:
+        load(words[0], [*overrides, *extra])
 
 
 if __name__ == "__main__":

@@ -137,10 +137,9 @@ def epochs_in(minutes: float | None, speed: float, images: int, val_images: int)
     return int(np.clip(left // images, 1, MOST_EPOCHS))
 
 
-def choose(train: ShardIndex, val: ShardIndex, side: int, minutes: float | None, env: Environment) -> Choice:
-    needed = max(EPOCHS, -(-IMAGES // train.num_samples))
-    place = FIRST[env.device.type]
-    config = settled(read(text_of("train", None, side, Choice(LADDER[place], needed, 0), 0, env)), train, env)
+def choose(config: Config, train: ShardIndex, val: ShardIndex, minutes: float | None, env: Environment) -> Choice:
+    """The largest network that sees enough images in the time. config: settled."""
+    needed, place = max(EPOCHS, -(-IMAGES // train.num_samples)), FIRST[env.device.type]
     while True:
         network = LADDER[place]
         model = replace(config.model, variant=network.variant, width=network.width)
@@ -160,15 +159,16 @@ def suggest(train: str, val: str | None, minutes: float | None, env: Environment
         require_objects(val_index)
     side = choose_side(index)
     hard = hard_points(index, val_index, side)
-    choice = choose(index, val_index or index, side, minutes, env)
+    trial = settled(read(text_of(train, val, side, Choice(LADDER[0], EPOCHS, 0), 0, env)), index, env)
+    choice = choose(trial, index, val_index or index, minutes, env)
     images = choice.epochs * index.num_samples
     if images < IMAGES:
-        remedy = f"more images than {index.num_samples:,}"
-        remedy = "more --minutes, or a GPU" if choice.epochs < MOST_EPOCHS else remedy
-        hard.append(f"{images:,} images seen in total: too few to learn well; give it {remedy}")
+        more = "more --minutes, or a GPU" if choice.epochs < MOST_EPOCHS else f"more images than {index.num_samples:,}"
+        hard.append(f"{images:,} images seen in total: too few to learn well; give it {more}")
     seconds = (images + EVALUATIONS * (val_index or index).num_samples / 3) / choice.speed / USABLE
     text = text_of(train, val, side, choice, images, env)
-    remarks_on(settled(read(text), index, Environment()), index)  # a config that cannot be started is not printed
+    final = replace(read(text), anchors=trial.anchors)
+    remarks_on(settled(final, index, Environment()), index)  # a config that cannot be started is not printed
     objects, classes = counted(len(shorter_sides(index)), "object"), counted(len(index.classes), "class")
     time_here = counted(max(1, round(seconds / 60)), "minute")
     lines = [

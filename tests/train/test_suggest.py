@@ -91,4 +91,9 @@ def test_on_this_machine(shards: Path, capsys: pytest.CaptureFixture[str]) -> No
     out, err = capsys.readouterr()
     config = read(out)
     assert yaml.safe_load(out)["epochs"] == config.epochs and 0 < config.epochs <= MOST_EPOCHS
-    assert "images/s here" in err and "no --val" in err and config.data.val == config.data.train
+    assert (
+        "images/s here" in err
+        and err.count("anchors=auto") == 1
+        and "no --val" in err
+        and config.data.val == config.data.train
+    )

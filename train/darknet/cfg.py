@@ -146,6 +146,14 @@ def as_config(network: Network, name: str) -> str:
     return (f"# not translated, used in training only:\n{said}" if said else "") + text
 
 
+def translated(path: Path) -> str:
+    """The YAML of a cfg file; keys used in training only, which are not translated, are listed on stderr."""
+    network = read_cfg(path)
+    for remark in network.remarks:
+        print(f"{path}: not translated, used in training only: {remark}", file=sys.stderr)
+    return as_config(network, path.stem)
+
+
 def main(arguments: Sequence[str]) -> None:
     if len(arguments) != 1:
         raise ValueError("expected python -m train.darknet.cfg NET.cfg")
