@@ -17,7 +17,7 @@ over processes or accumulated.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import nn
@@ -27,7 +27,7 @@ from train.detection.head import Head, read_head
 from train.detection.overlap import best_iou, complete_iou, generalized_iou, iou
 from train.detection.statistics import Losses, region_statistics
 from train.detection.targets import Targets, assign, from_dense, regression_targets, truths_of
-from train.detection.validate import CELL_PX, check_anchors, check_shapes, check_values
+from train.detection.validate import CELL_PX, check_anchors, check_shapes, check_values, tidied
 
 __all__ = ["LossConfig", "Losses", "YOLOv2Loss", "build_loss"]
 
@@ -83,6 +83,9 @@ class YOLOv2Loss(nn.Module):
         prior_images: int = 12_800,
     ) -> None:
         super().__init__()
+        for name, given, known in (("boxes", boxes, Boxes), ("objectness", objectness, Objectness)):
+            if given not in get_args(known):
+                raise ValueError(f"{name}={given!r}: expected {' or '.join(get_args(known))}")
         self.anchors_cells: torch.Tensor
         self.register_buffer("anchors_cells", check_anchors(anchors, img_size) / CELL_PX, persistent=False)
         self.num_classes = num_classes
@@ -101,6 +104,7 @@ class YOLOv2Loss(nn.Module):
         check_shapes(predictions, target, len(self.anchors_cells), self.num_classes)
         if not torch.compiler.is_compiling() and target.device.type != "meta":
             check_values(target.float(), self.num_classes)
+            target = tidied(target) if target.ndim == 3 else target
         return self.terms(predictions, target, images_seen).total
 
     def terms(self, predictions: torch.Tensor, target: torch.Tensor, images_seen: torch.Tensor | None = None) -> Losses:

@@ -192,6 +192,17 @@ def test_targets_of_another_shape_are_refused_in_training_too(shape: tuple[int, 
             call(torch.zeros(1, 40, 13, 13), torch.zeros(shape))
 
 
+def test_a_batch_may_have_no_truth_and_no_slot() -> None:
+    loss, raw = YOLOv2Loss(ANCHORS_PX, 3, 416), torch.zeros(2, 40, 13, 13)
+    assert loss(raw, torch.zeros(2, 0, 5)) == loss(raw, torch.full((2, 3, 5), -1.0)) > 0
+
+
+@pytest.mark.parametrize(("name", "value"), [("boxes", "GIoU"), ("objectness", "focal")])
+def test_a_word_for_another_loss_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match=rf"{name}='{value}': expected "):
+        YOLOv2Loss(ANCHORS_PX, 3, 416, **{name: value})
+
+
 @pytest.mark.parametrize(
     "truth",
     [
@@ -208,7 +219,7 @@ def test_targets_of_another_shape_are_refused_in_training_too(shape: tuple[int, 
 def test_truths_that_cannot_be_meant_are_refused(truth: tuple[float, ...]) -> None:
     truths = torch.tensor([[(0.5, 0.5, 0.1, 0.1, 2.0), (torch.nan, 7.0, 0.0, 0.0, -1.0)]] * 2)  # free: anything else
     loss, raw = YOLOv2Loss(ANCHORS_PX, 3, 416), torch.zeros(2, 40, 13, 13)
-    loss(raw, truths)
+    assert loss(raw, truths) == loss(raw, truths[:, :1])
     truths[1, 0] = torch.tensor(truth)
     with pytest.raises(
         ValueError, match=r"truths\[1, 0\]=.*expected cx cy w h as fractions of the input.* class of 0..2"

@@ -39,15 +39,17 @@ TRAINING: dict[str, dict[str, str]] = {
 }
 #: only training reads these, and the config has no such key
 NAMED = {
-    "net": {"subdivisions", "max_batches", "policy", "time_steps", "angle", "aspect", "flip", "max_crop", "min_crop"},
-    "region": {"bias_match", "rescore", "random", "absolute", "mask_scale", "log", "sqrt"},
-    "convolutional": {"learning_rate", "dontload", "stopbackward"},
+    "net": {"subdivisions", "max_batches", "policy", "time_steps", "angle", "aspect", "flip", "max_crop", "min_crop"}
+    | {"step", "scale", "gamma", "adam", "B1", "B2", "eps", "notruth", "center", "clip", "max_ratio", "min_ratio"},
+    "region": {"bias_match", "rescore", "random", "absolute", "mask_scale", "log", "sqrt", "classfix"},
+    "convolutional": {"learning_rate", "stopbackward"},
+    **{kind: {"stopbackward"} for kind in ("maxpool", "route", "reorg")},
 }
 #: keys that could change what is computed: the values that do not
 NEUTRAL = {
     "net": {"letter_box": "0"},
     "region": {"background": "0"},
-    "convolutional": {"binary": "0", "xnor": "0", "flipped": "0", "dot": "0"},
+    "convolutional": {"binary": "0", "xnor": "0", "flipped": "0", "dot": "0", "dontload": "0", "dontloadscales": "0"},
     "reorg": {"reverse": "0", "flatten": "0", "extra": "0"},
 }
 #: what training does here anyway: such a value is not reported

@@ -91,7 +91,8 @@ def read_numbers(path: Path) -> tuple[Header, NDArray[np.float32]]:
         header = header._replace(seen=struct.unpack("<q", data[12:20])[0] if len(data) >= 20 else 0)
     if (len(data) - size) % 4:
         raise ValueError(
-            f"{path}: expected whole float32 numbers after a header of {size} bytes, found {len(data)} bytes"
+            f"{path}: expected whole float32 numbers after a header of {size} bytes, found {len(data)} bytes; it is "
+            "incomplete, or something was appended to it: compare its size with the original's"
         )
     return header, np.frombuffer(data, "<f4", offset=min(size, len(data))).astype(np.float32)
 

@@ -56,6 +56,12 @@ def check_values(target: torch.Tensor, num_classes: int) -> None:
         _check_dense(target)
 
 
+def tidied(truths_BT5: torch.Tensor) -> torch.Tensor:
+    """The truths with at least one slot, and -1 throughout free ones, whose numbers may be anything, even nan."""
+    slots_BT5 = truths_BT5.masked_fill(truths_BT5[..., 4:] == -1, -1)
+    return slots_BT5 if slots_BT5.shape[1] else slots_BT5.new_full((len(slots_BT5), 1, 5), -1)
+
+
 def _check_truths(truths_BT5: torch.Tensor, num_classes: int) -> None:
     label_BT = truths_BT5[..., 4]
     is_class_BT = (label_BT == label_BT.floor()) & (label_BT >= 0) & (label_BT < num_classes)

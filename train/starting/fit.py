@@ -10,7 +10,17 @@ TRIAL_STEPS = 120  # a run this short is a trial of the program: nobody expects 
 
 
 def remarks_on(config: Config, index: ShardIndex) -> list[str]:
-    """Remarks for display. config: settled. ValueError if the schedule does not fit a run that is not a trial."""
+    """Remarks for display. config: settled. ValueError for a set without an object to train on, and for a schedule that
+    does not fit its run, unless that is a trial.
+    """
+    counts, slots = index.trained_per_image(), config.data.num_slots
+    if not counts.any():
+        count = len(index.arrays["labels"])
+        found = f"{count:,}, all difficult or crowds," if count else "none"
+        raise ValueError(
+            f"{index.folder}: expected objects to train on, found {found} in {counted(index.num_samples, 'image')}; "
+            "are annotations missing?"
+        )
     remarks = []
     run = RunLength(index.num_samples, config.epochs)
     problem = misfit(config.schedule.in_images(run), run)
@@ -18,11 +28,6 @@ def remarks_on(config: Config, index: ShardIndex) -> list[str]:
         raise ValueError(problem)
     if problem:
         remarks.append(f"schedule: {problem}")
-    counts, slots = index.trained_per_image(), config.data.num_slots
-    if not counts.any():
-        remarks.append(
-            f"data.train: no object to train on in {counted(index.num_samples, 'image')}; are annotations missing?"
-        )
     if (counts > slots).any():
         remarks.append(
             f"data.truth_slots={slots}: more objects on {counted((counts > slots).sum(), 'image')}, up to "

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from train.darknet.keys import AS_HERE, NAMED, NEUTRAL, TRAINING, USED, sort_keys, training_config
 from train.darknet.sections import Section
 from train.graph.words import KEYS
@@ -22,6 +24,17 @@ def test_no_key_is_in_two_lists() -> None:
 def test_what_the_config_cannot_hold_is_a_sentence() -> None:
     found = sort_keys(section("region", num="5", rescore="0", bias_match="1", jitter=".2"))
     assert found == ({"num"}, ["line 2, [region] rescore=0"])
+
+
+@pytest.mark.parametrize("key", ["gamma", "step", "scale", "adam", "B1", "B2", "eps"])
+def test_keys_of_other_policies_and_optimizers_are_named(key: str) -> None:
+    assert sort_keys(section("net", **{key: "1"})) == (set(), [f"line 2, [net] {key}=1"])
+
+
+def test_a_layer_that_darknet_would_not_load_is_refused() -> None:
+    """Its weights file has fewer numbers than the layers, or others in their place."""
+    with pytest.raises(ValueError, match=r"net\.cfg:2: \[convolutional\] dontload=1: expected 0"):
+        sort_keys(section("convolutional", dontload="1"))
 
 
 def test_batches_become_images() -> None:

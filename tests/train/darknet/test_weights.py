@@ -118,6 +118,14 @@ def test_partial_files_fill_the_first_convolutions_only(tmp_path: Path) -> None:
         load_weights(other, path)
 
 
+def test_a_file_that_ends_inside_a_number_is_called_incomplete(tmp_path: Path) -> None:
+    path = tmp_path / "cut.weights"
+    save_weights(slim(), path)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ValueError, match=r"expected whole float32 numbers .*; it is incomplete, or something was app"):
+        load_weights(slim(), path)
+
+
 def test_files_of_another_network_are_refused_with_both_counts(tmp_path: Path) -> None:
     path = tmp_path / "coco.weights"
     save_weights(YOLOv2(80, width=1 / 8), path)

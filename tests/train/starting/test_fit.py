@@ -39,11 +39,13 @@ def test_the_recipe_from_scratch_fits_a_run_of_any_length(
     assert not remarks_on(settled(config, index, Environment()), index)
 
 
-def test_a_set_without_objects_is_told(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
+def test_a_set_without_objects_is_refused(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
     config = settled(config_of(tmp_path, shards), index, Environment())
     ignored = replace(index, arrays=index.arrays | {"crowd": np.ones(len(index.arrays["crowd"]), np.bool_)})
-    (remark,) = remarks_on(config, ignored)
-    assert remark == f"data.train: no object to train on in {index.num_samples} images; are annotations missing?"
+    with pytest.raises(
+        ValueError, match=rf"train: expected objects .*all difficult or crowds, in {index.num_samples} images"
+    ):
+        remarks_on(config, ignored)
 
 
 def test_objects_without_a_slot_are_told(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
