@@ -18,7 +18,7 @@ from train.config import Config, load
 from train.model import YOLOv2, build_model
 from train.stepping.config import DTYPES
 from train.stepping.memory.peak import Memory, step_memory
-from train.stepping.memory.warm_up import ROOM
+from train.stepping.memory.warm_up import USABLE_SHARE
 from train.stepping.optimizer import num_moments
 
 
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             f"data.batch={config.data.batch} over --processes {options.processes} leaves a remainder; use a divisor"
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    room = ROOM * (options.gb * 1e9 if options.gb else Environment(device=device).memory())
+    room = USABLE_SHARE * (options.gb * 1e9 if options.gb else Environment(device=device).memory())
     print(table(config, room, options.processes))
 
 

@@ -1,8 +1,8 @@
 """Predicts the memory of a training step from the network and its input size. Pure: nothing is allocated.
 
-For every layer and image, forward leaves for backward the results of convolution and leaky ReLU, and for a pool also
-the places of its maxima, as int64. The peak is at the end of forward, or in backward when gradients of weights have
-come and those of the large first layers pass. This is for the eager step; a compiled one takes less.
+Forward keeps the outputs of every convolution and leaky ReLU for backward, and of a max pool also the indices of its
+maxima, as int64. The peak is at the end of forward, or in backward at the first layers: their activations are the
+largest, and by then most gradients of weights are held as well. A compiled step takes less than this eager one.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from train.model import YOLOv2
-from train.stepping.memory.per_layer import FLOAT, Layer, layers_of
+from train.stepping.memory.per_layer import FLOAT, LayerMemory, layers_of
 
 LOSS_NUMBERS = 8  # at a time for each box and truth slot, in `train.loss`
 
@@ -19,10 +19,10 @@ LOSS_NUMBERS = 8  # at a time for each box and truth slot, in `train.loss`
 class Memory(NamedTuple):
     """Bytes of one process at the peak of a step."""
 
-    weights: int  #: parameters, statistics, moments of the optimizer, and the average if there is one
+    weights: int  #: parameters, statistics, moments of the optimizer, and averaged weights if there are any
     gradients: int
-    batch: int  #: images and truths, twice if the next ones arrive meanwhile
-    activations: int  #: all between forward and backward, including copies of weights in low precision
+    batch: int  #: images and truths, twice if the next batch is copied meanwhile
+    activations: int  #: including autocast's copies of weights in low precision
 
     @property
     def total(self) -> int:
@@ -48,11 +48,11 @@ def step_memory(
     moments: numbers that the optimizer keeps for each weight. distributed: DDP holds all gradients from the start.
     prefetched: the next batch is copied meanwhile, as on CUDA. The model may be on any device, even meta.
     """
-    images, number = local // parts, dtype.itemsize
-    layers = list(layers_of(model, side, number))
+    images = local // parts
+    layers = list(layers_of(model, side, dtype.itemsize))
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    copied = 0 if dtype == torch.float32 else number  # bytes of autocast's copy of a weight
+    copied = 0 if dtype == torch.float32 else dtype.itemsize  # bytes of autocast's copy of a weight
     loss = FLOAT * model.num_anchors * (side // 32) ** 2 * LOSS_NUMBERS * truth_slots
     pixels = FLOAT * 3 * side**2
     beside = pixels + loss if recompute else max(pixels, loss)  # pixels until the network is done, then the loss
@@ -67,7 +67,7 @@ def step_memory(
 
 
 def _peaks(
-    layers: list[Layer],
+    layers: list[LayerMemory],
     images: int,
     *,
     pixels: int,
@@ -83,30 +83,30 @@ def _peaks(
     precision. whole: all gradients are held from the start.
     """
     gradients = FLOAT * trained if whole else 0
-    held = images * sum(layer.result * layer.ends_stage if recompute else layer.kept for layer in layers)
+    held = images * sum(layer.output * layer.ends_stage if recompute else layer.kept for layer in layers)
     copies = copied * trained
     yield gradients, held + copies + images * beside
     for layer in layers:
         if layer.frozen:
-            yield gradients, copies + images * (pixels + layer.passing)
-    layers = [layer._replace(passing=0) if layer.frozen else layer for layer in layers]
+            yield gradients, copies + images * (pixels + layer.transient)
+    layers = [layer._replace(transient=0) if layer.frozen else layer for layer in layers]
     if recompute:
         copies = 0
     for stage in _stages(layers) if recompute else [layers]:
         if recompute:
-            held += images * (sum(layer.kept for layer in stage) - stage[-1].result)
+            held += images * (sum(layer.kept for layer in stage) - stage[-1].output)
             copies += copied * sum(layer.weights for layer in stage)
         for layer in reversed(stage):
             gradients += 0 if whole else FLOAT * layer.weights
-            passing = images * (layer.passing + recompute * pixels) + (copied + whole * FLOAT) * layer.weights
-            yield gradients, held + copies + passing
+            transient = images * (layer.transient + recompute * pixels) + (copied + whole * FLOAT) * layer.weights
+            yield gradients, held + copies + transient
             held -= images * layer.kept
             copies -= copied * layer.weights
 
 
-def _stages(layers: list[Layer]) -> list[list[Layer]]:
+def _stages(layers: list[LayerMemory]) -> list[list[LayerMemory]]:
     """Groups of layers that are recomputed together, the last first."""
-    stages: list[list[Layer]] = [[]]
+    stages: list[list[LayerMemory]] = [[]]
     for layer in layers:
         stages[-1].append(layer)
         if layer.ends_stage:

@@ -17,7 +17,7 @@ from train.stepping.memory.peak import Memory, step_memory
 from train.stepping.optimizer import num_moments
 from train.stepping.step import Step
 
-ROOM = 0.9  # share of the free memory to use: allocators and libraries take some
+USABLE_SHARE = 0.9  # of the free memory: allocators and libraries take the rest
 
 
 def warm_up(step: Step, batches: Iterator[Batch], stop: Stop) -> float | None:
@@ -91,7 +91,7 @@ def _settle_parts(step: Step, batch: Batch) -> None:
 
 def _fewest_parts(step: Step, batch: Batch, most: int) -> int:
     """The fewest parts that fit on all processes, with at most `most` images each."""
-    local, limit = batch.truths.shape[0], ROOM * step.env.memory()
+    local, limit = batch.truths.shape[0], USABLE_SHARE * step.env.memory()
     for parts in (n for n in range(1, local + 1) if local % n == 0 and local // n <= most):
         if predicted_memory(step, batch, parts).total <= limit and not step.env.any(_runs_out(step, batch, parts)):
             return parts

@@ -1,4 +1,4 @@
-"""Bytes that layers keep. The sums are compared with torch's allocator in test_memory.py."""
+"""Bytes that layers keep. The sums are compared with torch's allocator in test_peak.py."""
 
 import pytest
 import torch
@@ -7,15 +7,17 @@ from train.model import YOLOv2
 from train.stepping.memory.per_layer import layers_of
 
 
-@pytest.mark.parametrize("number", [2, 4])
-def test_a_tiny_network_by_hand(number: int) -> None:
+@pytest.mark.parametrize("itemsize", [2, 4])
+def test_a_tiny_network_by_hand(itemsize: int) -> None:
     with torch.device("meta"):
         model = YOLOv2(3, 5, layers="8 pool 8 pool 8 pool 8 pool 8 pool 16")
-    pixels, *layers, raw = layers_of(model, 64, number)
-    assert pixels.kept == 3 * 64**2 * number
+    pixels, *layers, raw = layers_of(model, 64, itemsize)
+    assert pixels.kept == 3 * 64**2 * itemsize
     first, pool = layers[0], layers[1]
-    assert first.kept == 2 * first.result == 2 * 8 * 64**2 * number  # the convolution and the leaky ReLU
-    assert pool.result == 8 * 32**2 * number and pool.kept == pool.result + 8 * 32**2 * 8  # and where its largest were
+    assert first.kept == 2 * first.output == 2 * 8 * 64**2 * itemsize  # the convolution and the leaky ReLU
+    assert (
+        pool.output == 8 * 32**2 * itemsize and pool.kept == pool.output + 8 * 32**2 * 8
+    )  # and the indices of its maxima
     assert raw.kept == 5 * (5 + 3) * 2 * 2 * 4  # in float32, whatever the rest
     assert sum(layer.weights for layer in [*layers, raw]) == sum(each.numel() for each in model.parameters())
 
