@@ -26,7 +26,7 @@ from torch.nn import functional
 from train.detection.head import Head, read_head
 from train.detection.overlap import best_iou, complete_iou, generalized_iou, iou
 from train.detection.statistics import Losses, region_statistics
-from train.detection.targets import Targets, assign, from_dense, regression_targets, truths_of
+from train.detection.targets import Targets, assign, from_dense, regression_targets, truths_from_targets
 from train.detection.validate import CELL_PX, check_anchors, check_shapes, check_values, tidied
 
 __all__ = ["LossConfig", "Losses", "YOLOv2Loss", "build_loss"]
@@ -116,7 +116,7 @@ class YOLOv2Loss(nn.Module):
             targets = assign(truths, self.anchors_cells, height, width, anchor_iou=self.anchor_iou)
         else:
             targets = from_dense(target.float())
-            truths = truths_of(targets)
+            truths = truths_from_targets(targets)
         with torch.no_grad():
             best_BN = best_iou(head.boxes_cxcywh_BAHW4.flatten(1, 3), truths)
             iou_BAHW = iou(head.boxes_cxcywh_BAHW4, targets.boxes_cxcywh_BAHW4)

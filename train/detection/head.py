@@ -30,7 +30,7 @@ class Head(NamedTuple):
 
 
 def read_head(raw: torch.Tensor, anchors_cells: torch.Tensor) -> Head:
-    """Section 2, "Direct location prediction". Always in float32: exp overflows in half precision."""
+    """Decodes raw output (section 2, "Direct location prediction"), in float32: exp overflows in half precision."""
     batch, channels, height, width = raw.shape
     num_anchors = anchors_cells.shape[0]
     raw_BAHWK = raw.float().view(batch, num_anchors, channels // num_anchors, height, width).permute(0, 1, 3, 4, 2)
@@ -65,7 +65,7 @@ def cell_grid(like: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return torch.stack([columns.expand(height, width), rows[:, None].expand(height, width)], dim=-1)
 
 
-class Found(NamedTuple):
+class ImageDetections(NamedTuple):
     """Detections of one image, best first."""
 
     boxes_xyxy: Floats  # [D, 4] fractions of the network input
@@ -81,10 +81,10 @@ def detections(
     iou_threshold: float,
     max_detections: int | None = None,
     softmax: bool = True,
-) -> list[Found]:
-    """One `Found` for each image of the batch, with at most `max_detections`.
+) -> list[ImageDetections]:
+    """Detections of each image of the batch, at most `max_detections` of one.
 
-    As `darknet detector valid`: every (box, class) pair whose objectness and whose score exceed the threshold, then
+    As in `darknet detector valid`: every (box, class) pair whose objectness and score both exceed the threshold, then
     non-maximum suppression.
     """
     boxes_BN4, scores_BNC = candidates(raw, anchors_cells, score_threshold, softmax)
@@ -98,7 +98,7 @@ def detections(
     edges = np.searchsorted(kept.images, np.arange(raw.shape[0] + 1))
     most = len(kept.scores) if max_detections is None else max_detections
     ranges = [slice(first, min(first + most, last)) for first, last in pairwise(edges)]
-    return [Found(boxes_xyxy[mine], kept.labels[mine], kept.scores[mine]) for mine in ranges]
+    return [ImageDetections(boxes_xyxy[mine], kept.labels[mine], kept.scores[mine]) for mine in ranges]
 
 
 def candidates(

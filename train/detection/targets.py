@@ -73,7 +73,7 @@ def assign(
 def _further_index(
     truths_BT5: torch.Tensor, anchors_cells: torch.Tensor, height: int, width: int, anchor_iou: float
 ) -> torch.Tensor:
-    """[B, A*T] anchor by anchor: the prediction in a truth's cell if its shape is near enough, else N."""
+    """[B, A*T] anchor by anchor: the prediction in a truth's cell if the shapes overlap enough, else N."""
     num_anchors, cells = anchors_cells.shape[0], height * width
     near_BAT = (_shape_iou(truths_BT5, anchors_cells, height, width) > anchor_iou).transpose(1, 2)
     near_BAT = near_BAT & (truths_BT5[:, None, :, 4] >= 0)
@@ -107,8 +107,8 @@ def from_dense(target: torch.Tensor) -> Targets:
     return Targets(target_BAHWK[..., 4] > 0.5, target_BAHWK[..., :4], target_BAHWK[..., 5:].argmax(-1))
 
 
-def truths_of(targets: Targets, most: int = 128) -> torch.Tensor:
-    """[B, T, 5] truths, up to `most` per image: T is a constant, as the compiler needs."""
+def truths_from_targets(targets: Targets, most: int = 128) -> torch.Tensor:
+    """[B, T, 5] truths, at most `most` of an image: T is a constant, as the compiler needs."""
     present_BN = targets.responsible_BAHW.flatten(1).float()
     found_BT, index_BT = present_BN.topk(min(most, present_BN.shape[1]), dim=1)
     boxes_BT4 = targets.boxes_cxcywh_BAHW4.flatten(1, 3).gather(1, index_BT[..., None].expand(-1, -1, 4))

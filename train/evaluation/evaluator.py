@@ -16,16 +16,16 @@ from data.shards.index import ShardIndex
 from data.view.attempts import Attempts
 from launch.processes.environment import Environment
 from launch.processes.stop import Stop
-from train.detection.head import Found, detections
+from train.detection.head import ImageDetections, detections
 from train.evaluation.config import EvaluateConfig
 from train.evaluation.pictures import draw_validation
 from train.evaluation.pixels import to_pixels
-from train.evaluation.scores.coco import MOST, CocoScores, Matches, coco_scores, match
+from train.evaluation.scores.coco import MAX_DETECTIONS, CocoScores, Matches, coco_scores, match
 from train.evaluation.scores.coco_reference import reference_scores
 from train.evaluation.scores.confusion import confusion_matrix
 from train.evaluation.scores.tables import Detections, by_image_id, truths_of
 from train.evaluation.scores.voc import VocScores, voc_ap
-from train.evaluation.validation_loss import LossSums, mean_losses, named
+from train.evaluation.validation_loss import LossSums, mean_of_shares, validation_scalars
 from train.loss import Losses
 from train.stepping.step import Step
 
@@ -67,7 +67,7 @@ class Evaluation(NamedTuple):
         if self.coco:
             yield from self.coco.means()
         if self.losses:
-            yield from named(self.losses)
+            yield from validation_scalars(self.losses)
 
     def of_classes(self) -> Iterator[tuple[str, NDArray[np.float64]]]:
         """Name and [C] values of every score of a class."""
@@ -87,17 +87,17 @@ class Evaluator:
         self._attempt = Attempts("the evaluation continues without it")
         index = loader.index
         self.coco = config.protocol == "coco" or (config.protocol == "auto" and index.source.startswith("coco "))
-        self.max_detections = config.max_detections or (MOST if self.coco else None)
+        self.max_detections = config.max_detections or (MAX_DETECTIONS if self.coco else None)
         if config.coco_backend == "pycocotools" and find_spec("pycocotools") is None:
             raise ValueError("evaluate.coco_backend=pycocotools is not installed; pip install it, or leave it at own")
         require_objects(index)
         self.truths = by_image_id(truths_of(index), index)
 
     def __call__(
-        self, step: Step, stop: Stop | None = None, tell: Callable[[int, int], None] | None = None
+        self, step: Step, stop: Stop | None = None, on_progress: Callable[[int, int], None] | None = None
     ) -> Evaluation | None:
-        """tell: called in each round with the number of images predicted so far by all processes, and the total."""
-        predicted = self._predict_share(step, stop, tell)
+        """Evaluates the set. on_progress: called in each round with the number of images predicted, and of all images."""
+        predicted = self._predict_share(step, stop, on_progress)
         if predicted is None:
             return None
         found, losses, pictures = predicted
@@ -113,7 +113,7 @@ class Evaluator:
         return scored._replace(confusion=confusion_matrix(*compared))
 
     def _score(self, found: Detections, losses: LossSums) -> Evaluation:
-        """Matches this process's share; counts all shares on rank 0."""
+        """Scores of the whole set, everywhere: each process matches its share, rank 0 counts all of them."""
         index, truths = self.loader.index, self.truths
         num_classes = len(index.classes)
         own = self.coco and self.config.coco_backend == "own"
@@ -127,15 +127,15 @@ class Evaluator:
                 coco = coco_scores(Matches.concatenate([each for _, each, _ in shares if each]), truths, num_classes)
             elif self.coco:
                 coco = reference_scores(whole, truths, num_classes)
-            mean = mean_losses([losses for _, _, losses in shares])
+            mean = mean_of_shares([losses for _, _, losses in shares])
             return Evaluation(voc_ap(whole, truths, num_classes), coco, Detections.empty(), {}, losses=mean)
 
         return self.env.first(count)._replace(found=everything)
 
     def _predict_share(
-        self, step: Step, stop: Stop | None, tell: Callable[[int, int], None] | None = None
+        self, step: Step, stop: Stop | None, on_progress: Callable[[int, int], None] | None
     ) -> tuple[Detections, LossSums, dict[int, NDArray[np.uint8]]] | None:
-        """Detections and losses of this process's share, and pictures by sample."""
+        """Detections and losses of this process's share, and pictures by sample; None if processes agreed to stop."""
         config, index = self.config, self.loader.index
         parts, losses = list[Detections](), LossSums()
         pictures: dict[int, NDArray[np.uint8]] = {}
@@ -143,8 +143,8 @@ class Evaluator:
         largest_share = -(-index.num_samples // self.env.world_size)
         batches = self.loader.evaluation_batches(config.side, config.batch, stop.waiting if stop else None)
         for number in range(-(-largest_share // config.batch)):
-            if tell:
-                tell(min(number * config.batch * self.env.world_size, index.num_samples), index.num_samples)
+            if on_progress:
+                on_progress(min(number * config.batch * self.env.world_size, index.num_samples), index.num_samples)
             batch = next(batches, None)
             if stop and stop.agreed():  # asks all processes, including those without a batch in this round
                 return None
@@ -170,7 +170,7 @@ class Evaluator:
         return Detections.concatenate(parts) if parts else Detections.empty(), losses, pictures
 
     def _predict(self, step: Step, images_BSS3: torch.Tensor) -> torch.Tensor:
-        """Predicts a padded batch: the number of images decides how a layer is computed, and so its last bits."""
+        """Raw output. The batch is padded, because its size decides how layers are computed, and so the last bits."""
         missing = self.config.batch - len(images_BSS3)
         padded = torch.nn.functional.pad(images_BSS3, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else images_BSS3
         return step.predict(padded)[: len(images_BSS3)]
@@ -184,7 +184,9 @@ class Evaluator:
             counts = np.bincount(np.concatenate(shares), minlength=self.loader.index.num_samples)
             assert (counts == 1).all(), "an image was evaluated twice or not at all"
 
-    def _draw(self, image: torch.Tensor, sample: int, found: Found, pictures: dict[int, NDArray[np.uint8]]) -> None:
+    def _draw(
+        self, image: torch.Tensor, sample: int, found: ImageDetections, pictures: dict[int, NDArray[np.uint8]]
+    ) -> None:
         index, ignored = self.loader.index, self.truths.ignored[self.loader.index.objects(sample)]
         threshold = self.config.picture_threshold
         pictures[sample] = draw_validation(

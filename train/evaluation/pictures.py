@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from data.images.geometry import Placement, place_boxes
 from data.shards.index import ShardIndex
 from data.view.drawing import draw_boxes, draw_dashed, legend
-from train.detection.head import Found
+from train.detection.head import ImageDetections
 
 LEAST_SIDE_PX = 400  # smaller inputs are enlarged for viewing
 
@@ -17,7 +17,7 @@ def draw_validation(
     sample: int,
     placement: Placement,
     ignored: NDArray[np.bool_],
-    found: Found,
+    found: ImageDetections,
     threshold: float,
 ) -> NDArray[np.uint8]:
     """[S, S, 3] network input -> a larger picture with a legend below. ignored: [M], for the image's truths."""

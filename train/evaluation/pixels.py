@@ -5,11 +5,11 @@ import numpy as np
 from data.images.boxes import clip
 from data.images.geometry import Placement, unplace_boxes
 from data.shards.index import ShardIndex
-from train.detection.head import Found
+from train.detection.head import ImageDetections
 from train.evaluation.scores.tables import Detections
 
 
-def to_pixels(found: Found, sample: int, placement: Placement, index: ShardIndex, side: int) -> Detections:
+def to_pixels(found: ImageDetections, sample: int, placement: Placement, index: ShardIndex, side: int) -> Detections:
     """Detections of one image, in pixels of the original image and clipped to it."""
     width, height = index.size_px(sample)
     boxes = clip(unplace_boxes(found.boxes_xyxy, placement, side), width, height)

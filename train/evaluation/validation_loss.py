@@ -21,13 +21,14 @@ class LossSums:
         self.sums += means.cpu().double() * len(raw_BCHW)
 
 
-def mean_losses(shares: Sequence[LossSums]) -> Losses:
-    """Means over all images of all processes."""
+def mean_of_shares(shares: Sequence[LossSums]) -> Losses:
+    """Means over the images of all processes. shares: one of each."""
     sums = torch.stack([share.sums for share in shares]).sum(0)
     return Losses(*(sums / sum(share.images for share in shares)).unbind())
 
 
-def named(losses: Losses) -> Iterator[tuple[str, float]]:
+def validation_scalars(losses: Losses) -> Iterator[tuple[str, float]]:
+    """Name and value of the loss and of darknet's statistics."""
     yield "val/loss", float(losses.total)
     for name, value in losses.as_darknet.items():
         yield f"val/{name}", float(value)

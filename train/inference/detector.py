@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from data.images.boxes import clip
 from data.images.geometry import Placement, grey_level, place_image, unplace_boxes, whole_image
 from train.config import Config
-from train.detection.head import Found, detections
+from train.detection.head import ImageDetections, detections
 from train.model import YOLOv2
 from train.stepping.objective import predict
 from train.trained import find_trained, load_trained
@@ -34,7 +34,7 @@ class Detector(NamedTuple):
     anchors_cells: torch.Tensor
     classes: tuple[str, ...]
 
-    def __call__(self, images: Sequence[Pixels], threshold: float | NDArray[np.floating]) -> list[Found]:
+    def __call__(self, images: Sequence[Pixels], threshold: float | NDArray[np.floating]) -> list[ImageDetections]:
         """Detects what scores above the threshold, one for all classes or [C], on each image.
 
         One forward pass in float32, whose memory grows with the number of images. Waits for the device once.
@@ -75,16 +75,16 @@ def _require_pixels(image: object, number: int) -> None:
     raise ValueError(f"image {number} of the list: expected a uint8 array [H, W, 3] of RGB, found {found}")
 
 
-def _above(found: Found, threshold_C: NDArray[np.float64], most: int | None) -> Found:
+def _above(found: ImageDetections, threshold_C: NDArray[np.float64], most: int | None) -> ImageDetections:
     kept = np.flatnonzero(found.scores > threshold_C[found.labels])[:most]
-    return Found(found.boxes_xyxy[kept], found.labels[kept], found.scores[kept])
+    return ImageDetections(found.boxes_xyxy[kept], found.labels[kept], found.scores[kept])
 
 
-def _of_image(found: Found, placement: Placement, side: int, image: Pixels) -> Found:
+def _of_image(found: ImageDetections, placement: Placement, side: int, image: Pixels) -> ImageDetections:
     """Detections in px of the image, without those in the border of a letterbox."""
     boxes_px = clip(unplace_boxes(found.boxes_xyxy, placement, side), image.shape[1], image.shape[0])
     inside = (boxes_px[:, 2:] > boxes_px[:, :2]).all(-1)
-    return Found(boxes_px[inside], found.labels[inside], found.scores[inside])
+    return ImageDetections(boxes_px[inside], found.labels[inside], found.scores[inside])
 
 
 def load_detector(target: Path | str, overrides: Sequence[str] = (), device: str = "cpu") -> Detector:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from data.records import counted
 from data.view.drawing import draw_boxes
-from train.detection.head import Found
+from train.detection.head import ImageDetections
 from train.inference.detector import Detector, Pixels
 from train.inference.inputs import drawn_suffix, read_upright
 from train.inference.result_formats import Result
@@ -97,7 +97,7 @@ def detect_video(detector: Detector, name: str, path: Path, options: Options, sp
 
 
 def _draw_frames(
-    images: Sequence[Pixels], found: Sequence[Found], detector: Detector, options: Options, write: Write
+    images: Sequence[Pixels], found: Sequence[ImageDetections], detector: Detector, options: Options, write: Write
 ) -> None:
     for image, each in zip(images, found, strict=True):
         write(draw_boxes(image, each.boxes_xyxy, each.labels, each.scores, detector.classes, named=options.named))
@@ -110,7 +110,7 @@ def _read(path: Path) -> Pixels | ValueError:
         return error
 
 
-def _result(source: str, name: str, picture: str, image: Pixels, found: Found) -> Result:
+def _result(source: str, name: str, picture: str, image: Pixels, found: ImageDetections) -> Result:
     return Result(source, name, picture, image.shape[1], image.shape[0], found)
 
 

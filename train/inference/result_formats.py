@@ -20,7 +20,7 @@ import numpy as np
 
 from data.files import part_name
 from data.images.boxes import cxcywh_from_xyxy
-from train.detection.head import Found
+from train.detection.head import ImageDetections
 
 
 class Result(NamedTuple):
@@ -31,7 +31,7 @@ class Result(NamedTuple):
     picture: str | None  # file name of the drawn picture
     width: int
     height: int
-    found: Found
+    found: ImageDetections
 
     def rows(self, classes: tuple[str, ...]) -> Iterator[tuple[str, float, list[float]]]:
         """Class, score, box in px."""

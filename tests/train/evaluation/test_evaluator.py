@@ -212,7 +212,7 @@ def test_a_picture_that_cannot_be_drawn_ends_no_evaluation(
     config = DataConfig(train="", val="", batch=8, sides=[64], workers=0)
     loader = Loader(index, config, seed=0, rank=0, world_size=1, device=torch.device("cpu"))
     evaluator, told = Evaluator(EvaluateConfig(side=64, pictures=5), loader, Environment()), list[tuple[int, int]]()
-    evaluation = evaluator(Blind(), tell=lambda *numbers: told.append(numbers))  # type: ignore[arg-type]
+    evaluation = evaluator(Blind(), on_progress=lambda *numbers: told.append(numbers))  # type: ignore[arg-type]
     assert told == [(0, 53), (32, 53)]
     assert evaluation is not None and evaluation.pictures == {} and evaluation.voc.map_area == 0
     assert capsys.readouterr().err.count("drawing a picture of the validation set failed (UnicodeEncodeError") == 1

@@ -2,12 +2,14 @@ import numpy as np
 
 from data.images.geometry import whole_image
 from data.shards.index import ShardIndex
-from train.detection.head import Found
+from train.detection.head import ImageDetections
 from train.evaluation.pictures import LEAST_SIDE_PX, draw_validation
 
 
 def picture(index: ShardIndex, score: float, *, side: int = 96, ignored: bool = False) -> np.ndarray:
-    found = Found(np.array([[0.25, 0.25, 0.75, 0.75]], np.float32), np.array([1]), np.array([score], np.float32))
+    found = ImageDetections(
+        np.array([[0.25, 0.25, 0.75, 0.75]], np.float32), np.array([1]), np.array([score], np.float32)
+    )
     placement = whole_image(*index.size_px(0), side, "letterbox")
     objects = index.objects(0)
     image = np.full((side, side, 3), 128, np.uint8)

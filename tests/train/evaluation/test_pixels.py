@@ -7,7 +7,7 @@ import pytest
 
 from data.images.geometry import letterbox, stretch
 from data.shards.index import ShardIndex
-from train.detection.head import Found
+from train.detection.head import ImageDetections
 from train.evaluation.pixels import to_pixels
 from train.evaluation.scores.tables import Detections, truths_of
 from train.evaluation.scores.voc import voc_ap
@@ -24,7 +24,7 @@ def test_truths_sent_through_the_network_frame_and_back_score_one(shards: Path, 
         zoom = np.array([(tx2 - tx1) / (sx2 - sx1), (ty2 - ty1) / (sy2 - sy1)] * 2)
         inside = (index.arrays["boxes_xyxy_px"][objects] * zoom + (tx1, ty1, tx1, ty1)) / side
         labels = index.arrays["labels"][objects].astype(np.int64)
-        parts.append(to_pixels(Found(inside, labels, np.ones(len(labels))), sample, placement, index, side))
+        parts.append(to_pixels(ImageDetections(inside, labels, np.ones(len(labels))), sample, placement, index, side))
     truths = truths_of(index)
     scores = voc_ap(Detections.concatenate(parts), truths, len(index.classes))
     assert np.nanmin(scores.ap_area) == np.nanmax(scores.ap_area) == scores.map_11point == 1.0

@@ -11,7 +11,7 @@ from data.shards.index import ShardIndex
 from launch.processes.environment import Environment
 from train.evaluation.config import EvaluateConfig
 from train.evaluation.evaluator import Evaluator
-from train.evaluation.validation_loss import LossSums, mean_losses
+from train.evaluation.validation_loss import LossSums, mean_of_shares
 from train.loss import LossConfig, Losses, build_loss
 from train.model import YOLOv2
 from train.schedule.learning_rate import ScheduleConfig
@@ -60,4 +60,4 @@ def test_processes_with_unequal_shares_count_by_their_images() -> None:
     whole.add(loss, raw, truths)
     shares[0].add(loss, raw[:1], truths[:1])
     shares[1].add(loss, raw[1:], truths[1:])  # and the third process has no image
-    torch.testing.assert_close(mean_losses(shares), mean_losses([whole]), rtol=1e-6, atol=1e-8)
+    torch.testing.assert_close(mean_of_shares(shares), mean_of_shares([whole]), rtol=1e-6, atol=1e-8)

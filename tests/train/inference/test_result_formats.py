@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 from data.sources.voc import parse_annotation
-from train.detection.head import Found
+from train.detection.head import ImageDetections
 from train.inference.result_formats import FORMATS, Result
 
 CLASSES = ("cat", "dog, [big]", "鸟")
 BOXES = np.array([[10.25, 20.0, 30.0, 50.0], [0, 0, 100, 80]], np.float32)
-SOME = Found(BOXES, np.array([1, 2]), np.array([0.75, 0.5], np.float32))
-NONE = Found(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
+SOME = ImageDetections(BOXES, np.array([1, 2]), np.array([0.75, 0.5], np.float32))
+NONE = ImageDetections(np.zeros((0, 4), np.float32), np.zeros(0, np.int64), np.zeros(0, np.float32))
 RESULTS = [Result("in/ä.jpg", "ä", "ä.jpg", 100, 80, SOME), Result("in/b.jpg", "b", "b.jpg", 64, 48, NONE)]
 
 

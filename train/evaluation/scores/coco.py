@@ -1,8 +1,8 @@
 """Average precision and recall by COCO's rules, equal to the last bit to pycocotools' twelve numbers.
 
-It has two halves. `match` says what each detection found; it needs one image at a time, so each process can do its own
-share. `coco_scores` ranks the matches of all processes and counts. Ten IoU thresholds are ten bits of an integer: a
-truth is claimed at all ten at once.
+`match` finds the truth that each detection claims, image by image, so each process can match its own share.
+`coco_scores` ranks the matches of all processes and counts. The ten IoU thresholds are ten bits of an integer, so that
+a truth is claimed at all ten at once.
 
     N detections  M truths  P pairs of a detection and a truth of the same image and class  C classes
     T = 10 IoU thresholds  R = 101 recalls  A = 4 ranges of area
@@ -21,11 +21,11 @@ from train.evaluation.scores.tables import Detections, Truths, mean_of_known, ro
 IOUS = np.linspace(0.5, 0.95, 10)
 RECALLS = np.linspace(0, 1, 101)
 AREAS_PX = [(0, 1e5**2), (0, 32**2), (32**2, 96**2), (96**2, 1e5**2)]  # all, small, medium, large; both ends inclusive
-MOST = 100  # detections of one image and class; the others are ignored
-RECALLED = [(0, 1), (0, 10), (0, 100), (1, 100), (2, 100), (3, 100)]  # range of areas, detections per image
+MAX_DETECTIONS = 100  # of one image and class; the others are ignored
+RECALL_SETTINGS = [(0, 1), (0, 10), (0, 100), (1, 100), (2, 100), (3, 100)]  # index in AREAS_PX, detections of an image
 NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 SIZES = ("small", "medium", "large")
-AT_ALL = np.uint16(2 ** len(IOUS) - 1)
+ALL_IOUS = np.uint16(2 ** len(IOUS) - 1)  # all bits set
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,7 +69,7 @@ class CocoScores:
 
 
 def coco_ap(detections: Detections, truths: Truths, num_classes: int) -> CocoScores:
-    """Crowds and areas as in pycocotools; difficult objects are ignored like crowds, but each can be found once."""
+    """COCO's scores of detections. Difficult objects are ignored as crowds are, but each can be found only once."""
     return coco_scores(match(detections, truths, num_classes), truths, num_classes)
 
 
@@ -82,7 +82,8 @@ def match(detections: Detections, truths: Truths, num_classes: int) -> Matches:
     order_N = np.lexsort((-detections.scores, group_N))
     group_N = group_N[order_N]
     rank_N = np.arange(len(order_N)) - np.searchsorted(group_N, group_N)
-    order_N, group_N, rank_N = order_N[rank_N < MOST], group_N[rank_N < MOST], rank_N[rank_N < MOST]
+    kept = rank_N < MAX_DETECTIONS
+    order_N, group_N, rank_N = order_N[kept], group_N[kept], rank_N[kept]
     best = rows(detections, order_N)
 
     detection_P, truth_P = pairs(best, truths, num_classes)
@@ -103,7 +104,7 @@ def match(detections: Detections, truths: Truths, num_classes: int) -> Matches:
         )
         outside_N = (area_N < low) | (area_N > high)
         right_NA[:, a] = right_N
-        ignored_NA[:, a] = (claimed_N & ~right_N) | np.where(outside_N, ~claimed_N & AT_ALL, 0)
+        ignored_NA[:, a] = (claimed_N & ~right_N) | np.where(outside_N, ~claimed_N & ALL_IOUS, 0)
     return Matches(best.images, best.labels, best.scores, rank_N, right_NA, ignored_NA)
 
 
@@ -142,7 +143,7 @@ def coco_scores(matches: Matches, truths: Truths, num_classes: int) -> CocoScore
     edges = np.searchsorted(matches.labels[order_N], np.arange(num_classes + 1))
     thresholds = np.arange(len(IOUS), dtype=np.uint16)[:, None]
     precision_ATRC = np.full((len(AREAS_PX), len(IOUS), len(RECALLS), num_classes), np.nan)
-    recall_TC = {which: np.full((len(IOUS), num_classes), np.nan) for which in RECALLED}
+    recall_TC = {which: np.full((len(IOUS), num_classes), np.nan) for which in RECALL_SETTINGS}
     for a, (low, high) in enumerate(AREAS_PX):
         num_truths = np.bincount(truths.labels[~_ignored(truths, low, high)], minlength=num_classes)
         for label in np.flatnonzero(num_truths):
@@ -152,7 +153,7 @@ def coco_scores(matches: Matches, truths: Truths, num_classes: int) -> CocoScore
             right_TH = right_N[hits] >> thresholds & 1
             ranked_TN = np.cumsum(~matches.ignored[mine, a] >> thresholds & 1, axis=1, dtype=np.int32)
             precision_ATRC[a, :, :, label] = _precision(right_TH, ranked_TN[:, hits], num_truths[label])
-            for area, most in RECALLED:
+            for area, most in RECALL_SETTINGS:
                 if area == a:
                     among_first = right_TH[:, matches.ranks[mine[hits]] < most]
                     recall_TC[area, most][:, label] = among_first.sum(axis=1) / num_truths[label]

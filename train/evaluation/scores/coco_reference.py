@@ -12,6 +12,7 @@ from train.evaluation.scores.tables import Detections, Truths, xywh_from_xyxy
 
 
 def reference_scores(detections: Detections, truths: Truths, num_classes: int) -> CocoScores:
+    """As `coco_ap`, computed by pycocotools."""
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 

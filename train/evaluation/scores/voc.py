@@ -81,16 +81,16 @@ class VocScores:
 
 
 def voc_ap(detections: Detections, truths: Truths, num_classes: int, iou_threshold: float = 0.5) -> VocScores:
-    """`judge`, then `voc_scores`."""
+    """VOC's scores of detections: `judge`, then `voc_scores`."""
     verdicts = judge(detections, truths, num_classes, iou_threshold)
     num_truths = np.bincount(truths.labels[~truths.ignored], minlength=num_classes)
     return voc_scores(detections, verdicts.right_N, ~verdicts.ignored_N, num_truths)
 
 
 def judge(detections: Detections, truths: Truths, num_classes: int, iou_threshold: float = 0.5) -> Verdicts:
-    """Judges by the devkit's rule, as in py-faster-rcnn's `voc_eval`.
+    """Decides which detections are right, by the devkit's rule, as in py-faster-rcnn's `voc_eval`.
 
-    Each detection goes to the truth of its image and class with the largest IoU, ignored ones included, the first of
+    Each detection claims the truth of its image and class with the largest IoU, ignored ones included, the first of
     equals. If the IoU is above the threshold (not at it), a detection of an ignored truth does not count; of any other
     truth, the first detection that claims it is right, later ones are wrong. All else is wrong. First means highest
     score; `ranking` has the order of equal ones.
