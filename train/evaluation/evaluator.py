@@ -96,7 +96,7 @@ class Evaluator:
     def __call__(
         self, step: Step, stop: Stop | None = None, on_progress: Callable[[int, int], None] | None = None
     ) -> Evaluation | None:
-        """Evaluates the set. on_progress: called in each round with the number of images predicted, and of all images."""
+        """Evaluates the set. on_progress: called in each round with the numbers of images done and in all."""
         predicted = self._predict_share(step, stop, on_progress)
         if predicted is None:
             return None

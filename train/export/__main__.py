@@ -25,14 +25,14 @@ from data.records import counted
 from launch.command import run
 from train.export import to_files, to_onnx, to_torch
 from train.export.compare import Runtime, compare
-from train.export.network import Outputs, Trainee
+from train.export.network import Exportable, Outputs
 from train.export.pictures import load_canvases
 from train.trained import find_trained, load_trained
 
 
 class Format(NamedTuple):
     suffix: str
-    write: Callable[[Trainee, Path, Outputs], None]
+    write: Callable[[Exportable, Path, Outputs], None]
     read: Callable[[Path], Runtime]
     outputs: tuple[Outputs, ...] = ("raw",)  #: the default first
     needs: tuple[str, ...] = ()
@@ -58,7 +58,7 @@ FORMATS = {
 
 
 def export(
-    trainee: Trainee, kind: str, outputs: Outputs | None, path: Path, pictures: Sequence[Path], count: int
+    exportable: Exportable, kind: str, outputs: Outputs | None, path: Path, pictures: Sequence[Path], count: int
 ) -> str:
     """Writes, reads back and compares a file; returns a summary. ValueError: it differs; an earlier one stays."""
     form = FORMATS[kind]
@@ -68,11 +68,11 @@ def export(
     outputs = outputs or form.outputs[0]
     if outputs not in form.outputs:
         raise ValueError(f"--to {kind} --outputs {outputs}: expected {' or '.join(form.outputs)}")
-    canvases = load_canvases(trainee.config, pictures, count)
+    canvases = load_canvases(exportable.config, pictures, count)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        form.write(trainee, Path(folder, path.name), outputs)
-        difference = compare(trainee, form.read(Path(folder, path.name)), outputs, canvases)
+        form.write(exportable, Path(folder, path.name), outputs)
+        difference = compare(exportable, form.read(Path(folder, path.name)), outputs, canvases)
         if not difference.accepted:
             raise ValueError(f"{path}: expected what this program finds, found {difference}; nothing was kept")
         for file in Path(folder).iterdir():
@@ -106,11 +106,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     config, weights = find_trained(options.target, options.overrides)
     model, classes = load_trained(config, weights)
     threshold = config.evaluate.score_threshold if options.threshold is None else options.threshold
-    trainee = Trainee(model.eval().requires_grad_(False), config, classes, threshold)
+    exportable = Exportable(model.eval().requires_grad_(False), config, classes, threshold)
     folder = options.target if options.target.is_dir() else Path()
     name = options.target.resolve().name if options.target.is_dir() else weights.resolve().stem
     path = options.out or folder / f"{name}{suffix}"
-    print(export(trainee, options.to, options.outputs, path, options.pictures, options.count))
+    print(export(exportable, options.to, options.outputs, path, options.pictures, options.count))
 
 
 if __name__ == "__main__":

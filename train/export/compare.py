@@ -17,13 +17,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from train.detection.nms import Survivors, suppress
-from train.export.network import STRIDE_PX, Decoded, Outputs, Trainee
+from train.export.network import STRIDE_PX, Decoded, Exportable, Outputs
 
 Arrays = Sequence[NDArray[Any]]
 Runtime = Callable[[Sequence[NDArray[np.float32]]], Sequence[Arrays]]  # batches of images -> outputs of each
 TOLERANCE_PX, TOLERANCE_SCORE = 1e-4, 1e-4
-AS_EXACT = 4.0  # times the network's own error in float32
-AT_ONCE = 4
+MAX_ERROR_RATIO = 4.0  # of the file's error to that of the network in float32
+BATCH = 4
 
 
 class Difference(NamedTuple):
@@ -38,7 +38,7 @@ class Difference(NamedTuple):
 
     @property
     def accepted(self) -> bool:
-        near = self.file_px <= max(TOLERANCE_PX, AS_EXACT * self.own_px)
+        near = self.file_px <= max(TOLERANCE_PX, MAX_ERROR_RATIO * self.own_px)
         return near and self.score <= TOLERANCE_SCORE and not self.unmatched
 
     def __str__(self) -> str:
@@ -47,6 +47,7 @@ class Difference(NamedTuple):
         return text + f"; {self.unmatched} found by only one" * bool(self.unmatched)
 
     def worst(self, other: "Difference") -> "Difference":
+        """The larger of each difference, over what both compared."""
         px, score, file_px, own_px = (max(pair) for pair in zip(self[1:5], other[1:5], strict=True))
         unmatched = self.unmatched + other.unmatched
         return Difference(self.compared + other.compared, px, score, file_px, own_px, unmatched)
@@ -55,11 +56,11 @@ class Difference(NamedTuple):
 def inputs(canvases_PSS3: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
     """Inputs to compare on: all pictures in batches, some singly at a larger side, some that are not square."""
     side = canvases_PSS3.shape[1]
-    for first in range(0, len(canvases_PSS3), AT_ONCE):
-        yield _images(canvases_PSS3[first : first + AT_ONCE], side, side)
-    for canvas in canvases_PSS3[:AT_ONCE]:
+    for first in range(0, len(canvases_PSS3), BATCH):
+        yield _images(canvases_PSS3[first : first + BATCH], side, side)
+    for canvas in canvases_PSS3[:BATCH]:
         yield _images(canvas[None], side + 2 * STRIDE_PX, side + 2 * STRIDE_PX)
-    yield _images(canvases_PSS3[:AT_ONCE], side, side + STRIDE_PX)
+    yield _images(canvases_PSS3[:BATCH], side, side + STRIDE_PX)
 
 
 def _images(canvases: NDArray[np.uint8], width: int, height: int) -> NDArray[np.float32]:
@@ -67,52 +68,60 @@ def _images(canvases: NDArray[np.uint8], width: int, height: int) -> NDArray[np.
     return np.ascontiguousarray(resized.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
 
 
-def compare(trainee: Trainee, runtime: Runtime, outputs: Outputs, canvases_PSS3: NDArray[np.uint8]) -> Difference:
-    own = Decoded(trainee.model, trainee.anchors_cells).eval()
+def compare(exportable: Exportable, runtime: Runtime, outputs: Outputs, canvases_PSS3: NDArray[np.uint8]) -> Difference:
+    """The difference between what a runtime and this program find on all `inputs`."""
+    own = Decoded(exportable.model, exportable.anchors_cells).eval()
     exact = copy.deepcopy(own).double()
-    decode = Decoded(nn.Identity(), trainee.anchors_cells)
+    decode = Decoded(nn.Identity(), exportable.anchors_cells)
     worst = Difference(0, 0, 0, 0, 0, 0)
     batches = list(inputs(canvases_PSS3))
     for images, found in zip(batches, runtime(batches), strict=True):
         tensor = torch.from_numpy(images)
         with torch.inference_mode():
             ours = [each.numpy() for each in own(tensor)]
-            truth = [each.numpy() for each in exact(tensor.double())]
+            reference = [each.numpy() for each in exact(tensor.double())]
             if outputs == "raw":
                 found = [each.numpy() for each in decode(torch.from_numpy(found[0]))]
         if outputs == "detections":
-            worst = worst.worst(_detections(trainee, images.shape, found, ours, truth))
+            worst = worst.worst(_detections(exportable, images.shape, found, ours, reference))
         else:
-            worst = worst.worst(_candidates(trainee.score_threshold, images.shape, found, ours, truth))
+            worst = worst.worst(_candidates(exportable.score_threshold, images.shape, found, ours, reference))
     return worst
 
 
-def _candidates(threshold: float, shape: Sequence[int], found: Arrays, ours: Arrays, truth: Arrays) -> Difference:
+def _candidates(threshold: float, shape: Sequence[int], found: Arrays, ours: Arrays, reference: Arrays) -> Difference:
     """Compares candidates: each is boxes [B, N, 4] and scores [B, N, C]."""
     shown = ours[1].max(-1) > threshold
-    theirs, mine, right = (_clipped(each[0][shown], shape) for each in (found, ours, truth))
+    theirs, mine, exact = (_clipped(each[0][shown], shape) for each in (found, ours, reference))
     return Difference(
-        int(shown.sum()), _most(theirs, mine), _most(found[1], ours[1]), _most(theirs, right), _most(mine, right), 0
+        int(shown.sum()),
+        _max_gap(theirs, mine),
+        _max_gap(found[1], ours[1]),
+        _max_gap(theirs, exact),
+        _max_gap(mine, exact),
+        0,
     )
 
 
-def _detections(trainee: Trainee, shape: Sequence[int], found: Arrays, ours: Arrays, truth: Arrays) -> Difference:
+def _detections(
+    exportable: Exportable, shape: Sequence[int], found: Arrays, ours: Arrays, reference: Arrays
+) -> Difference:
     """Compares detections. found: images, boxes, labels, scores, as a file returns them."""
     boxes, scores = torch.from_numpy(ours[0]), torch.from_numpy(ours[1])
-    mine = suppress(boxes, scores * (scores > trainee.score_threshold), trainee.config.evaluate.iou_threshold)
+    mine = suppress(boxes, scores * (scores > exportable.score_threshold), exportable.config.evaluate.iou_threshold)
     pairs = _pairs(mine, ours[0], found)
     known, theirs = pairs[:, 0], pairs[:, 1]
     places = mine.images[known], mine.boxes[known]
-    own, right = _clipped(ours[0][places], shape), _clipped(truth[0][places], shape)
+    own, exact = _clipped(ours[0][places], shape), _clipped(reference[0][places], shape)
     boxes_found = _clipped(found[1][theirs], shape)
-    near = TOLERANCE_SCORE + trainee.score_threshold  # the last digit decides whether these are found
+    near = TOLERANCE_SCORE + exportable.score_threshold  # the last digit decides whether these are found
     alone = int((np.delete(mine.scores, known) > near).sum() + (np.delete(found[3], theirs) > near).sum())
     return Difference(
         len(pairs),
-        _most(boxes_found, own),
-        _most(found[3][theirs], mine.scores[known]),
-        _most(boxes_found, right),
-        _most(own, right),
+        _max_gap(boxes_found, own),
+        _max_gap(found[3][theirs], mine.scores[known]),
+        _max_gap(boxes_found, exact),
+        _max_gap(own, exact),
         alone,
     )
 
@@ -136,5 +145,5 @@ def _clipped(boxes_xyxy: NDArray[Any], shape: Sequence[int]) -> NDArray[Any]:
     return boxes_xyxy.clip(0, [width, height, width, height])
 
 
-def _most(one: NDArray[Any], other: NDArray[Any]) -> float:
+def _max_gap(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float(np.abs(one.astype(np.float64) - other).max(initial=0))

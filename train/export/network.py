@@ -27,8 +27,8 @@ STRIDE_PX = 32
 FAR_PX = 1e6  # an untrained network's exp may be infinite, and infinite boxes have no IoU
 
 
-class Trainee(NamedTuple):
-    """The network to export, and the meaning of its outputs."""
+class Exportable(NamedTuple):
+    """A trained network to export, and the meaning of its outputs."""
 
     model: YOLOv2
     config: Config
@@ -62,12 +62,12 @@ class Decoded(nn.Module):
         return boxes.flatten(1, 3), scores.flatten(1, 3)
 
 
-def program(trainee: Trainee, outputs: Outputs) -> ExportedProgram:
+def program(exportable: Exportable, outputs: Outputs) -> ExportedProgram:
     """torch.export's graph for any batch, and any sides that are multiples of 32 px. Without suppression."""
     network = (
-        trainee.model
+        exportable.model
         if outputs == "raw"
-        else Decoded(trainee.model, trainee.anchors_cells, trainee.config.loss.softmax)
+        else Decoded(exportable.model, exportable.anchors_cells, exportable.config.loss.softmax)
     )
     images = torch.zeros(2, 3, 3 * STRIDE_PX, 4 * STRIDE_PX)
     sizes = {0: Dim("batch"), 2: STRIDE_PX * Dim("rows"), 3: STRIDE_PX * Dim("columns")}

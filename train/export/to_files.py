@@ -16,28 +16,28 @@ from train.config import load, save
 from train.darknet.cfg import read_cfg
 from train.darknet.describe import as_cfg
 from train.darknet.weights import save_weights
-from train.export.network import Outputs, Trainee
+from train.export.network import Exportable, Outputs
 from train.model import YOLOv2
 from train.trained import load_trained
 
 
-def write_safetensors(trainee: Trainee, path: Path, _outputs: Outputs) -> None:
+def write_safetensors(exportable: Exportable, path: Path, _outputs: Outputs) -> None:
     """Tensor names as in a checkpoint; the metadata hold `network`, as JSON, and the run's `config`, as YAML."""
     from safetensors.torch import save_file
 
     with tempfile.TemporaryDirectory() as folder:
-        save(trainee.config, Path(folder, "config.yaml"))
+        save(exportable.config, Path(folder, "config.yaml"))
         config = Path(folder, "config.yaml").read_text(encoding="utf-8")
-    about = {"network": json.dumps(trainee.config.network(trainee.classes)), "config": config, "format": "pt"}
-    save_file({name: tensor.contiguous() for name, tensor in trainee.model.state_dict().items()}, path, about)
+    about = {"network": json.dumps(exportable.config.network(exportable.classes)), "config": config, "format": "pt"}
+    save_file({name: tensor.contiguous() for name, tensor in exportable.model.state_dict().items()}, path, about)
 
 
-def write_darknet(trainee: Trainee, path: Path, _outputs: Outputs) -> None:
+def write_darknet(exportable: Exportable, path: Path, _outputs: Outputs) -> None:
     """path: of the .weights; the .cfg goes beside it."""
-    config = trainee.config
-    text = as_cfg(config.model, config.anchors, len(trainee.classes), config.evaluate.side)
+    config = exportable.config
+    text = as_cfg(config.model, config.anchors, len(exportable.classes), config.evaluate.side)
     path.with_suffix(".cfg").write_text(text, encoding="utf-8")
-    save_weights(trainee.model, path, passthrough=True)
+    save_weights(exportable.model, path, passthrough=True)
 
 
 class Runtime:

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from train.export.network import NAMES, Outputs, Trainee, program
+from train.export.network import NAMES, Exportable, Outputs, program
 
 OPSET = 18
 ALL = 2**31 - 1  # detections of a class
 
 
-def write(trainee: Trainee, path: Path, outputs: Outputs) -> None:
+def write(exportable: Exportable, path: Path, outputs: Outputs) -> None:
     import onnx
 
-    exported = program(trainee, "raw" if outputs == "raw" else "boxes")
+    exported = program(exportable, "raw" if outputs == "raw" else "boxes")
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")  # torch's exporter warns of its own deprecations and of missing torchvision
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -30,25 +30,25 @@ def write(trainee: Trainee, path: Path, outputs: Outputs) -> None:
     assert made is not None
     model = made.model_proto
     if outputs == "detections":
-        suppression = trainee.config.evaluate.iou_threshold
-        _append_suppression(model.graph, trainee.score_threshold, suppression)
+        suppression = exportable.config.evaluate.iou_threshold
+        _append_suppression(model.graph, exportable.score_threshold, suppression)
     del model.graph.value_info[:]  # holds torch's names of sizes
     _name(model, outputs)
-    for key, value in about(trainee, outputs).items():
+    for key, value in about(exportable, outputs).items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, path)
 
 
-def about(trainee: Trainee, outputs: Outputs) -> dict[str, str]:
+def about(exportable: Exportable, outputs: Outputs) -> dict[str, str]:
     """Metadata that a user of the file needs, as text."""
     return {
         "input": "float32 [batch, 3, height, width], RGB in 0..1, sides multiples of 32 px",
         "outputs": outputs,
-        "classes": json.dumps(trainee.classes),
-        "anchors_cells": json.dumps(trainee.config.anchor_pairs),
-        "resize": trainee.config.data.resize,
-        "side": str(trainee.config.evaluate.side),
+        "classes": json.dumps(exportable.classes),
+        "anchors_cells": json.dumps(exportable.config.anchor_pairs),
+        "resize": exportable.config.data.resize,
+        "side": str(exportable.config.evaluate.side),
     }
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from train.export.network import Outputs, Trainee, program
+from train.export.network import Exportable, Outputs, program
 
 READER = """
 import sys
@@ -27,14 +27,14 @@ assert not {"train", "data", "launch"} & sys.modules.keys()
 """
 
 
-def write(trainee: Trainee, path: Path, outputs: Outputs) -> None:
-    torch.export.save(program(trainee, outputs), path)
+def write(exportable: Exportable, path: Path, outputs: Outputs) -> None:
+    torch.export.save(program(exportable, outputs), path)
 
 
-def write_compiled(trainee: Trainee, path: Path, outputs: Outputs) -> None:
+def write_compiled(exportable: Exportable, path: Path, outputs: Outputs) -> None:
     """Compiles for this type of processor, as exactly as the network itself. Takes a C++ compiler and a minute."""
     try:
-        torch._inductor.aoti_compile_and_package(program(trainee, outputs), package_path=str(path))
+        torch._inductor.aoti_compile_and_package(program(exportable, outputs), package_path=str(path))
     except (torch._inductor.exc.InductorError, torch._inductor.exc.CppCompileError, FileNotFoundError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"AOTInductor could not compile the network ({reason}); it needs a C++ compiler") from error

@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 from train.config import Config, load
-from train.export.network import Trainee
+from train.export.network import Exportable
 from train.model import build_model
 
 PLAIN = {"layers": "4 pool 8 pool pool pool pool -6"}
 
 
-def trainee_of(folder: Path, **model: object) -> Trainee:
+def exportable_of(folder: Path, **model: object) -> Exportable:
     (folder / "config.yaml").write_text(
         f"run: {folder}/run\nrecipe: darknet\ndata: {{train: t, val: v}}\n"
         "evaluate: {side: 64}\nanchors: [1, 1, 2, 1.5]\n"
@@ -31,13 +31,13 @@ def trainee_of(folder: Path, **model: object) -> Trainee:
             torch.nn.init.normal_(buffer, 0, 0.1)
     with torch.no_grad():
         network.output.weight *= 0.1
-    return Trainee(network.eval().requires_grad_(False), config, ("a", "b", "c"), 0.05)
+    return Exportable(network.eval().requires_grad_(False), config, ("a", "b", "c"), 0.05)
 
 
 @pytest.fixture
-def trainee(tmp_path: Path) -> Trainee:
+def exportable(tmp_path: Path) -> Exportable:
     """Network of few layers: exporters take a second for each."""
-    return trainee_of(tmp_path, **PLAIN)
+    return exportable_of(tmp_path, **PLAIN)
 
 
 @pytest.fixture

@@ -9,19 +9,23 @@ from numpy.typing import NDArray
 from launch.processes.environment import Environment
 from tests.conftest import Weights
 from train.export import __main__ as command
-from train.export.network import Trainee
+from train.export.network import Exportable
 from train.run.checkpoint import Checkpoint, CheckpointConfig
 
 
 @pytest.fixture
-def run(trainee: Trainee, tmp_path: Path, canvases: NDArray[np.uint8]) -> Path:
+def run(exportable: Exportable, tmp_path: Path, canvases: NDArray[np.uint8]) -> Path:
     """A run folder with a checkpoint, and pictures beside it."""
     import cv2
 
     folder = tmp_path / "run"
-    parts = {"step": Weights(trainee.model)}
+    parts = {"step": Weights(exportable.model)}
     checkpoint = Checkpoint(
-        folder / "checkpoints", CheckpointConfig(), Environment(), trainee.config.network(trainee.classes), **parts
+        folder / "checkpoints",
+        CheckpointConfig(),
+        Environment(),
+        exportable.config.network(exportable.classes),
+        **parts,
     )
     checkpoint.save(64, best=True)
     checkpoint.wait()
@@ -45,8 +49,8 @@ def test_a_file_that_differs_is_not_kept(run: Path, monkeypatch: pytest.MonkeyPa
     before = (run / "run.safetensors").read_bytes()
     form = command.FORMATS["safetensors"]
 
-    def write(trainee: Trainee, path: Path, outputs: object) -> None:
-        form.write(trainee, path, "raw")
+    def write(exportable: Exportable, path: Path, outputs: object) -> None:
+        form.write(exportable, path, "raw")
         data = bytearray(path.read_bytes())
         data[-256:] = b"\x3f" * 256  # the last numbers are .747
         path.write_bytes(data)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from tests.train.export.conftest import PLAIN, trainee_of
+from tests.train.export.conftest import PLAIN, exportable_of
 from train.export.compare import compare
 from train.export.to_files import read_darknet, read_safetensors, write_darknet, write_safetensors
 from train.weights.saved import read_saved
@@ -24,19 +24,19 @@ NETWORKS = [
 
 @pytest.mark.parametrize("model", NETWORKS, ids=str)
 def test_darknets_two_files(tmp_path: Path, canvases: NDArray[np.uint8], model: dict[str, object]) -> None:
-    trainee = trainee_of(tmp_path, **model)
-    write_darknet(trainee, tmp_path / "net.weights", "raw")
-    found = compare(trainee, read_darknet(tmp_path / "net.weights"), "raw", canvases)
+    exportable = exportable_of(tmp_path, **model)
+    write_darknet(exportable, tmp_path / "net.weights", "raw")
+    found = compare(exportable, read_darknet(tmp_path / "net.weights"), "raw", canvases)
     assert found.accepted and found.px == 0 and found.compared
 
 
 @pytest.mark.parametrize("model", NETWORKS[:1])
 def test_safetensors(tmp_path: Path, canvases: NDArray[np.uint8], model: dict[str, object]) -> None:
-    trainee = trainee_of(tmp_path, **model)
-    write_safetensors(trainee, tmp_path / "net.safetensors", "raw")
-    found = compare(trainee, read_safetensors(tmp_path / "net.safetensors"), "raw", canvases)
+    exportable = exportable_of(tmp_path, **model)
+    write_safetensors(exportable, tmp_path / "net.safetensors", "raw")
+    found = compare(exportable, read_safetensors(tmp_path / "net.safetensors"), "raw", canvases)
     assert found.accepted and found.px == 0
     saved = read_saved(tmp_path / "net.safetensors")
     assert saved.network["classes"] == ["a", "b", "c"]
-    for name, tensor in trainee.model.state_dict().items():
+    for name, tensor in exportable.model.state_dict().items():
         assert torch.equal(saved.tensors[name], tensor)

@@ -9,9 +9,9 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from tests.train.export.conftest import PLAIN, trainee_of
+from tests.train.export.conftest import PLAIN, exportable_of
 from train.export.compare import compare
-from train.export.network import NAMES, Outputs, Trainee
+from train.export.network import NAMES, Exportable, Outputs
 from train.export.to_onnx import Runtime, write
 
 SLOW = pytest.mark.slow
@@ -27,9 +27,9 @@ NETWORKS += [
 def test_onnxruntime_finds_the_same(
     canvases: NDArray[np.uint8], tmp_path: Path, model: dict[str, Any], outputs: Outputs
 ) -> None:
-    path, trainee = tmp_path / "net.onnx", trainee_of(tmp_path, **model)
-    write(trainee, path, outputs)
-    assert compare(trainee, Runtime(path), outputs, canvases).accepted
+    path, exportable = tmp_path / "net.onnx", exportable_of(tmp_path, **model)
+    write(exportable, path, outputs)
+    assert compare(exportable, Runtime(path), outputs, canvases).accepted
     model = onnx.load(path)
     assert [each.name for each in model.graph.output] == NAMES[outputs]
     dims = [dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim]
@@ -43,7 +43,7 @@ def test_onnxruntime_finds_the_same(
             assert (np.diff(scores[images == image]) <= 0).all()
 
 
-def test_nothing_found_is_no_error(trainee: Trainee, tmp_path: Path) -> None:
-    write(trainee._replace(score_threshold=0.9999), tmp_path / "net.onnx", "detections")
+def test_nothing_found_is_no_error(exportable: Exportable, tmp_path: Path) -> None:
+    write(exportable._replace(score_threshold=0.9999), tmp_path / "net.onnx", "detections")
     found = Runtime(tmp_path / "net.onnx")([np.zeros((1, 3, 32, 32), np.float32)])[0]
     assert [len(each) for each in found] == [0, 0, 0, 0] and found[1].shape == (0, 4)
