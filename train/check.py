@@ -29,9 +29,9 @@ from train.checking.plan import expected_time, of_all_ranks, planned, require_wh
 from train.checking.report import Report, amount
 from train.checking.sets import shared_images
 from train.config import AUTO, VOC_ANCHORS, Config, load
-from train.starting.changes import take_changes
+from train.starting.changes import accept_changes
 from train.starting.fit import remarks_on
-from train.starting.settle import settled
+from train.starting.resolve import resolved
 
 
 def read(path: str, overrides: Sequence[str], report: Report) -> Config | None:
@@ -64,7 +64,7 @@ def check(config: Config, processes: int, report: Report) -> None:
     if train and config.data.decoded_cache:
         with report.part("cache"):
             say_room_for_decoded(Path(config.data.decoded_cache), train, report)
-    config = _settled(config, train)
+    config = _resolved(config, train)
     if train:
         with report.part("fit"):
             for remark in remarks_on(config, train):
@@ -79,7 +79,7 @@ def check(config: Config, processes: int, report: Report) -> None:
         _compare(config, train, val, report)
     images = 0
     with report.part("network"), stand_in(processes) as env:
-        take_changes(config, env)
+        accept_changes(config, env)
         progress = build(config, train, val, env, report)
         images = progress.images
         if images and train:
@@ -105,11 +105,11 @@ def _compare(config: Config, train: ShardIndex, val: ShardIndex, report: Report)
                 report.say("remark", shared)
 
 
-def _settled(config: Config, train: ShardIndex | None) -> Config:
+def _resolved(config: Config, train: ShardIndex | None) -> Config:
     """The config with what the set decides; with the published anchors if there is no set yet."""
     if train is None:
         return dataclasses.replace(config, anchors=VOC_ANCHORS if config.anchors == AUTO else config.anchors)
-    return settled(config, train, Environment())
+    return resolved(config, train, Environment())
 
 
 def _set(name: str, config: Config, report: Report) -> ShardIndex | None:

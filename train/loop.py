@@ -16,10 +16,10 @@ from train.schedule.duration import RunLength
 from train.schedule.learning_rate import learning_rate
 from train.schedule.progress import Progress
 from train.starting.build import build_step
-from train.starting.changes import take_changes
-from train.starting.settle import settled
-from train.starting.starts import keep_config
-from train.starting.summary import say_summary
+from train.starting.changes import accept_changes
+from train.starting.resolve import resolved
+from train.starting.saved_configs import save_start
+from train.starting.summary import print_summary
 from train.stepping.health import HealthCheck
 from train.stepping.memory.warm_up import warm_up
 
@@ -31,8 +31,8 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
         env.first(partial(draw_shards, config.drawn, config.data.train, config.data.val))
     mine = partial(Loader, rank=env.rank, world_size=env.world_size, device=env.device, seed=config.seed)
     index = open_shards(config.data.train, config.data.classes, config.data.staging)
-    config = settled(config, index, env)
-    changes = take_changes(config, env)
+    config = resolved(config, index, env)
+    changes = accept_changes(config, env)
     loader, classes, length = mine(index, config.data), index.classes, RunLength(index.num_samples, config.epochs)
     val = mine(open_shards(config.data.val, list(classes), config.data.staging), config.data)
     step, evaluator = build_step(config, classes, length, env), Evaluator(config.evaluate, val, env)
@@ -41,8 +41,8 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
         run / "checkpoints", config.checkpoint, env, config.network(classes), step=step, progress=progress
     )
     checkpoint.restore()
-    say_summary(config, index, val.index, step, env, progress.images)
-    env.first(lambda: keep_config(config, progress.images, changes, {"train": index, "val": val.index}))
+    print_summary(config, index, val.index, step, env, progress.images)
+    env.first(lambda: save_start(config, progress.images, changes, {"train": index, "val": val.index}))
     end, every = length.images, length.images_per_epoch * config.evaluate.epochs_between(config.epochs)
     with (
         checkpoint,

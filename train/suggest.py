@@ -34,7 +34,7 @@ from train.graph.variants import Variant
 from train.schedule.duration import RunLength
 from train.starting.build import build_step
 from train.starting.fit import remarks_on
-from train.starting.settle import settled
+from train.starting.resolve import resolved
 
 EPOCHS, IMAGES, MOST_EPOCHS = 30, 10_000, 300  # for a run that learns: minimum, minimum, maximum
 EVALUATIONS = 40  # of a run, as with evaluate.every_epochs=auto; an image costs a third of one in training
@@ -106,7 +106,7 @@ def read(text: str) -> Config:
 
 
 def measured_speed(config: Config, index: ShardIndex, env: Environment) -> float:
-    """Images per second, from the shards through the optimizer, at the largest side. config: settled.
+    """Images per second, from the shards through the optimizer, at the largest side. config: resolved.
 
     Measured over a few throw-away steps. On a CPU their CPU time counts, as if nothing else were running.
     """
@@ -138,7 +138,7 @@ def epochs_in(minutes: float | None, speed: float, images: int, val_images: int)
 
 
 def choose(config: Config, train: ShardIndex, val: ShardIndex, minutes: float | None, env: Environment) -> Choice:
-    """The largest network that sees enough images in the time. config: settled."""
+    """The largest network that sees enough images in the time. config: resolved."""
     needed, place = max(EPOCHS, -(-IMAGES // train.num_samples)), FIRST[env.device.type]
     while True:
         network = LADDER[place]
@@ -159,7 +159,7 @@ def suggest(train: str, val: str | None, minutes: float | None, env: Environment
         require_objects(val_index)
     side = choose_side(index)
     hard = hard_points(index, val_index, side)
-    trial = settled(read(text_of(train, val, side, Choice(LADDER[0], EPOCHS, 0), 0, env)), index, env)
+    trial = resolved(read(text_of(train, val, side, Choice(LADDER[0], EPOCHS, 0), 0, env)), index, env)
     choice = choose(trial, index, val_index or index, minutes, env)
     images = choice.epochs * index.num_samples
     if images < IMAGES:
@@ -168,7 +168,7 @@ def suggest(train: str, val: str | None, minutes: float | None, env: Environment
     seconds = (images + EVALUATIONS * (val_index or index).num_samples / 3) / choice.speed / USABLE
     text = text_of(train, val, side, choice, images, env)
     final = replace(read(text), anchors=trial.anchors)
-    remarks_on(settled(final, index, Environment()), index)  # a config that cannot be started is not printed
+    remarks_on(resolved(final, index, Environment()), index)  # a config that cannot be started is not printed
     objects, classes = counted(len(shorter_sides(index)), "object"), counted(len(index.classes), "class")
     time_here = counted(max(1, round(seconds / 60)), "minute")
     lines = [

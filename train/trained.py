@@ -61,11 +61,11 @@ def load_trained(config: Config, path: Path, classes: Sequence[str] | None = Non
     if not names:
         raise ValueError(f"{path} does not say what its classes are; name them: data.classes=[person,bicycle,...]")
     model = build_model(config.model, len(names), len(config.anchor_pairs))
-    taken = transfer(path, model, config.network(names), saved)
-    if taken.new:
+    transferred = transfer(path, model, config.network(names), saved)
+    if transferred.new:
         raise ValueError(
-            f"{path}: expected numbers for every convolution, found none that fit {', '.join(taken.new)}"
-            + f" ({'; '.join(taken.notes)})" * bool(taken.notes)
+            f"{path}: expected numbers for every convolution, found none that fit {', '.join(transferred.new)}"
+            + f" ({'; '.join(transferred.notes)})" * bool(transferred.notes)
             + "; check variant, width, classes and anchors"
         )
     return Trained(model, names)

@@ -6,7 +6,7 @@ from typing import Literal
 from data.images.augment import AugmentConfig
 from data.images.geometry import Resize
 
-UNSETTLED_SLOTS = 50
+UNRESOLVED_SLOTS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,5 +47,5 @@ class DataConfig:
 
     @property
     def num_slots(self) -> int:
-        """Truth slots; the default while `auto` is not settled."""
-        return UNSETTLED_SLOTS if isinstance(self.truth_slots, str) else self.truth_slots
+        """Truth slots; a default until `auto` is resolved."""
+        return UNRESOLVED_SLOTS if isinstance(self.truth_slots, str) else self.truth_slots

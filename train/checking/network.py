@@ -39,7 +39,7 @@ def stand_in(processes: int) -> Iterator[Environment]:
 def build(
     config: Config, train: ShardIndex | None, val: ShardIndex | None, env: Environment, report: Report
 ) -> Progress:
-    """Builds what a process builds, restores the newest checkpoint, returns the run's progress. config: settled."""
+    """Builds what a process builds, restores the newest checkpoint, returns the run's progress. config: resolved."""
     index = train or val
     classes = index.classes if index else tuple(config.data.classes or CLASSES)
     if config.weights and is_remote(config.weights):

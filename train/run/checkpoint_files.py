@@ -85,6 +85,11 @@ def _mark_best(written: Path, marked: Path) -> None:
     _remove(each.path for each in listed(marked.parent) if each.best and each.path != marked)
 
 
+def has_checkpoints(folder: Path) -> bool:
+    """Whether there are any, whole or damaged: a run restores one, or says why it cannot."""
+    return any(folder.glob("*.pt"))
+
+
 def listed(folder: Path) -> list[Named]:
     """Everything named like a checkpoint, whole or not, newest first; the best one after others of its position."""
     matches = [(NAME.fullmatch(path.name), path) for path in sorted(folder.glob("*.pt"), reverse=True)]

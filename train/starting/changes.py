@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from launch.processes.environment import Environment
 from train.config import Config, flat
-from train.starting.starts import earlier_starts, load_start
+from train.starting.saved_configs import earlier_starts, load_start
 
 
 class Rule(NamedTuple):
@@ -122,14 +122,14 @@ def changes_since(first: Config, last: Config, now: Config) -> list[Change]:
     return [change for change in changes if not change.first == change.last == change.now]
 
 
-def take_changes(config: Config, env: Environment) -> list[str]:
-    """Reports what changed since earlier starts of a run with checkpoints; returns the lines. config: settled.
+def accept_changes(config: Config, env: Environment) -> list[str]:
+    """Reports changes since earlier starts of a run with checkpoints; returns their lines. config: resolved.
 
     ValueError if a key has changed that must not. All processes must call it.
     """
     changes = env.first(lambda: _found(config, env))
     refused = [change for change in changes if rule_of(change.key).refused and change.last != change.now]
-    lines = _lines([change for change in changes if change not in refused], "taken")
+    lines = _lines([change for change in changes if change not in refused], "accepted")
     for line in (["changed since this run began:", *(f"  {line}" for line in lines)]) if lines else []:
         env.say(line)
     if refused:

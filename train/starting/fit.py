@@ -10,8 +10,10 @@ TRIAL_STEPS = 120  # a run this short is a trial of the program: nobody expects 
 
 
 def remarks_on(config: Config, index: ShardIndex) -> list[str]:
-    """Remarks for display. config: settled. ValueError for a set without an object to train on, and for a schedule that
-    does not fit its run, unless that is a trial.
+    """Remarks for display. config: resolved.
+
+    ValueError for a set without an object to train on, and for a schedule that does not fit its run, unless it is a
+    trial.
     """
     counts, slots = index.trained_per_image(), config.data.num_slots
     if not counts.any():

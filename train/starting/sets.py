@@ -7,7 +7,7 @@ from pathlib import Path
 
 from data.files import write_whole
 from data.shards.index import ShardIndex
-from train.weights.start import has_checkpoints
+from train.run.checkpoint_files import has_checkpoints
 
 NAME = "sets.json"
 EFFECTS = {
@@ -20,7 +20,7 @@ def changed_sets(run: Path, sets: Mapping[str, ShardIndex]) -> list[str]:
     """A sentence for each set with other bytes than at the last start. sets: {key: index}."""
     if not has_checkpoints(run / "checkpoints"):
         return []  # nothing has been trained
-    before = _kept(run)
+    before = _saved(run)
     return [
         f"data.{name}: {index.folder} holds other shards than at the last start "
         f"(images then {before[name]['images']:,}, now {index.num_samples:,}); {EFFECTS[name]}"
@@ -29,14 +29,15 @@ def changed_sets(run: Path, sets: Mapping[str, ShardIndex]) -> list[str]:
     ]
 
 
-def keep_sets(run: Path, sets: Mapping[str, ShardIndex]) -> None:
-    kept = {name: {"digest": index.digest, "images": index.num_samples} for name, index in sets.items()}
-    write_whole(run / NAME, json.dumps(kept, indent=1) + "\n")
+def save_sets(run: Path, sets: Mapping[str, ShardIndex]) -> None:
+    """Saves the digests, for the next start."""
+    digests = {name: {"digest": index.digest, "images": index.num_samples} for name, index in sets.items()}
+    write_whole(run / NAME, json.dumps(digests, indent=1) + "\n")
 
 
-def _kept(run: Path) -> dict[str, dict[str, object]]:
+def _saved(run: Path) -> dict[str, dict[str, object]]:
     """The saved digests, if they are this program's."""
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         found = json.loads((run / NAME).read_text(encoding="utf-8"))
-        return {name: {"digest": str(kept["digest"]), "images": int(kept["images"])} for name, kept in found.items()}
+        return {name: {"digest": str(each["digest"]), "images": int(each["images"])} for name, each in found.items()}
     return {}

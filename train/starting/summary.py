@@ -17,8 +17,10 @@ from train.stepping.memory.warm_up import memory_at
 from train.stepping.step import Step
 
 
-def say_summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env: Environment, images: int) -> None:
-    """Prints the summary once for all processes, on stderr. config: settled. images: seen so far."""
+def print_summary(
+    config: Config, train: ShardIndex, val: ShardIndex, step: Step, env: Environment, images: int
+) -> None:
+    """Prints the summary once for all processes, on stderr. config: resolved. images: seen so far."""
     sets = {"train": train, "val": val}
     for remark in [*changed_sets(Path(config.run), sets), *remarks_on(config, train)]:
         env.say(remark)

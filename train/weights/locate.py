@@ -29,7 +29,9 @@ def local_file(source: str, cache: Path | None = None) -> Path:
     where, _, digest = source.partition(DIGEST)
     digest = digest.lower()
     if digest and (len(digest) != 64 or not set(digest) <= set("0123456789abcdef")):
-        raise ValueError(f"weights={shown(source)}: expected 64 hexadecimal digits after {DIGEST}, found {digest!r}")
+        raise ValueError(
+            f"weights={without_query(source)}: expected 64 hexadecimal digits after {DIGEST}, found {digest!r}"
+        )
     if is_remote(where) and urlsplit(where).scheme != "file":
         return _cached(where, digest, cache or Path(torch.hub.get_dir()) / "checkpoints")
     path = Path(url2pathname(urlsplit(where).path)) if where.startswith("file://") else Path(where)
@@ -45,7 +47,7 @@ def local_file(source: str, cache: Path | None = None) -> Path:
     return path
 
 
-def shown(source: str) -> str:
+def without_query(source: str) -> str:
     """The source without the query of an address, which may hold a signature or a token."""
     return source.partition("?")[0] if is_remote(source) else source
 
@@ -57,8 +59,8 @@ def _cached(address: str, digest: str, cache: Path) -> Path:
     parts = urlsplit(address)
     folder, _, name = parts.path.rpartition("/")
     if not name:
-        raise ValueError(f"weights={shown(address)}: expected the address of a file, found that of a folder")
-    key = digest or hashlib.sha256(shown(address).encode()).hexdigest()
+        raise ValueError(f"weights={without_query(address)}: expected the address of a file, found that of a folder")
+    key = digest or hashlib.sha256(without_query(address).encode()).hexdigest()
     path = cache / f"{key[:16]}-{unquote(name)}"
     cache.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(cache)
@@ -70,7 +72,8 @@ def _cached(address: str, digest: str, cache: Path) -> Path:
         if digest and (found := sha256(path)) != digest:
             path.unlink()
             raise ValueError(
-                f"{shown(address)}: expected bytes of SHA-256 {digest}, found {found}; correct {DIGEST} or the address"
+                f"{without_query(address)}: expected bytes of SHA-256 {digest}, found {found}; correct {DIGEST} or the "
+                "address"
             )
     finally:
         lock.release()

@@ -26,22 +26,24 @@ LEAVES = {
 CLASSIFIER = "a classifier's last layer"
 
 
-class Taken(NamedTuple):
+class Transfer(NamedTuple):
+    """The outcome of a transfer."""
+
     how: str  #: "by name" ...
-    taken: list[str]  #: names of our convolutions that were filled
+    filled: list[str]  #: names of our convolutions that were filled
     new: list[str]
     notes: list[str]  #: what was used in part, and what in the file was not
 
     @property
     def summary(self) -> list[str]:
         """One line on what was used, one on what is new."""
-        lines = [f"{len(self.taken)} of {counted(len(self.taken) + len(self.new), 'convolution')}, {self.how}"]
+        lines = [f"{len(self.filled)} of {counted(len(self.filled) + len(self.new), 'convolution')}, {self.how}"]
         if self.new or self.notes:
             lines.append("; ".join([f"new: {', '.join(self.new)}"] * bool(self.new) + self.notes))
         return lines
 
 
-def transfer(path: Path, model: YOLOv2, network: Mapping[str, Any], saved: Saved | None = None) -> Taken:
+def transfer(path: Path, model: YOLOv2, network: Mapping[str, Any], saved: Saved | None = None) -> Transfer:
     """Fills what fits. ValueError if no convolution of the backbone does; nothing is changed then.
 
     ValueError, too, for numbers that no network computes with: not finite, or variances below 0.
@@ -55,7 +57,7 @@ def transfer(path: Path, model: YOLOv2, network: Mapping[str, Any], saved: Saved
     else:
         saved = saved or read_saved(path)
         found = _by_name(saved, here, network) if _ours(saved, here) else _by_shape(path, saved, here)
-    if not any(name.startswith("backbone.") for name in found.taken):
+    if not any(name.startswith("backbone.") for name in found.filled):
         raise ValueError(
             f"{path}: expected weights of this backbone, which begins with a kernel of {_shape(here, 0)}, found none "
             f"that fit; {'; '.join(found.notes) or 'compare model.variant, model.width and model.layers'}"
@@ -107,8 +109,8 @@ def _fill(here: Parts, there: Mapping[str, torch.Tensor]) -> None:
         tensor.copy_(there[part])
 
 
-def _by_name(saved: Saved, here: Mapping[str, Parts], network: Mapping[str, Any]) -> Taken:
-    taken: list[str] = []
+def _by_name(saved: Saved, here: Mapping[str, Parts], network: Mapping[str, Any]) -> Transfer:
+    filled: list[str] = []
     notes: list[str] = []
     for name, parts in here.items():
         leaves = LEAVES if "scale" in parts else {"kernel": "weight", "bias": "bias"}
@@ -119,8 +121,8 @@ def _by_name(saved: Saved, here: Mapping[str, Parts], network: Mapping[str, Any]
             notes += _fill_rows(parts, there, saved.network, network)
         elif _fits(there, parts):
             _fill(parts, there)
-            taken.append(name)
-    return Taken("by name", taken, [name for name in here if name not in taken], notes)
+            filled.append(name)
+    return Transfer("by name", filled, [name for name in here if name not in filled], notes)
 
 
 def _meanings(network: Mapping[str, Any]) -> tuple[list[float], list[str]]:
@@ -138,14 +140,14 @@ def _fill_rows(here: Parts, there: Parts, saved: Mapping[str, Any], network: Map
     shared = [each for each in wanted if each in classes]
     rows_here = [*range(5), *(5 + wanted.index(each) for each in shared)]
     rows_there = [*range(5), *(5 + classes.index(each) for each in shared)]
-    anchors_num = len(anchors) // 2
+    num_anchors = len(anchors) // 2
     for part, tensor in here.items():
-        by_anchor = there[part].view(anchors_num, 5 + len(classes), *there[part].shape[1:])
-        tensor.view(anchors_num, 5 + len(wanted), *tensor.shape[1:])[:, rows_here] = by_anchor[:, rows_there]
+        by_anchor = there[part].view(num_anchors, 5 + len(classes), *there[part].shape[1:])
+        tensor.view(num_anchors, 5 + len(wanted), *tensor.shape[1:])[:, rows_here] = by_anchor[:, rows_there]
     return [f"in the output box, objectness and {len(shared)} of {counted(len(wanted), 'class')} were used"]
 
 
-def _in_darknets_order(path: Path, model: YOLOv2) -> Taken:
+def _in_darknets_order(path: Path, model: YOLOv2) -> Transfer:
     """Fills from a whole file, a prefix that ends with a convolution, or one with another size of last layer."""
     numbers = without_passthrough(model, read_numbers(path)[1])
     groups, names = in_order(model), list(parts_of(model))
@@ -156,7 +158,7 @@ def _in_darknets_order(path: Path, model: YOLOv2) -> Taken:
     else:
         count, notes = _with_another_end(len(numbers), ends, names, groups)
     fill(groups[:count], numbers)
-    return Taken("in darknet's order", names[:count], names[count:], notes)
+    return Transfer("in darknet's order", names[:count], names[count:], notes)
 
 
 def _with_another_end(
@@ -172,18 +174,18 @@ def _with_another_end(
     return 0, [f"it {misfit(size, groups)}"]
 
 
-def _by_shape(path: Path, saved: Saved, here: Mapping[str, Parts]) -> Taken:
+def _by_shape(path: Path, saved: Saved, here: Mapping[str, Parts]) -> Transfer:
     """Fills convolutions up to the first that does not fit: from there on the networks differ."""
     there = ordered_convolutions(saved.tensors)
     if not there:
         raise ValueError(f"{path}: expected convolutions (NAME.weight of four dimensions), found none")
-    taken = []
+    filled = []
     for (name, parts), found in zip(here.items(), there, strict=False):
         if not _fits(found, parts):
             break
         _fill(parts, found)
-        taken.append(name)
-    notes = [f"{len(there) - len(taken)} of the file's were not used"] * (len(there) > len(taken))
-    if not taken:
+        filled.append(name)
+    notes = [f"{len(there) - len(filled)} of the file's were not used"] * (len(there) > len(filled))
+    if not filled:
         notes = [f"its first kernel is {'x'.join(map(str, there[0]['kernel'].shape))}"]
-    return Taken("by order and shape", taken, [name for name in here if name not in taken], notes)
+    return Transfer("by order and shape", filled, [name for name in here if name not in filled], notes)

@@ -13,12 +13,12 @@ from train.run.checkpoint import Checkpoint
 from train.schedule.duration import RunLength
 from train.schedule.progress import Progress
 from train.starting.build import build_step
-from train.starting.settle import settled
+from train.starting.resolve import resolved
 
 
 def test_weights_are_drawn_by_the_seed(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
     env, config = Environment(), config_of(tmp_path, shards, "model.width=0.0625")
-    config = settled(config, index, env)
+    config = resolved(config, index, env)
     first, again, other = (
         build_step(each, index.classes, RunLength(53, 2), env).model.state_dict()
         for each in (config, config, replace(config, seed=1))
@@ -49,7 +49,7 @@ def test_a_checkpoint_of_another_optimizer_ends_the_start(tmp_path: Path, shards
 def test_durations_follow_the_run(
     tmp_path: Path, shards: Path, index: ShardIndex, epochs: int, momentum: float
 ) -> None:
-    config = settled(config_of(tmp_path, shards, "model.width=0.0625", f"epochs={epochs}"), index, Environment())
+    config = resolved(config_of(tmp_path, shards, "model.width=0.0625", f"epochs={epochs}"), index, Environment())
     step = build_step(config, index.classes, RunLength(53, epochs), Environment())
     norms = [module for module in step.model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert {norm.momentum for norm in norms} == {momentum}

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from train.config import flat, load
 from train.main import main
 from train.run.checkpoint_files import newest, read
-from train.starting.changes import RULES, Rule, changes_since, rule_of, take_changes
+from train.starting.changes import RULES, Rule, accept_changes, changes_since, rule_of
 
 BEGUN = 56  # images seen by the run that is started again: one epoch of 53, in batches of 8
 RUN = """
@@ -31,12 +31,12 @@ step: {{precision: bf16}}
 def row(rule: Rule) -> str:
     """Rows of the table in docs/running.md."""
     keys = ", ".join(f"`{key}`" for key in rule.keys)
-    return f"| {keys} | {'refused' if rule.refused else 'taken'} | {rule.effect} |"
+    return f"| {keys} | {'refused' if rule.refused else 'accepted'} | {rule.effect} |"
 
 
 def test_the_documentation_has_the_table() -> None:
     text = (ROOT / "docs/running.md").read_text()
-    rows = [line for line in text.splitlines() if re.match(r"\| .* \| (refused|taken) \|", line)]
+    rows = [line for line in text.splitlines() if re.match(r"\| .* \| (refused|accepted) \|", line)]
     assert rows == [row(rule) for rule in RULES], "expected in docs/running.md:\n" + "\n".join(map(row, RULES))
 
 
@@ -77,7 +77,7 @@ def is_group(name: str, value: float) -> Callable[[dict[str, Any]], bool]:
     return lambda state: state["optimizer"]["param_groups"][0][name] == pytest.approx(value)
 
 
-#: What is tried: words of a command line, and what must be true of the last checkpoint where the change is taken
+#: What is tried: words of a command line, and what must be true of the last checkpoint where the change is accepted
 TRIED: list[tuple[list[str], Callable[[dict[str, Any]], bool] | None]] = [
     (["anchors=[1,1,2,2,3,3,4,4,5,5]"], None),
     (["model.variant=yolov2"], None),
@@ -149,7 +149,7 @@ def test_a_change_is_listed_and_taken_or_refused(
     for key in keys:
         key = key if key != "drawn.pictures" else "drawn.train"
         (line,) = [line for line in told.splitlines() if re.search(rf"(^|[ ,]){key} .* -> ", line)]
-        assert line.endswith(f"taken: {rule_of(key).effect}") and f"# {line.strip()}\n" in kept
+        assert line.endswith(f"accepted: {rule_of(key).effect}") and f"# {line.strip()}\n" in kept
     assert (run / "finished").exists() and last_state(run)["images"] >= BEGUN
     assert is_as_told is None or is_as_told(last_state(run)), last_state(run)["optimizer"]["param_groups"][0]
 
@@ -173,9 +173,9 @@ def test_what_changed_at_an_earlier_start_is_told_at_each(
     run = again(begun, tmp_path, "loss.object=1")
     main([str(begun / "small.yaml"), f"run={run}", "loss.object=1", "epochs=3"])
     told = capsys.readouterr().err
-    assert "  loss.object 5.0 -> 1.0 since an earlier start: taken: " in told
+    assert "  loss.object 5.0 -> 1.0 since an earlier start: accepted: " in told
     main([str(begun / "small.yaml"), f"run={run}", "epochs=3"])
-    assert "  loss.object 1.0 -> 5.0 (5.0 at first): taken: " in capsys.readouterr().err
+    assert "  loss.object 1.0 -> 5.0 (5.0 at first): accepted: " in capsys.readouterr().err
     names = sorted(path.name for path in (run / "starts").iterdir())
     assert names == ["0001-000000000.yaml", "0002-000000056.yaml", "0003-000000112.yaml", "0004-000000160.yaml"]
     assert load(run / "starts" / names[1], []).loss.object == 1
@@ -194,5 +194,5 @@ def test_a_config_that_cannot_be_read_ends_nothing(tmp_path: Path, capsys: pytes
     config = replace(load(ROOT / "configs/demo.yaml", []), run=str(tmp_path))
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/000000064-0123456789abcdef.pt").touch()
-    assert take_changes(config, Environment()) == []
+    assert accept_changes(config, Environment()) == []
     assert "changes since the last start are unknown" in capsys.readouterr().err

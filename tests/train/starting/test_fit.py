@@ -12,21 +12,21 @@ from tests.conftest import ROOT
 from tests.train.checking.test_plan import config_of
 from train.config import load
 from train.starting.fit import remarks_on
-from train.starting.settle import settled
+from train.starting.resolve import resolved
 
 
 def test_the_schedule_of_voc_is_refused_on_a_small_set(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
     """Its burn-in would outlast the run, so that the rate never leaves 1e-5."""
     sets = [f"data.train={shards}/train", f"data.val={shards}/val", f"run={tmp_path}/run"]
-    config = settled(load(ROOT / "configs/voc.yaml", sets), index, Environment())
+    config = resolved(load(ROOT / "configs/voc.yaml", sets), index, Environment())
     with pytest.raises(ValueError, match=r"burn-in of 64,000 .*sees 16,430 images .*schedule\.burn_in_images=821"):
         remarks_on(config, index)
     fitting = load(ROOT / "configs/voc.yaml", [*sets, "schedule.burn_in_images=821", "schedule.drop_images=[10953]"])
-    assert not remarks_on(settled(fitting, index, Environment()), index)
+    assert not remarks_on(resolved(fitting, index, Environment()), index)
 
 
 def test_a_short_trial_is_told_and_not_refused(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
-    config = settled(config_of(tmp_path, shards, "recipe=darknet"), index, Environment())
+    config = resolved(config_of(tmp_path, shards, "recipe=darknet"), index, Environment())
     (remark,) = remarks_on(config, index)
     assert remark.startswith("schedule: the burn-in of 64,000 images and the drop of the rate at 2,560,000 images")
 
@@ -36,11 +36,11 @@ def test_the_recipe_from_scratch_fits_a_run_of_any_length(
     tmp_path: Path, shards: Path, index: ShardIndex, epochs: int
 ) -> None:
     config = config_of(tmp_path, shards, f"epochs={epochs}")
-    assert not remarks_on(settled(config, index, Environment()), index)
+    assert not remarks_on(resolved(config, index, Environment()), index)
 
 
 def test_a_set_without_objects_is_refused(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
-    config = settled(config_of(tmp_path, shards), index, Environment())
+    config = resolved(config_of(tmp_path, shards), index, Environment())
     ignored = replace(index, arrays=index.arrays | {"crowd": np.ones(len(index.arrays["crowd"]), np.bool_)})
     with pytest.raises(
         ValueError, match=rf"train: expected objects .*all difficult or crowds, in {index.num_samples} images"
@@ -49,7 +49,7 @@ def test_a_set_without_objects_is_refused(tmp_path: Path, shards: Path, index: S
 
 
 def test_objects_without_a_slot_are_told(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
-    config = settled(config_of(tmp_path, shards, "data.truth_slots=1"), index, Environment())
+    config = resolved(config_of(tmp_path, shards, "data.truth_slots=1"), index, Environment())
     (remark,) = remarks_on(config, index)
     assert remark.startswith("data.truth_slots=1: more objects on ") and "; left out each time: " in remark
     assert remark.endswith("set data.truth_slots=auto")

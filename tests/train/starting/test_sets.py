@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from data.shards.index import ShardIndex
-from train.starting.sets import NAME, changed_sets, keep_sets
+from train.starting.sets import NAME, changed_sets, save_sets
 
 
 @pytest.fixture
@@ -18,13 +18,13 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_sets_that_stay_are_not_mentioned(run: Path, index: ShardIndex) -> None:
-    keep_sets(run, {"train": index, "val": index})
+    save_sets(run, {"train": index, "val": index})
     elsewhere = replace(index, folder=Path("elsewhere"))
     assert changed_sets(run, {"train": elsewhere, "val": index}) == []
 
 
 def test_a_set_with_other_bytes_is_named(run: Path, index: ShardIndex) -> None:
-    keep_sets(run, {"train": replace(index, digest="0" * 64), "val": index})
+    save_sets(run, {"train": replace(index, digest="0" * 64), "val": index})
     (line,) = changed_sets(run, {"train": index, "val": index})
     assert line.startswith(
         f"data.train: {index.folder} holds other shards than at the last start (images then 53, now 53)"
@@ -32,7 +32,7 @@ def test_a_set_with_other_bytes_is_named(run: Path, index: ShardIndex) -> None:
 
 
 def test_a_run_without_checkpoints_has_trained_on_nothing(tmp_path: Path, index: ShardIndex) -> None:
-    keep_sets(tmp_path, {"train": replace(index, digest="0" * 64)})
+    save_sets(tmp_path, {"train": replace(index, digest="0" * 64)})
     assert changed_sets(tmp_path, {"train": index}) == []
 
 
@@ -40,5 +40,5 @@ def test_a_run_without_checkpoints_has_trained_on_nothing(tmp_path: Path, index:
 def test_a_file_of_another_kind_says_nothing(run: Path, index: ShardIndex, text: str) -> None:
     (run / NAME).write_text(text, encoding="utf-8", errors="surrogateescape")
     assert changed_sets(run, {"train": index}) == []
-    keep_sets(run, {"train": index})
+    save_sets(run, {"train": index})
     assert changed_sets(run, {"train": replace(index, digest="1")}) != []

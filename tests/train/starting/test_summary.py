@@ -9,7 +9,7 @@ from launch.processes.environment import Environment
 from train.config import Config
 from train.loss import build_loss
 from train.model import ModelConfig, build_model
-from train.starting.summary import gflop, say_summary, summary
+from train.starting.summary import gflop, print_summary, summary
 from train.stepping.config import StepConfig
 from train.stepping.step import Step
 
@@ -56,7 +56,7 @@ def test_a_summary_that_fails_ends_nothing(
     index: ShardIndex, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("train.starting.summary.remarks_on", lambda *_: ["a remark"])
-    say_summary(config(), index, index, SimpleNamespace(), Environment(), 0)  # type: ignore[arg-type]
-    say_summary(config(), index, index, SimpleNamespace(), Environment(rank=1), 0)  # type: ignore[arg-type]
+    print_summary(config(), index, index, SimpleNamespace(), Environment(), 0)  # type: ignore[arg-type]
+    print_summary(config(), index, index, SimpleNamespace(), Environment(rank=1), 0)  # type: ignore[arg-type]
     printed = capsys.readouterr().err
     assert printed.count("the summary of the start failed (AttributeError") == printed.count("a remark\n") == 1

@@ -1,4 +1,4 @@
-"""What fits is taken, what does not stays as it was, and both are said."""
+"""What fits is transferred, what does not stays as it was, and both are reported."""
 
 from pathlib import Path
 from typing import Any
@@ -111,13 +111,13 @@ def test_another_variant_takes_what_both_have(tmp_path: Path) -> None:
     assert found.new == ["fused.0"] and same(there.backbone, here.backbone) and same(there.output, here.output)
 
 
-@pytest.mark.parametrize(("convolutions", "taken"), [(None, 23), (BACKBONE, BACKBONE), (5, 5)])
-def test_darknets_files_whole_and_in_part(tmp_path: Path, convolutions: int | None, taken: int) -> None:
+@pytest.mark.parametrize(("convolutions", "filled"), [(None, 23), (BACKBONE, BACKBONE), (5, 5)])
+def test_darknets_files_whole_and_in_part(tmp_path: Path, convolutions: int | None, filled: int) -> None:
     there, here = full(), full()
     save_weights(there, tmp_path / "net.conv", convolutions=convolutions)
     found = transfer(tmp_path / "net.conv", here, network("a", "b"))
-    assert found.summary[0] == f"{taken} of 23 convolutions, in darknet's order" and len(found.new) == 23 - taken
-    assert same(there, here) == (taken == 23)
+    assert found.summary[0] == f"{filled} of 23 convolutions, in darknet's order" and len(found.new) == 23 - filled
+    assert same(there, here) == (filled == 23)
 
 
 @pytest.mark.parametrize(("tensor", "value"), [("weight", float("nan")), ("bias", float("inf"))])
@@ -158,7 +158,7 @@ def test_darknets_classifier(tmp_path: Path) -> None:
     with (tmp_path / "darknet19.weights").open("ab") as file:
         file.write(torch.zeros(1000 * (there.backbone.coarse_channels + 1)).numpy().tobytes())
     found = transfer(tmp_path / "darknet19.weights", here, network("a", "b"))
-    assert len(found.taken) == BACKBONE and same(there.backbone, here.backbone)
+    assert len(found.filled) == BACKBONE and same(there.backbone, here.backbone)
     assert found.notes == ["the file ends with a classifier's last layer of 1000 filters"]
 
 

@@ -1,4 +1,4 @@
-"""Runs throw-away passes before the first step: finds the number of parts that fits, compiles every side, settles DDP.
+"""Throw-away passes before the first step: find the number of parts that fits, compile every side, let DDP settle.
 
 DDP rebuilds its buckets after the first backward pass, which changes the order of summation, so without a warm-up
 a resumed run of three or more processes would not repeat bit for bit.
@@ -33,7 +33,7 @@ def warm_up(step: Step, batches: Iterator[Batch], stop: Stop) -> float | None:
         if stop.agreed():
             break
         if number == 0:
-            _settle_parts(step, batch)
+            _choose_parts(step, batch)
         try:
             for _ in range(2):
                 began = time.perf_counter()
@@ -75,7 +75,7 @@ def memory_at(step: Step, side: int, local: int, truth_slots: int, parts: int) -
     )
 
 
-def _settle_parts(step: Step, batch: Batch) -> None:
+def _choose_parts(step: Step, batch: Batch) -> None:
     """Sets the number of parts. A resumed run keeps its images at once if they fit: batch norm depends on it."""
     local, before = batch.truths.shape[0], step.images_at_once
     if step.config.accumulate == "auto":

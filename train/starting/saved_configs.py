@@ -1,4 +1,4 @@
-"""The configs of a run's starts: kept by each, read by the next.
+"""The configs that a run's starts have saved, each for the next.
 
 RUN/starts/0002-000012800.yaml    the second start's, at 12,800 images seen; changes are listed at the top
 """
@@ -10,17 +10,20 @@ from pathlib import Path
 from data.records import counted
 from data.shards.index import ShardIndex
 from train.config import Config, load, save
-from train.starting.sets import keep_sets
-from train.weights.start import has_checkpoints
+from train.run.checkpoint_files import has_checkpoints
+from train.starting.sets import save_sets
 
 FOLDER = "starts"
 NAME = re.compile(r"(?P<number>[0-9]{4,})-(?P<images>[0-9]{9,})\.yaml")
 
 
-def keep_config(config: Config, images: int, changes: list[str], sets: Mapping[str, ShardIndex]) -> None:
-    """Saves the settled config as RUN/config.yaml and among those of all starts. In one process. images: seen."""
+def save_start(config: Config, images: int, changes: list[str], sets: Mapping[str, ShardIndex]) -> None:
+    """Saves the resolved config as RUN/config.yaml and in RUN/starts, and the digests of the sets. images: seen so far.
+
+    Only one process may call it.
+    """
     run = Path(config.run)
-    keep_sets(run, sets)
+    save_sets(run, sets)
     starts = _starts(run)
     number = 1 + (int(starts[-1].name.partition("-")[0]) if starts else 0)
     if not starts and (run / "config.yaml").exists() and has_checkpoints(run / "checkpoints"):
@@ -37,7 +40,7 @@ def earlier_starts(run: Path) -> list[Path]:
 
 
 def load_start(path: Path) -> Config:
-    """ValueError if the file is missing or damaged."""
+    """The config of a start. ValueError if the file is missing or damaged."""
     return load(path, [], opens_sets=False)
 
 

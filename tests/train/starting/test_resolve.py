@@ -16,7 +16,7 @@ from train.run.checkpoint import Checkpoint
 from train.schedule.duration import RunLength
 from train.schedule.progress import Progress
 from train.starting.build import build_step
-from train.starting.settle import settled
+from train.starting.resolve import resolved
 from train.stepping.config import fast_precision
 from train.stepping.step import Step
 
@@ -25,13 +25,13 @@ def test_anchors_are_clusters_of_the_set_at_the_side_of_evaluation(
     tmp_path: Path, shards: Path, index: ShardIndex, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = config_of(tmp_path, shards, "evaluate.side=224")
-    found = settled(config, index, Environment())
+    found = resolved(config, index, Environment())
     sizes = sizes_cells(index, 224, "letterbox")
     np.testing.assert_allclose(np.reshape(found.anchors, (5, 2)), cluster(sizes, 5), atol=1e-4)
     assert average_iou(sizes, np.reshape(found.anchors, (5, 2))) > 0.8
-    assert settled(found, index, Environment()) == found == settled(config, index, Environment())
+    assert resolved(found, index, Environment()) == found == resolved(config, index, Environment())
     assert "anchors=auto: " in capsys.readouterr().err
-    assert settled(replace(config, anchors=[1, 1]), index, Environment()).anchors == [1, 1]
+    assert resolved(replace(config, anchors=[1, 1]), index, Environment()).anchors == [1, 1]
 
 
 def save_checkpoint(config: Config, index: ShardIndex) -> Step:
@@ -48,12 +48,12 @@ def save_checkpoint(config: Config, index: ShardIndex) -> Step:
 def test_a_run_with_checkpoints_keeps_their_anchors(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
     """Though the set, or the side at which it is evaluated, has changed since."""
     env, config = Environment(), config_of(tmp_path, shards, "model.width=0.0625")
-    first = settled(config, index, env)
+    first = resolved(config, index, env)
     save_checkpoint(first, index)
     changed = replace(config, evaluate=replace(config.evaluate, side=96))
-    assert settled(changed, index, env).anchors == first.anchors
+    assert resolved(changed, index, env).anchors == first.anchors
     elsewhere = replace(changed, run=str(tmp_path / "other"))
-    assert settled(elsewhere, index, env).anchors != first.anchors
+    assert resolved(elsewhere, index, env).anchors != first.anchors
 
 
 def test_a_run_with_checkpoints_keeps_its_precision(
@@ -64,15 +64,15 @@ def test_a_run_with_checkpoints_keeps_its_precision(
     assert config.step.precision == "auto"
     monkeypatch.setattr("train.stepping.config.CPU_INFO", tmp_path / "none")
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: True)
-    first = settled(config, index, env)
+    first = resolved(config, index, env)
     assert first.step.precision == "bf16"
     assert save_checkpoint(first, index).dtype == torch.bfloat16
     save(first, tmp_path / "run/config.yaml")
     monkeypatch.setattr("torch.cpu._is_amx_tile_supported", lambda: False)
-    assert settled(config, index, env).step.precision == "bf16"
-    assert settled(replace(config, run=str(tmp_path / "other")), index, env).step.precision == "fp32"
+    assert resolved(config, index, env).step.precision == "bf16"
+    assert resolved(replace(config, run=str(tmp_path / "other")), index, env).step.precision == "fp32"
     asked = replace(config, step=replace(config.step, precision="fp16"))
-    assert settled(asked, index, env).step.precision == "fp16"
+    assert resolved(asked, index, env).step.precision == "fp16"
 
 
 @pytest.mark.parametrize(("native", "precision"), [(True, "bf16"), (False, "fp16")])
@@ -106,11 +106,11 @@ def test_a_cpu_takes_bf16_where_that_is_faster(
 def test_a_set_with_too_few_sizes_gets_the_published_anchors(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
     arrays = {**index.arrays, "boxes_xyxy_px": np.zeros_like(index.arrays["boxes_xyxy_px"])}
     config = config_of(tmp_path, shards)
-    assert settled(config, replace(index, arrays=arrays), Environment()).anchors == VOC_ANCHORS
+    assert resolved(config, replace(index, arrays=arrays), Environment()).anchors == VOC_ANCHORS
 
 
 def test_slots_are_as_many_as_the_fullest_image_needs(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
     config = config_of(tmp_path, shards)
     assert config.data.truth_slots == "auto" and config.data.num_slots == 50
-    slots = settled(config, index, Environment()).data.truth_slots
+    slots = resolved(config, index, Environment()).data.truth_slots
     assert isinstance(slots, int) and slots % 8 == 0 and 0 <= slots - index.trained_per_image().max() < 8

@@ -1,4 +1,4 @@
-"""Settles what a config leaves open until its set and machine are known: `auto` for `anchors`, `data.truth_slots` and
+"""Resolves what a config leaves open until its set and machine are known: `auto` for `anchors`, `data.truth_slots` and
 `step.precision`, and `data.classes`.
 
 The result is the same on every process. A run with checkpoints keeps their anchors and its precision.
@@ -14,11 +14,11 @@ from data.shards.index import ShardIndex
 from launch.processes.environment import Environment
 from train.config import AUTO, VOC_ANCHORS, Config
 from train.run.checkpoint_files import newest, read
-from train.starting.starts import earlier_starts, load_start
+from train.starting.saved_configs import earlier_starts, load_start
 from train.stepping.config import Precision, fast_precision
 
 
-def settled(config: Config, index: ShardIndex, env: Environment) -> Config:
+def resolved(config: Config, index: ShardIndex, env: Environment) -> Config:
     """The config with values in place of auto, and the classes. All processes must call it."""
     if config.anchors == AUTO:
         anchors = env.first(lambda: _kept_anchors(config) or _clustered(config, index))

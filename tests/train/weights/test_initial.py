@@ -12,7 +12,7 @@ from tests.conftest import launch
 from train.darknet.weights import save_weights
 from train.model import YOLOv2
 from train.run.checkpoint_files import newest, read
-from train.weights.start import start_from
+from train.weights.initial import load_initial_weights
 
 NETWORK = {"classes": ["a", "b"], "anchors": [1, 1, 2, 2]}
 
@@ -24,7 +24,7 @@ def tiny() -> YOLOv2:
 def test_what_was_taken_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     there, here = tiny(), tiny()
     save_weights(there, tmp_path / "net.weights", convolutions=7)
-    start_from(f"{tmp_path}/net.weights", here, NETWORK, tmp_path / "checkpoints", Environment())
+    load_initial_weights(f"{tmp_path}/net.weights", here, NETWORK, tmp_path / "checkpoints", Environment())
     said = capsys.readouterr().err.splitlines()
     assert "7 of 9 convolutions, in darknet's order (SHA-256 " in said[0] and len(said) == 2
     assert said[1] == "weights: new: neck.0, output"
@@ -33,9 +33,9 @@ def test_what_was_taken_is_said_once(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_run_with_checkpoints_needs_no_first_weights(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="weights=/nowhere: no such file"):
-        start_from("/nowhere", tiny(), NETWORK, tmp_path, Environment())
+        load_initial_weights("/nowhere", tiny(), NETWORK, tmp_path, Environment())
     (tmp_path / "000000064-0123456789abcdef.pt").touch()
-    start_from("/nowhere", tiny(), NETWORK, tmp_path, Environment())
+    load_initial_weights("/nowhere", tiny(), NETWORK, tmp_path, Environment())
 
 
 class SecondNode(Environment):
@@ -49,7 +49,7 @@ class SecondNode(Environment):
 def test_other_bytes_than_those_of_rank_0_are_refused(tmp_path: Path) -> None:
     save_weights(tiny(), tmp_path / "net.weights")
     with pytest.raises(ValueError, match=r"net\.weights: expected the bytes that rank 0 read, SHA-256 0000"):
-        start_from(f"{tmp_path}/net.weights", tiny(), NETWORK, tmp_path / "checkpoints", SecondNode())
+        load_initial_weights(f"{tmp_path}/net.weights", tiny(), NETWORK, tmp_path / "checkpoints", SecondNode())
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ import pytest
 from launch.processes.environment import Environment
 from tests.conftest import ROOT
 from train.config import load, save
-from train.starting.changes import take_changes
-from train.starting.starts import earlier_starts, keep_config, load_start
+from train.starting.changes import accept_changes
+from train.starting.saved_configs import earlier_starts, load_start, save_start
 
 
 def test_a_run_that_kept_only_its_newest_config_keeps_it_as_the_first(tmp_path: Path) -> None:
@@ -18,9 +18,9 @@ def test_a_run_that_kept_only_its_newest_config_keeps_it_as_the_first(tmp_path: 
     (tmp_path / "checkpoints/000000064-0123456789abcdef.pt").touch()
     save(config, tmp_path / "config.yaml")
     longer = replace(config, epochs=99)
-    lines = take_changes(longer, Environment())
-    assert len(lines) == 1 and lines[0].startswith("epochs 10 -> 99: taken: ")
-    keep_config(longer, 64, lines, {})
+    lines = accept_changes(longer, Environment())
+    assert len(lines) == 1 and lines[0].startswith("epochs 10 -> 99: accepted: ")
+    save_start(longer, 64, lines, {})
     starts = [load(path, []).epochs for path in sorted((tmp_path / "starts").iterdir())]
     assert starts == [10, 99] and load(tmp_path / "config.yaml", []).epochs == 99
 
@@ -28,13 +28,13 @@ def test_a_run_that_kept_only_its_newest_config_keeps_it_as_the_first(tmp_path: 
 def test_starts_are_ordered_by_number(tmp_path: Path) -> None:
     """Not by name: the 10,000th start has one digit more."""
     config = replace(load(ROOT / "configs/demo.yaml", []), run=str(tmp_path))
-    keep_config(config, 0, [], {})
+    save_start(config, 0, [], {})
     assert earlier_starts(tmp_path) == []  # nothing has been trained
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints/000000064-0123456789abcdef.pt").touch()
     (tmp_path / "starts/9999-000000064.yaml").write_text("damaged")
     (tmp_path / "starts/notes.yaml").touch()
-    keep_config(config, 64, [], {})
+    save_start(config, 64, [], {})
     names = ["0001-000000000.yaml", "9999-000000064.yaml", "10000-000000064.yaml"]
     assert [path.name for path in earlier_starts(tmp_path)] == names
     first, damaged, last = earlier_starts(tmp_path)
