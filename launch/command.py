@@ -22,6 +22,18 @@ from pathlib import Path
 INTERRUPTED = 130  # the shell's convention: 128 + SIGINT
 TRACEBACK = "--traceback"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
+#: what to do, besides choosing another place, about a path that the system refuses
+ADVICE = {
+    errno.EACCES: "fix its permissions",
+    errno.EPERM: "fix its permissions",
+    errno.EROFS: "make its disk writable",
+    errno.ENOENT: "correct the path",
+    errno.ELOOP: "correct the links",
+    errno.ENAMETOOLONG: "shorten the name",
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space",
+    errno.EIO: "check the disk",
+}
 OUT_OF_MEMORY = re.compile(r"out of memory|(can't|cannot) allocate memory|insufficient memory", re.IGNORECASE)
 
 
@@ -79,11 +91,24 @@ def reason_of(error: Exception) -> str | None:
         return f"out of memory ({text.splitlines()[0]}): use a smaller batch, fewer processes or a larger machine"
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{text}: raise the limit with ulimit -n, or use fewer processes (data.workers, --workers)"
-    if isinstance(error, FileExistsError | NotADirectoryError):
-        path = Path(error.filename or "")
-        for file in (each for each in (path, *path.parents) if each.is_file()):
-            return f"{file}: expected a folder, found a file"
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return _refused(error)
     return text if isinstance(error, OSError | ValueError | FloatingPointError | EOFError) else None
+
+
+def _refused(error: OSError) -> str:
+    """A sentence on a path that the system does not read, write or make."""
+    path = Path(os.fsdecode(error.filename))
+    if isinstance(error, IsADirectoryError):
+        return f"{path}: expected a file, found a folder; choose another place"
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        for place in (path, *path.parents):
+            if place.is_file() or (place.is_symlink() and not place.exists()):
+                found = "a file" if place.is_file() else "a link to nothing"
+                return f"{place}: expected a folder, found {found}; choose another place"
+    advice = [ADVICE[error.errno]] if error.errno in ADVICE else []
+    found = f"{error.strerror}: {str(path)!r}"
+    return f"expected a usable file or folder, found {found}; {' or '.join([*advice, 'choose another place'])}"
 
 
 def _tell(reason: str) -> None:

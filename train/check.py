@@ -58,7 +58,7 @@ def _names(reason: str, key: str) -> bool:
 
 def check(config: Config, processes: int, report: Report) -> None:
     with report.part("machine"):
-        require_writable(Path(config.run))
+        require_writable(Path(config.run), "run")
         require_open_files(config.data.workers)
     train, val = _set("train", config, report), _set("val", config, report)
     if train and config.data.decoded_cache:
@@ -126,6 +126,7 @@ def _set(name: str, config: Config, report: Report) -> ShardIndex | None:
         report.say(name, f"{address}: {content}, {amount(size)}{'' if remote else ', all there'}")
         if remote:
             staging = Path(data.staging or "")
+            require_writable(staging, "data.staging")
             there = sum(path.stat().st_size for path in (staging / index.folder.name).glob("*.tar*"))
             report.need(staging, size - there, f"of {address}")
     return index

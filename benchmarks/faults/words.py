@@ -19,7 +19,7 @@ WORDS = {
     "a token in an address": ("'data.train=http://host/set?sig=secret'", "^(?!(?s:.*secret)).*staging"),
     "missing weights": ("weights=/nowhere/a.weights", "error: .*/nowhere/a.weights"),
     "missing shards": ("data.train=$PWD", "error: no shards at"),
-    "an impossible run folder": ("run=/proc/run", "error: .*/proc/run"),
+    "an impossible run folder": ("run=/proc/run", "error: .*found .*: ./proc/run.; correct the path or choose"),
     "anchors in pixels": ("anchors=[10,13,16,30]", "error: .*anchors"),
     "a rate that is not a number": ("schedule.rate=nan", "error: .*schedule.rate"),
 }

@@ -20,6 +20,7 @@ from data.remote.lock import FolderLock
 from data.shards.format.header import parse_header
 from data.shards.index import ShardIndex
 from data.shards.verified import verified_once
+from launch.command import reason_of
 
 MOST_OF_INDEX = 64 << 20  # bytes of index.json: a line for each shard
 MOST_OF_ARRAYS, MOST_OF_SAMPLE = 64 << 20, 1 << 14  # bytes of index.npz, plus bytes for each sample: about 300 objects
@@ -71,7 +72,7 @@ def _folder(address: str, staging: str, digest: str) -> Path:
     try:
         own_folder(folder)
     except OSError as error:
-        raise ValueError(f"data.staging={staging}: expected a writable folder ({error})") from None
+        raise ValueError(f"data.staging={staging}: {reason_of(error)}") from None
     for other in folder.parent.glob(f"{name}-{'[0-9a-f]' * 16}"):
         if other != folder:
             held = f"{redacted(address)} holds another set than before; the old one can be removed: {other}"

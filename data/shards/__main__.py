@@ -18,8 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from PIL import Image
-
 from data.images.geometry import Resize
 from data.loading.config import DataConfig
 from data.records import Annotations, Findings, counted, listed
@@ -187,12 +185,12 @@ def _stats(options: argparse.Namespace) -> str:
 
 
 def _show(options: argparse.Namespace) -> str:
-    from data.view.contact_sheet import read_data_config, sheet  # torch takes two seconds
+    from data.view.contact_sheet import read_data_config, save, sheet  # torch takes two seconds
 
     index = ShardIndex.load(options.out)
     config = read_data_config(options.config) if options.config else DataConfig(train="", val="")
     drawn = sheet(index, config, side=options.side, count=options.count, augmented=options.augment, seed=options.seed)
-    Image.fromarray(drawn).save(options.sheet, quality=92)
+    save(drawn, options.sheet)
     return f"{counted(min(options.count, index.num_samples), 'image')} of {index.folder} -> {options.sheet}"
 
 

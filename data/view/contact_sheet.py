@@ -7,6 +7,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -70,6 +71,13 @@ def sheet(index: ShardIndex, config: DataConfig, *, side: int, count: int, augme
             top, left = down * (height + GAP_PX), right * (width + GAP_PX)
             paper[top : top + height, left : left + width] = picture
     return paper
+
+
+def save(sheet: Image, path: Path) -> None:
+    """Writes PNG or JPEG, as the suffix says."""
+    if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise ValueError(f"{path}: expected the name of a .png or .jpg file; rename it")
+    PIL.Image.fromarray(sheet).save(path, quality=92)
 
 
 def _whole(reader: BatchReader, sample: int, side: int, resize: Resize) -> Image:

@@ -71,7 +71,9 @@ def _say_boxes() -> None:
 
 
 def write(figure: Figure, path: Path) -> None:
-    """Writes PNG, or what the suffix says."""
+    """Writes PNG, or what the suffix says. ValueError for an unknown suffix."""
+    if path.suffix[1:].lower() not in {*figure.canvas.get_supported_filetypes(), ""}:
+        raise ValueError(f"{path}: expected the name of a .png, .svg or .pdf file; rename it")
     with _missing_letters_said_once():
         figure.savefig(path)
 

@@ -53,7 +53,16 @@ def ended(*words: str, stdout: object = subprocess.PIPE, **environ: str) -> tupl
     ("error", "told"),
     [
         ("ValueError('expected 1, found 2')", "expected 1, found 2"),
-        ("FileNotFoundError(2, 'No such file or directory', 'x')", "[Errno 2] No such file or directory: 'x'"),
+        (
+            "FileNotFoundError(2, 'No such file or directory', 'x')",
+            "expected a usable file or folder, found No such file or directory: 'x'; correct the path or choose "
+            "another place",
+        ),
+        (
+            "OSError(74, 'Bad message', b'x')",
+            "expected a usable file or folder, found Bad message: 'x'; choose another place",
+        ),
+        ("IsADirectoryError(21, 'Is a directory', 'x')", "x: expected a file, found a folder; choose another place"),
         (
             "OSError(24, 'Too many open files')",
             "[Errno 24] Too many open files: raise the limit with ulimit -n, or use fewer processes "
@@ -90,12 +99,19 @@ sys.exit(run(main))
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_a_file_where_a_folder_belongs_is_said_so(tmp_path: Path) -> None:
-    (tmp_path / "out").touch()
+@pytest.mark.parametrize("found_there", ["a file", "a link to nothing"])
+def test_a_file_where_a_folder_belongs_is_said_so(tmp_path: Path, found_there: str) -> None:
+    if found_there == "a file":
+        (tmp_path / "out").touch()
+    else:
+        (tmp_path / "out").symlink_to("nowhere/else")
     for folder in (tmp_path / "out", tmp_path / "out/inner"):
-        with pytest.raises(OSError, match=r".") as found:
+        with pytest.raises(OSError, match=r".") as error:
             folder.mkdir(parents=True, exist_ok=True)
-        assert reason_of(found.value) == f"{tmp_path / 'out'}: expected a folder, found a file"
+        assert (
+            reason_of(error.value)
+            == f"{tmp_path / 'out'}: expected a folder, found {found_there}; choose another place"
+        )
 
 
 def test_running_out_of_memory_is_known_whoever_reports_it() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +18,21 @@ from train.config import Config
 FILES, FILES_OF_A_WORKER = 48, 16  # a run of one process has some 30 open at a time, and 12 for each of data.workers
 
 
-def require_writable(folder: Path) -> None:
-    """ValueError if a run could not write there."""
+def require_writable(folder: Path, key: str) -> None:
+    """ValueError if a run could not write there. key: of the config, which names the folder."""
     there = nearest(folder)
     if not there.is_dir():
-        raise ValueError(f"{folder}: expected a folder, found the file {there}; choose another `run`")
+        raise ValueError(f"{folder}: expected a folder, found the file {there}; choose another `{key}`")
+    if missing := [place for place in (folder, *folder.parents) if place.is_symlink() and not place.exists()]:
+        raise ValueError(f"{folder}: expected a folder, found {missing[0]}, a link to nothing; choose another `{key}`")
     if not os.access(there, os.W_OK | os.X_OK):
         raise ValueError(
             f"{folder}: expected a folder that this user can write to, found no write permission in {there}; "
-            "fix its permissions or choose another `run`"
+            f"fix its permissions or choose another `{key}`"
+        )
+    if not shutil.disk_usage(there).total:  # as of /proc
+        raise ValueError(
+            f"{folder}: expected a folder on a disk, found none for files in {there}; choose another `{key}`"
         )
 
 
@@ -57,6 +64,7 @@ def say_memory(config: Config, processes: int, report: Report) -> None:
 
 def say_room_for_decoded(folder: Path, index: ShardIndex, report: Report) -> None:
     """Too little room is no error: other images are decoded each time. ValueError for another user's folder."""
+    require_writable(folder, "data.decoded_cache")
     if folder.exists():
         own_folder(folder)
     size = int((index.arrays["widths"].astype(np.int64) * index.arrays["heights"]).sum()) * 3

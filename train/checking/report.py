@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from launch.command import reason_of
+
 
 class Report:
     """Prints lines as they come; keeps the problems for the end."""
@@ -21,7 +23,7 @@ class Report:
         try:
             yield
         except (ValueError, OSError) as error:
-            self.problems.append(str(error))
+            self.problems.append(reason_of(error) or str(error))
             self.say(name, "has a problem, see below")
 
     def free(self, folder: Path) -> int:

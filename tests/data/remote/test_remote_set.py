@@ -167,7 +167,9 @@ def test_without_a_folder_for_it_nothing_is_brought(liar: Liar, tmp_path: Path) 
     with pytest.raises(ValueError, match=r"/set: expected data\.staging with it, a folder on a disk of this machine"):
         open_shards(liar.address, None, None)
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"data\.staging=.*/file: expected a writable folder"):
+    with pytest.raises(
+        ValueError, match=r"data\.staging=.*/file: .*file: expected a folder, found a file; choose another"
+    ):
         open_shards(liar.address, None, str(tmp_path / "file"))
     assert not [name for name, _ in liar.requests if name != "index.json"]
 

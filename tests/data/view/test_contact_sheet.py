@@ -162,5 +162,5 @@ def test_a_config_that_is_none_is_refused(text: str, message: str, tmp_path: Pat
 
 
 def test_a_picture_format_that_is_none_is_an_error(index: ShardIndex, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"unknown file extension: \.sheet"):
+    with pytest.raises(ValueError, match=r"a\.sheet: expected the name of a \.png or \.jpg file"):
         main(["show", str(index.folder), str(tmp_path / "a.sheet"), "--count", "1", "--side", "64"])

@@ -94,6 +94,8 @@ def test_a_figure_is_written_and_its_pixels_are_the_same(tmp_path: Path) -> None
     write(figure, tmp_path / "figure.png")
     with Image.open(tmp_path / "figure.png") as image:
         np.testing.assert_array_equal(np.asarray(image.convert("RGB")), pixels(figure))
+    with pytest.raises(ValueError, match=r"figure\.yaml: expected the name of a \.png, \.svg or \.pdf file"):
+        write(figure, tmp_path / "figure.yaml")
 
 
 def test_letters_missing_from_the_font_are_said_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from train.checking.report import Report
 
 
 def test_a_folder_that_can_be_made_is_enough(tmp_path: Path) -> None:
-    require_writable(tmp_path / "not/yet")
+    require_writable(tmp_path / "not/yet", "run")
     assert not list(tmp_path.iterdir())
 
 
@@ -26,13 +26,26 @@ def test_a_folder_in_which_nothing_can_be_written_is_named(
     allowed = (os.W_OK if mode & 0o200 else 0) | (os.X_OK if mode & 0o100 else 0)
     monkeypatch.setattr(os, "access", lambda path, _: wanted & ~allowed == 0)  # root may do anything
     with pytest.raises(ValueError, match=rf"{folder}: expected a folder that this user can write to.* in .*/shut;"):
-        require_writable(tmp_path / folder)
+        require_writable(tmp_path / folder, "run")
 
 
 def test_a_file_in_the_way_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match=r"expected a folder, found the file .*/file;"):
-        require_writable(tmp_path / "file/run")
+    with pytest.raises(ValueError, match=r"expected a folder, found the file .*/file; choose another `data.staging`"):
+        require_writable(tmp_path / "file/run", "data.staging")
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(ValueError, match=r"expected a folder, found .*/link, a link to nothing; choose another `run`"):
+        require_writable(tmp_path / "link/run", "run")
+    with pytest.raises(
+        ValueError, match=r"/proc/x: expected a folder on a disk, found none for files in /proc; choose"
+    ):
+        require_writable(Path("/proc/x"), "run")
+
+
+def test_folders_of_decoded_images_and_of_staging_are_looked_at(tmp_path: Path, index: ShardIndex) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"file: expected a folder, found the file .* another `data.decoded_cache`"):
+        say_room_for_decoded(tmp_path / "file", index, Report())
 
 
 @pytest.mark.parametrize(("limit", "workers"), [(FILES, 0), (1024, 8), (resource.RLIM_INFINITY, 1000)])
