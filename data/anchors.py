@@ -20,6 +20,7 @@ from data.randomness import Purpose, random_bits
 from data.records import counted
 from data.shards.index import ShardIndex
 from launch.command import run
+from launch.config_file import read_yaml
 
 STRIDE_PX = 32  # of the network: one grid cell
 BINS_PER_OCTAVE = 32  # sizes within 2.2 % of each other are pooled: changes average IoU by under 0.001
@@ -111,6 +112,12 @@ def _settle(sizes: Sizes, weights: NDArray[np.float64], centres: Sizes) -> Sizes
     return centres
 
 
+def _refuse_config(out: Path | None) -> None:
+    """ValueError if the file is there and holds more than anchors: a config, which would be lost."""
+    if out and out.is_file() and set(read_yaml(out)) != {"anchors"}:
+        raise ValueError(f"--out {out}: expected a new file or one of anchors alone, found another; choose another")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m data.anchors", description="Anchors for a set of shards")
     parser.add_argument("shards", type=Path, help="folder of training shards")
@@ -125,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.side < STRIDE_PX or options.side % STRIDE_PX:
         raise ValueError(f"--side {options.side}: expected a multiple of {STRIDE_PX} px, the stride of the network")
+    _refuse_config(options.out)
     index = ShardIndex.load(options.shards)
     sizes = sizes_cells(index, options.side, options.resize)
     if options.curve:

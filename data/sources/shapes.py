@@ -18,6 +18,7 @@ from data.randomness import Purpose, generator
 from data.sources.drawn_picture import CLASSES, draw
 from launch.command import run
 
+DRAWN = "Drawn shapes"  # the database in every annotation
 CHUNK = 16  # pictures that a process draws at a time
 
 
@@ -28,7 +29,7 @@ def _write(number: int, folder: Path, seed: int, classes: Sequence[str]) -> None
     (folder / "JPEGImages" / f"{number:06d}.jpg").write_bytes(encoded.tobytes())
     lines = [
         f"<folder>{folder.name}</folder><filename>{number:06d}.jpg</filename>",
-        f"<source><database>Drawn shapes, seed {seed}</database></source>",
+        f"<source><database>{DRAWN}, seed {seed}</database></source>",
         f"<size><width>{image.shape[1]}</width><height>{image.shape[0]}</height><depth>3</depth></size>",
         "<segmented>0</segmented>",
     ]
@@ -59,6 +60,7 @@ def draw_voc(
     with only_user(folder, "is drawing pictures"):
         if is_drawn(root):
             raise ValueError(f"{sets}: expected no finished set, found one; remove it or choose another folder")
+        _refuse_others(folder)
         numbers = range(1, train + val + 1)
         chunks = [
             (numbers[first : first + CHUNK], folder, seed, tuple(classes)) for first in range(0, len(numbers), CHUNK)
@@ -66,6 +68,14 @@ def draw_voc(
         in_parallel(_write_some, chunks, num_workers or min(cores(), math.ceil(len(numbers) / 64)), "drawing")
         for name, part in (("train", numbers[:train]), ("val", numbers[train:])):
             write_whole(sets / f"{name}.txt", "".join(f"{number:06d}\n" for number in part))
+
+
+def _refuse_others(folder: Path) -> None:
+    """ValueError if the folder holds annotations that were not drawn, such as VOC's own: pictures would be lost."""
+    for path in sorted((folder / "Annotations").glob("*.xml")):
+        text = path.read_bytes()
+        if b"</annotation>" in text and DRAWN.encode() not in text:  # a drawn one may be cut off by a kill
+            raise ValueError(f"{path}: expected only drawn pictures in {folder}, found another; choose another folder")
 
 
 def is_drawn(root: Path) -> bool:

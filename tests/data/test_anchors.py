@@ -182,6 +182,14 @@ def test_the_command_writes_what_a_config_takes(
         out.read_text()
     )
     assert f"# {index.source}; stretch at 224 px;" in out.read_text()
+    main([str(shards / "train"), "--count", "2", "--out", str(out)])
+    assert len(read_anchors(str(out))) == 2
+    out.write_text("anchors: auto\nrun: mine")
+    with pytest.raises(
+        ValueError, match=r"--out .*anchors.yaml: expected a new file or one of anchors alone, found an"
+    ):
+        main([str(shards / "train"), "--out", str(out)])
+    assert out.read_text() == "anchors: auto\nrun: mine"
 
 
 def test_the_curve(shards: Path, index: ShardIndex, capsys: pytest.CaptureFixture[str]) -> None:

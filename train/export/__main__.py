@@ -80,6 +80,13 @@ def export(
     return f"{path} ({outputs}): {counted(len(canvases), 'picture')}, {difference}"
 
 
+def _require_other_files(path: Path, inputs: Sequence[Path]) -> None:
+    """ValueError if the export, with darknet's .cfg, would overwrite a file that it is made from."""
+    for written in (path, *[path.with_suffix(".cfg")] * (path.suffix == ".weights")):
+        if any(written.exists() and written.samefile(each) for each in inputs):
+            raise ValueError(f"{written} is what is exported and would be overwritten; choose another --out")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m train.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -110,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     folder = options.target if options.target.is_dir() else Path()
     name = options.target.resolve().name if options.target.is_dir() else weights.resolve().stem
     path = options.out or folder / f"{name}{suffix}"
+    _require_other_files(path, (weights, options.target))
     print(export(exportable, options.to, options.outputs, path, options.pictures, options.count))
 
 

@@ -84,6 +84,17 @@ def test_a_finished_set_is_not_drawn_over_and_an_unfinished_one_is(drawn: Path, 
     assert len(read_voc(tmp_path, ["2007:train"]).records) == 1
 
 
+def test_pictures_of_others_are_not_drawn_over(tmp_path: Path) -> None:
+    folder = tmp_path / "VOC2007" / "Annotations"
+    folder.mkdir(parents=True)
+    (folder / "000002.xml").write_text("<annotation>\n<source><database>Drawn sha")  # cut off
+    draw_voc(tmp_path, train=1, val=0, num_workers=1)
+    (tmp_path / "VOC2007/ImageSets/Main/train.txt").unlink()
+    (folder / "000003.xml").write_text("<annotation><filename>000003.jpg</filename></annotation>")
+    with pytest.raises(ValueError, match=r"000003\.xml: expected only drawn pictures in .*VOC2007, found another; cho"):
+        draw_voc(tmp_path, train=1, val=0)
+
+
 def test_command(tmp_path: Path) -> None:
     main([os.fspath(tmp_path), "--train", "2", "--val", "1", "--seed", "9"])
     assert len(read_voc(tmp_path, ["2007:train", "2007:val"]).records) == 3

@@ -43,6 +43,17 @@ def test_a_run_goes_into_a_file_beside_it(run: Path, capsys: pytest.CaptureFixtu
     assert f"{run}/run.weights (raw): 3 pictures, " in said.out and not said.err
 
 
+def test_what_is_exported_is_not_overwritten(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures = ["--pictures", str(run.parent / "pictures"), "--count", "1"]
+    command.main([str(run), "--to", "darknet", "--out", str(tmp_path / "net.weights"), *pictures])
+    monkeypatch.chdir(tmp_path)
+    for weights, named in (("net.weights", "net.weights"), ("copy.weights", "net.cfg")):
+        Path("net.weights").rename(weights)
+        words = ["net.cfg", f"weights={weights}", "data.classes=[a,b,c]", "--to", "darknet", "--out", "./net.weights"]
+        with pytest.raises(ValueError, match=rf"^{named} is what is exported and would be overwritten; choose another"):
+            command.main([*words, *pictures])
+
+
 def test_a_file_that_differs_is_not_kept(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = [str(run), "--to", "safetensors", "--pictures", str(run.parent / "pictures")]
     command.main(arguments)
