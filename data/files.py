@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import re
 import socket
 import stat
 import time
@@ -18,6 +19,11 @@ def sha256(path: Path) -> str:
     """Digest as 64 hexadecimal digits; reads the whole file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def natural_key(name: str | Path) -> list[tuple[int, str]]:
+    """A sort key that puts frame9 before frame10."""
+    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", str(name))]
 
 
 def length(path: Path) -> int | None:

@@ -25,10 +25,11 @@ from launch.config_file import ALLOW_PIPE
 from launch.processes.environment import Environment
 from train.checking.machine import require_open_files, require_writable, say_memory, say_room_for_decoded
 from train.checking.network import build, stand_in
-from train.checking.plan import expected_time, of_all_ranks, planned, require_whole_shares
-from train.checking.report import Report, amount
+from train.checking.plan import check_plans, expected_time, loaders_of_all_ranks, require_whole_shares
+from train.checking.report import Report
 from train.checking.sets import shared_images
 from train.config import AUTO, VOC_ANCHORS, Config, load
+from train.run.display.units import size_text
 from train.starting.changes import accept_changes
 from train.starting.fit import remarks_on
 from train.starting.resolve import resolved
@@ -74,7 +75,7 @@ def check(config: Config, processes: int, report: Report) -> None:
         require_whole_shares(config, processes)
         say_memory(config, processes, report)
         if train:
-            loaders = of_all_ranks(train, config, processes)
+            loaders = loaders_of_all_ranks(train, config, processes)
     if train and val:
         _compare(config, train, val, report)
     images = 0
@@ -87,7 +88,7 @@ def check(config: Config, processes: int, report: Report) -> None:
             report.say("position", f"{counted(images, 'image')} seen, {counted(epoch, 'epoch')} evaluated")
     if loaders:
         with report.part("plan"):
-            report.say("plan", planned(loaders, images, config))
+            report.say("plan", check_plans(loaders, images, config))
         left = config.epochs * loaders[0].index.num_samples - images
         report.say("time", expected_time(Path(config.run) / "board", max(left, 0)))
 
@@ -123,7 +124,7 @@ def _set(name: str, config: Config, report: Report) -> ShardIndex | None:
         size = sum(shard.bytes for shard in index.shards)
         content = f"{counted(index.num_samples, 'image')} of {counted(len(index.classes), 'class')} in "
         content += counted(len(index.shards), "shard")
-        report.say(name, f"{address}: {content}, {amount(size)}{'' if remote else ', all there'}")
+        report.say(name, f"{address}: {content}, {size_text(size)}{'' if remote else ', all there'}")
         if remote:
             staging = Path(data.staging or "")
             require_writable(staging, "data.staging")

@@ -29,12 +29,12 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     run = Path(config.run)
     if config.drawn:
         env.first(partial(draw_shards, config.drawn, config.data.train, config.data.val))
-    mine = partial(Loader, rank=env.rank, world_size=env.world_size, device=env.device, seed=config.seed)
+    loader_of = partial(Loader, rank=env.rank, world_size=env.world_size, device=env.device, seed=config.seed)
     index = open_shards(config.data.train, config.data.classes, config.data.staging)
     config = resolved(config, index, env)
     changes = accept_changes(config, env)
-    loader, classes, length = mine(index, config.data), index.classes, RunLength(index.num_samples, config.epochs)
-    val = mine(open_shards(config.data.val, list(classes), config.data.staging), config.data)
+    loader, classes, length = loader_of(index, config.data), index.classes, RunLength(index.num_samples, config.epochs)
+    val = loader_of(open_shards(config.data.val, list(classes), config.data.staging), config.data)
     step, evaluator = build_step(config, classes, length, env), Evaluator(config.evaluate, val, env)
     progress, health = Progress(), HealthCheck(step, length, len(classes))
     checkpoint = Checkpoint(
@@ -49,11 +49,11 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
         staged(loader, val, progress.images),
         Board(run / "board", config.board, env, classes, progress.images, length, flat(config)) as board,
     ):
-        board.begin(warm_up(step, loader.blank_batches(), stop))
-        batches = board.waiting(loader.batches(progress.images, end, stop.waiting))
+        board.start_clock(warm_up(step, loader.blank_batches(), stop))
+        batches = board.timed(loader.batches(progress.images, end, stop.waiting))
         while True:
             if progress.evaluation_due(every, end):
-                evaluation = evaluator(step, stop, board.evaluating)
+                evaluation = evaluator(step, stop, board.show_progress)
                 if evaluation is None:
                     break
                 if (best := progress.evaluated(evaluation.deciding_ap)) or checkpoint.due(progress.images):

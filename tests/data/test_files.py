@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from data.files import length, only_user, part_name, replacing, sha256, sync_folder, write_whole
+from data.files import length, natural_key, only_user, part_name, replacing, sha256, sync_folder, write_whole
 from tests.conftest import ROOT
 
 
@@ -18,6 +18,10 @@ def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"a" * 1_000_000)
     assert sha256(path) == hashlib.sha256(b"a" * 1_000_000).hexdigest()
+
+
+def test_natural_order_is_that_of_the_numbers_in_names() -> None:
+    assert sorted(["frame10", "frame9", "a2b10", "a2b9"], key=natural_key) == ["a2b9", "a2b10", "frame9", "frame10"]
 
 
 def test_a_length_is_that_of_a_file_and_of_nothing_else(tmp_path: Path) -> None:

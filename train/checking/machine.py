@@ -12,8 +12,9 @@ from data.files import own_folder
 from data.shards.index import ShardIndex
 from launch.processes.machine import memory_left
 from train.capacity import memory_of
-from train.checking.report import Report, amount, nearest
+from train.checking.report import Report, nearest
 from train.config import Config
+from train.run.display.units import size_text
 
 FILES, FILES_OF_A_WORKER = 48, 16  # a run of one process has some 30 open at a time, and 12 for each of data.workers
 
@@ -48,26 +49,26 @@ def require_open_files(workers: int) -> None:
 
 
 def say_memory(config: Config, processes: int, report: Report) -> None:
-    """What a step takes as predicted, and a remark if processes on this machine's CPU would lack it."""
+    """Reports the predicted memory of a step; remarks on it if this machine, without a GPU, has less left."""
     side, auto = max(config.data.sides), config.step.accumulate == "auto"
     needed = memory_of(config, side, processes=processes).total
-    text = f"{amount(needed)} in each process for a step at {side} px, predicted"
+    text = f"{size_text(needed)} in each process for a step at {side} px, predicted"
     report.say("memory", f"{text}; less if that does not fit, in as few parts as possible" if auto else text)
     left = memory_left()
     if not torch.cuda.is_available() and not auto and needed * processes > left:
         report.say(
             "remark",
-            f"memory: {processes} x {amount(needed)} do not fit into the {amount(left)} that this machine, without a "
-            "GPU, has left; step.accumulate=auto takes less at a time",
+            f"memory: {processes} x {size_text(needed)} do not fit into the {size_text(left)} that this machine, "
+            "without a GPU, has left; step.accumulate=auto takes less at a time",
         )
 
 
 def say_room_for_decoded(folder: Path, index: ShardIndex, report: Report) -> None:
-    """Too little room is no error: other images are decoded each time. ValueError for another user's folder."""
+    """Reports the room for decoded images: too little is no error. ValueError for another user's folder."""
     require_writable(folder, "data.decoded_cache")
     if folder.exists():
         own_folder(folder)
     size = int((index.arrays["widths"].astype(np.int64) * index.arrays["heights"]).sum()) * 3
     free = report.free(folder)
     rest = "" if free >= size else "; images that do not fit are decoded each time"
-    report.say("cache", f"{folder}: {amount(size)} of decoded images, {amount(free)} free on this machine{rest}")
+    report.say("cache", f"{folder}: {size_text(size)} of decoded images, {size_text(free)} free on this machine{rest}")

@@ -13,10 +13,11 @@ from data.remote.addresses import is_remote
 from data.shards.index import ShardIndex
 from data.sources.drawn_picture import CLASSES
 from launch.processes.environment import Environment
-from train.checking.report import Report, amount
+from train.checking.report import Report
 from train.config import Config
 from train.evaluation.evaluator import Evaluator
 from train.run.checkpoint import Checkpoint
+from train.run.display.units import size_text
 from train.schedule.duration import RunLength
 from train.schedule.progress import Progress
 from train.starting.build import build_step
@@ -55,7 +56,7 @@ def build(
     size = _num_bytes(step.state_dict())
     there = sum(path.lstat().st_size for path in folder.glob("*.pt"))
     with report.part("disk"):  # the newest, the best, and the one being written
-        report.need(folder, (config.checkpoint.keep + 2) * size - there, f"of checkpoints of {amount(size)}")
+        report.need(folder, (config.checkpoint.keep + 2) * size - there, f"of checkpoints of {size_text(size)}")
     Checkpoint(folder, config.checkpoint, env, config.network(classes), step=step, progress=progress).restore()
     return progress
 

@@ -11,11 +11,13 @@ from data.records import counted
 from data.shards.index import ShardIndex
 from launch.processes.environment import CPU
 from train.config import Config
+from train.run.display.units import duration_text
 
 SPEED = "speed/images_per_s"  # in a run's TensorBoard log
 
 
 def require_whole_shares(config: Config, processes: int) -> None:
+    """ValueError if a batch cannot be divided equally among processes and the parts of a step."""
     batch, parts = config.data.batch, config.step.accumulate
     parts = 1 if parts == "auto" else int(parts)
     if batch % (processes * parts):
@@ -25,16 +27,17 @@ def require_whole_shares(config: Config, processes: int) -> None:
         )
 
 
-def of_all_ranks(index: ShardIndex, config: Config, processes: int) -> list[Loader]:
+def loaders_of_all_ranks(index: ShardIndex, config: Config, processes: int) -> list[Loader]:
+    """A loader for each rank, all with one order, which is computed only once."""
     one = partial(Loader, index, config.data, seed=config.seed, world_size=processes, device=CPU)
     loaders = [one(rank=rank) for rank in range(processes)]
     for loader in loaders:
-        loader.order = loaders[0].order  # computed once
+        loader.order = loaders[0].order
     return loaders
 
 
-def planned(loaders: list[Loader], images: int, config: Config) -> str:
-    """Checks the plan of the current epoch, and of its last batch, as each rank computes it; a summary."""
+def check_plans(loaders: list[Loader], images: int, config: Config) -> str:
+    """Checks the current epoch and the run's last step as each rank plans them; returns a summary."""
     order, batch, ranks = loaders[0].order, config.data.batch, len(loaders)
     last = config.epochs * order.num_samples
     epoch = min(images // order.num_samples, config.epochs - 1)
@@ -55,13 +58,11 @@ def planned(loaders: list[Loader], images: int, config: Config) -> str:
 
 
 def expected_time(board: Path, left: int) -> str:
-    """An estimate from the speed that the run has logged; nothing else is known about its future machines."""
+    """The time for `left` images at the speed that the run has logged; nothing else is known of its machines."""
     events = EventAccumulator(str(board), size_guidance={"scalars": 100, "images": 1})
     if board.is_dir():
         events.Reload()
     if SPEED not in events.Tags()["scalars"]:
         return "unknown: this run has logged no speed yet"
     speed = float(np.median([point.value for point in events.Scalars(SPEED)]))
-    minutes = left / speed / 60
-    time = f"{minutes:.1f} min" if minutes < 60 else f"{minutes / 60:.1f} h"
-    return f"{time} without evaluations, at the {speed:,.1f} images/s that this run has logged"
+    return f"{duration_text(left / speed)} without evaluations, at the {speed:,.1f} images/s that this run has logged"

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from launch.command import reason_of
+from train.run.display.units import size_text
 
 
 class Report:
@@ -33,10 +34,10 @@ class Report:
     def need(self, folder: Path, size: int, what: str) -> None:
         """ValueError if the disk where this folder is, or would be, lacks room for `size` more bytes."""
         free = self.free(folder)
-        self.say("disk", f"{folder}: {amount(max(size, 0))} more {what}, {amount(free)} free on this machine")
+        self.say("disk", f"{folder}: {size_text(max(size, 0))} more {what}, {size_text(free)} free on this machine")
         if free < size:
             raise ValueError(
-                f"{folder}: expected room for {amount(size)} {what}, found {amount(free)}; free some space or "
+                f"{folder}: expected room for {size_text(size)} {what}, found {size_text(free)}; free some space or "
                 "choose another folder"
             )
 
@@ -44,7 +45,3 @@ class Report:
 def nearest(folder: Path) -> Path:
     """The folder, or its nearest existing parent."""
     return next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
-
-
-def amount(size: int) -> str:
-    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from data.files import natural_key
 from data.images.files.decode import decode
 from data.images.files.facts import facts
 from data.images.files.prepare import turn
@@ -38,7 +39,7 @@ def list_inputs(inputs: Sequence[str], out: Path) -> list[Path]:
             raise ValueError(
                 f"{name}: expected a picture, a video, a folder with some ({', '.join(PICTURES + VIDEOS)}) or a glob"
             )
-        paths += sorted(others, key=_by_numbers)
+        paths += sorted(others, key=natural_key)
     return list(dict.fromkeys(paths))
 
 
@@ -63,11 +64,6 @@ def is_picture(path: Path) -> bool:
 
 def is_video(path: Path) -> bool:
     return path.suffix.lower() in VIDEOS
-
-
-def _by_numbers(path: Path) -> list[tuple[int, str]]:
-    """A sort key that puts frame9 before frame10."""
-    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", str(path))]
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:

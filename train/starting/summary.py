@@ -11,6 +11,7 @@ from data.view.attempts import Attempts
 from launch.processes.environment import Environment
 from train.config import Config
 from train.model import build_model
+from train.run.display.units import size_text
 from train.starting.fit import remarks_on
 from train.starting.sets import changed_sets
 from train.stepping.memory.warm_up import memory_at
@@ -54,8 +55,7 @@ def _memory(config: Config, step: Step, env: Environment) -> str:
     side, local = max(config.data.sides), config.data.batch // env.world_size
     size = memory_at(step, side, local, config.data.num_slots, step.parts).total
     at_most = "at most " if config.step.accumulate == "auto" else ""
-    shown = f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
-    return f"{at_most}{shown} in each process for a step at {side} px"
+    return f"{at_most}{size_text(size)} in each process for a step at {side} px"
 
 
 def gflop(config: Config, index: ShardIndex) -> float:

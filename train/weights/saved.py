@@ -5,7 +5,6 @@ darknet's .weights have neither names nor shapes and are read by `train.darknet.
 
 import json
 import pickle
-import re
 import struct
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from data.files import natural_key
 from train.stepping.step import evaluated_weights
 
 TORCH_ZIP, TORCH_PICKLE = b"PK\x03\x04", b"\x80\x02"
@@ -85,15 +85,11 @@ def _from_safetensors(path: Path) -> Saved:
     try:
         with safe_open(path, framework="pt") as file:
             network = json.loads((file.metadata() or {}).get("network", "{}"))
-            tensors = {name: file.get_tensor(name) for name in sorted(file.keys(), key=_by_numbers)}
+            names = sorted(file.keys(), key=natural_key)  # safetensors keeps no order
+            tensors = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise ValueError(f"{path}: expected .safetensors, found a damaged file ({error})") from None
     return Saved(_as_float(tensors), network)
-
-
-def _by_numbers(name: str) -> list[tuple[int, str]]:
-    """A sort key that puts layer9 before layer10: safetensors keeps no order."""
-    return [(int(part) if part.isdecimal() else -1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _as_float(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

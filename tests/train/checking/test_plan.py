@@ -6,7 +6,7 @@ import pytest
 
 import train.checking.plan
 from data.shards.index import ShardIndex
-from train.checking.plan import expected_time, of_all_ranks, planned, require_whole_shares
+from train.checking.plan import check_plans, expected_time, loaders_of_all_ranks, require_whole_shares
 from train.config import Config, load
 
 
@@ -22,7 +22,7 @@ def test_any_number_of_processes_is_planned_in_one(
 ) -> None:
     config = config_of(tmp_path, shards, f"data.batch={processes}")
     require_whole_shares(config, processes)
-    assert f"{processes} ranks of 1 image, " in planned(of_all_ranks(index, config, processes), 0, config)
+    assert f"{processes} ranks of 1 image, " in check_plans(loaders_of_all_ranks(index, config, processes), 0, config)
 
 
 @pytest.mark.parametrize(("images", "epoch"), [(0, 1), (53, 2), (500, 2)])
@@ -30,7 +30,7 @@ def test_the_epoch_in_which_the_run_stands_is_planned(
     tmp_path: Path, shards: Path, index: ShardIndex, images: int, epoch: int
 ) -> None:
     config = config_of(tmp_path, shards)
-    assert f"epoch {epoch} of 2" in planned(of_all_ranks(index, config, 1), images, config)
+    assert f"epoch {epoch} of 2" in check_plans(loaders_of_all_ranks(index, config, 1), images, config)
 
 
 def test_a_plan_in_which_an_image_is_missing_is_noticed(
@@ -39,7 +39,7 @@ def test_a_plan_in_which_an_image_is_missing_is_noticed(
     monkeypatch.setattr(train.checking.plan.Loader, "plans", lambda self, start, stop: iter(()))
     config = config_of(tmp_path, shards)
     with pytest.raises(AssertionError, match="an image comes twice or not at all"):
-        planned(of_all_ranks(index, config, 1), 0, config)
+        check_plans(loaders_of_all_ranks(index, config, 1), 0, config)
 
 
 @pytest.mark.parametrize(("processes", "overrides"), [(3, []), (4, ["step.accumulate=4"])])

@@ -1,14 +1,14 @@
-"""What a check says."""
+"""The report of a check."""
 
 import shutil
 from pathlib import Path
 
 import pytest
 
-from train.checking.report import Report, amount
+from train.checking.report import Report
 
 
-def test_what_is_wrong_ends_its_part_alone(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_ends_only_its_part(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report()
     for name, error in (("one", ValueError("first")), ("two", OSError("second"))):
         with report.part(name):
@@ -25,7 +25,3 @@ def test_room_is_asked_for_where_the_folder_would_be(tmp_path: Path, monkeypatch
     report.need(tmp_path / "not/yet", 5_000_000, "of shards")
     with pytest.raises(ValueError, match=r"expected room for 6\.0 MB of shards, found 5\.0 MB"):
         report.need(tmp_path / "not/yet", 6_000_000, "of shards")
-
-
-def test_amounts_are_in_the_units_people_use() -> None:
-    assert (amount(1_500_000), amount(2_500_000_000)) == ("1.5 MB", "2.5 GB")

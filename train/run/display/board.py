@@ -22,8 +22,9 @@ from train.evaluation.evaluator import Evaluation
 from train.loss import Losses
 from train.run.display.console import Console
 from train.run.display.events import GLANCE, Events, training_scalars
+from train.run.display.lines import evaluation_line, training_line
 from train.run.display.mean_losses import mean_losses
-from train.run.display.words import evaluation_line, lasting, training_line
+from train.run.display.units import duration_text
 from train.run.results import TRAINING_BATCH, Results, ending
 from train.schedule.duration import RunLength
 from train.stepping.step import Norms
@@ -42,7 +43,7 @@ class BoardConfig:
 
 
 class Board:
-    """Use as a context; `waiting` wraps the loader, `add` takes each step's losses, `log` shows their mean."""
+    """Use as a context; `timed` wraps the loader, `add` collects the losses of each step, `log` shows their means."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class Board:
         self.epochs, self.end = run.epochs, run.images
         self.images = self._logged_images = start
         self._losses: list[torch.Tensor] = []
-        self._waited = 0.0
+        self._waited_s = 0.0
         self._since = time.perf_counter()
         self._start = start
         self._attempt = Attempts("training continues")
@@ -93,12 +94,12 @@ class Board:
     def _open_console(self) -> None:
         self._console = Console(self._start, self.end, self.epochs)
 
-    def waiting(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """The same batches; measures how long the training process waits for them. Shows the first one."""
+    def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """The same batches; measures how long the training process waits for each. Shows the first one."""
         for number in count():
             asked = time.perf_counter()
             batch = next(batches, None)
-            self._waited += time.perf_counter() - asked
+            self._waited_s += time.perf_counter() - asked
             if batch is None:
                 return
             if number == 0 and self.env.rank == 0:
@@ -122,31 +123,33 @@ class Board:
         """Shows and returns means over the batches since the last line and over all processes. Waits for the device."""
         losses = mean_losses(self._losses, self.env, self._logged_images, self.images)
         elapsed = time.perf_counter() - self._since
-        speed = (self.images - self._logged_images) / elapsed
-        share = self._waited / elapsed
+        speed = {
+            "images_per_s": (self.images - self._logged_images) / elapsed,
+            "wait_share": self._waited_s / elapsed,
+        }
         if self.env.rank == 0:
-            self._record(training_scalars(losses, norms, rate=rate, side=side, speed=speed, share=share))
+            self._record(training_scalars(losses, norms, rate=rate, side=side, **speed))
             self._training = {"loss/total": float(losses.total), "train/rate": rate}
-            self._say(training_line(losses, rate=rate, side=side, speed=speed, share=share))
+            self._say(training_line(losses, rate=rate, side=side, **speed))
         self._losses = []
-        self._waited = 0.0
+        self._waited_s = 0.0
         self._since, self._logged_images = time.perf_counter(), self.images
         return losses
 
-    def evaluating(self, images: int, of: int) -> None:
-        """Shows the progress of an evaluation."""
+    def show_progress(self, images: int, total: int) -> None:
+        """Shows how far an evaluation has come."""
         if self._console is not None:
-            self._attempt(CONSOLE, partial(self._console.aside, f"evaluating: {images:,} of {counted(of, 'image')}"))
+            self._attempt(CONSOLE, partial(self._console.aside, f"evaluating: {images:,} of {counted(total, 'image')}"))
 
     def log_evaluation(self, evaluation: Evaluation, epoch: int) -> None:
         if self.env.rank != 0:
             return
-        epoch = min(epoch, self.epochs)  # the last batch may run into epochs that are no longer the run's
-        of_classes = dict(zip(self.classes, evaluation.deciding_ap_C.tolist(), strict=True))
+        epoch = min(epoch, self.epochs)  # the last batch may reach into an epoch beyond the run's end
+        class_ap = dict(zip(self.classes, evaluation.deciding_ap_C.tolist(), strict=True))
         values = {GLANCE + "mAP": evaluation.deciding_ap, **dict(evaluation.means())}
         if self._events is None:  # it failed; by now there may be space again
             self._attempt(BOARD, self._open_events)
-        self._record(values | {f"class AP/{name}": value for name, value in of_classes.items()}, evaluation)
+        self._record(values | {f"class AP/{name}": value for name, value in class_ap.items()}, evaluation)
         self._say(evaluation_line(evaluation, self.classes, epoch, self.epochs), keep=True)
         if self._results is not None:
             add = partial(self._results.add, self.images, epoch, evaluation, self._training)
@@ -154,9 +157,9 @@ class Board:
                 self._attempt(CHARTS, partial(self._draw, self._results, evaluation))
 
     def _draw(self, results: Results, evaluation: Evaluation) -> None:
-        of_classes = results.draw(evaluation, self.classes, last=self.images >= self.end)
-        if of_classes is not None and self._events is not None:
-            self._events.picture(GLANCE + "mAP, class by class", of_classes, self.images)
+        chart = results.draw(evaluation, self.classes, last=self.images >= self.end)
+        if chart is not None and self._events is not None:
+            self._events.picture(GLANCE + "mAP, class by class", chart, self.images)
 
     def _record(self, values: Mapping[str, float], evaluation: Evaluation | None = None) -> None:
         events = self._events
@@ -177,18 +180,18 @@ class Board:
         if console is not None:
             self._attempt(CONSOLE, partial(console.line, self.images, text, keep))
 
-    def begin(self, images_per_s: float | None) -> None:
-        """Says after the warm-up, from its speed, how long the run will take."""
+    def start_clock(self, images_per_s: float | None) -> None:
+        """Call after the warm-up; says, from its speed, how long the run will take."""
         if images_per_s:
             seconds = (self.end - self.images) / images_per_s
             self.env.say(
-                f"time     {lasting(seconds)} without evaluations, at {images_per_s:.3g} images/s in the warm-up"
+                f"time     {duration_text(seconds)} without evaluations, at {images_per_s:.3g} images/s in the warm-up"
             )
         self.resume_clock()
 
     def resume_clock(self) -> None:
-        """Call after a pause (warm-up, evaluation) that is not training time."""
-        self._since, self._logged_images, self._waited = time.perf_counter(), self.images, 0.0
+        """Call after a pause, such as an evaluation, that is not training time."""
+        self._since, self._logged_images, self._waited_s = time.perf_counter(), self.images, 0.0
         self._losses = []
         if self._console is not None and self.images == self._start:
             self._console.began = self._since

@@ -8,7 +8,7 @@ from contextlib import suppress
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from train.run.display.words import lasting
+from train.run.display.units import duration_text
 
 ASIDE_S = 10.0  # between two lines of a log file outside training
 
@@ -34,7 +34,9 @@ class Console:
     def line(self, images: int, text: str, keep: bool = False) -> None:
         """Shows progress, the text, and the time left for the whole run. keep: only the text, permanently."""
         spent = time.perf_counter() - self.began
-        left = lasting(spent / max(images - self.start, 1) * (self.end - images)) if images > self.start else "?"
+        left = "?"
+        if images > self.start:
+            left = duration_text(spent / (images - self.start) * (self.end - images))
         epoch = min(max(images - 1, 0) * self.epochs // max(self.end, 1) + 1, self.epochs)
         images = min(images, self.end)  # the last batch may begin another epoch
         if not keep:

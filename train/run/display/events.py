@@ -49,9 +49,9 @@ LAYOUT = {
 
 
 def training_scalars(
-    losses: Losses, norms: Norms, *, rate: float, side: int, speed: float, share: float
+    losses: Losses, norms: Norms, *, rate: float, side: int, images_per_s: float, wait_share: float
 ) -> dict[str, float]:
-    """speed: images per second. share: of the time that training waited for data."""
+    """Name and value of each curve that a log line adds to. wait_share: of the time, spent waiting for data."""
     return {
         GLANCE + "loss": float(losses.total),
         **{f"loss/{name}": float(getattr(losses, name)) for name in Losses._fields[:6]},
@@ -59,8 +59,8 @@ def training_scalars(
         "train/rate": rate,
         "train/side": side,
         **{f"train/{name}_norm": float(norm) for name, norm in norms._asdict().items()},
-        "speed/images_per_s": speed,
-        "speed/data_wait_share": share,
+        "speed/images_per_s": images_per_s,
+        "speed/data_wait_share": wait_share,
     }
 
 

@@ -250,7 +250,7 @@ def slow(batches: int, seconds: float) -> Iterator[Any]:
 def test_the_wait_for_batches_is_measured_and_the_batches_stay(tmp_path: Path) -> None:
     with board(tmp_path, every=4) as shown:
         numbers = []
-        for batch in shown.waiting(slow(8, 0.03)):
+        for batch in shown.timed(slow(8, 0.03)):
             numbers.append(int(batch.images[0, 0, 0, 0]))
             time.sleep(0.03 if numbers[-1] < 4 else 0)  # the training
             run(shown, [1])
@@ -281,21 +281,21 @@ def test_a_run_that_has_seen_more_than_its_epochs_says_so(tmp_path: Path, capsys
 
 def test_the_first_batch_of_a_start_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with board(tmp_path / "board", start=16) as shown:
-        list(shown.waiting(slow(3, 0)))
+        list(shown.timed(slow(3, 0)))
     drawn = cv2.imread(str(tmp_path / "training_batch.png"), cv2.IMREAD_COLOR_RGB)
     assert drawn is not None and (drawn[2, 2] == 0).all() and (drawn > 100).any()  # number 0, and the box of the dog
     (event,) = events(tmp_path / "board").Images("At a glance/training batch")
     assert event.step == 16 and (event.height, event.width) == drawn.shape[:2]
     with board(tmp_path / "other") as shown:  # classes are three: a label 7 cannot be drawn
         bad = Batch(torch.zeros((1, 32, 32, 3)), torch.tensor([[[0.5, 0.5, 0.5, 0.5, 7]]]), torch.zeros(1), [], 32)
-        assert list(shown.waiting(iter([bad]))) == [bad]
+        assert list(shown.timed(iter([bad]))) == [bad]
     assert "drawing a training batch failed (IndexError" in capsys.readouterr().err
 
 
 def test_the_start_says_how_long_the_run_will_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with board(tmp_path, start=200) as shown:
-        shown.begin(2.0)
-        shown.begin(None)  # stopped in its warm-up
+        shown.start_clock(2.0)
+        shown.start_clock(None)  # stopped in its warm-up
     assert capsys.readouterr().err == "time     5.0 min without evaluations, at 2 images/s in the warm-up\n"
 
 
@@ -303,9 +303,9 @@ def test_an_evaluation_that_takes_long_says_how_far_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with board(tmp_path) as shown:
-        shown.evaluating(64, 5000)
+        shown.show_progress(64, 5000)
         monkeypatch.setattr("train.run.display.console.ASIDE_S", -1.0)
-        shown.evaluating(1280, 5000)
+        shown.show_progress(1280, 5000)
     assert capsys.readouterr().out.splitlines()[0] == "evaluating: 1,280 of 5,000 images"
 
 

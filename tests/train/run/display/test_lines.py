@@ -1,20 +1,11 @@
-"""Lines of a run's console."""
+"""The console lines of a run."""
 
 from dataclasses import replace
 
 import numpy as np
-import pytest
 
 from tests.train.run.display.test_board import CLASSES, evaluation, losses
-from train.run.display.words import evaluation_line, lasting, training_line
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(-3, "0 s"), (42.4, "42 s"), (91, "1.5 min"), (5399, "90.0 min"), (5400, "1.5 h"), (200_000, "2.3 days")],
-)
-def test_a_duration_is_in_the_unit_that_a_person_would_choose(seconds: float, text: str) -> None:
-    assert lasting(seconds) == text
+from train.run.display.lines import evaluation_line, training_line
 
 
 def test_of_many_classes_the_extremes_are_named() -> None:
@@ -29,5 +20,5 @@ def test_of_many_classes_the_extremes_are_named() -> None:
 
 
 def test_a_line_of_training_has_what_was_measured() -> None:
-    line = training_line(losses(1.5), rate=2e-4, side=352, speed=12.34, share=0.256)
+    line = training_line(losses(1.5), rate=2e-4, side=352, images_per_s=12.34, wait_share=0.256)
     assert " ".join(line.split()) == "loss 9.000 iou 0.75 rate 2.0e-04 side 352 12.3 images/s waits 26%"

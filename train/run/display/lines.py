@@ -1,4 +1,4 @@
-"""Console lines of a run, and durations in words."""
+"""The console lines of a run: one for each log interval, one for each evaluation."""
 
 from collections.abc import Sequence
 
@@ -7,23 +7,15 @@ import numpy as np
 from train.evaluation.evaluator import Evaluation
 from train.loss import Losses
 
-MOST_NAMED = 10  # classes in a line; if there are more, the lowest and the highest
-EXTREMES = 3
+MOST_NAMED = 10  # classes in a line; if there are more, only the extremes are named
+EXTREMES = 3  # lowest and highest classes
 
 
-def lasting(seconds: float) -> str:
-    """A duration in a natural unit."""
-    for most, unit, size in ((90, "s", 1), (90 * 60, "min", 60), (48 * 3600, "h", 3600)):
-        if seconds < most:
-            return f"{max(seconds, 0) / size:.{0 if size == 1 else 1}f} {unit}"
-    return f"{seconds / 86400:.1f} days"
-
-
-def training_line(losses: Losses, *, rate: float, side: int, speed: float, share: float) -> str:
-    """A log line. speed: images per second. share: of the time that training waited for data."""
+def training_line(losses: Losses, *, rate: float, side: int, images_per_s: float, wait_share: float) -> str:
+    """A log line. wait_share: of the time, spent waiting for data."""
     return (
         f"loss {float(losses.total):8.3f}  iou {float(losses.as_darknet['Avg IOU']):.2f}  rate {rate:.1e}  "
-        f"side {side}  {speed:6.1f} images/s  waits {share:4.0%}"
+        f"side {side}  {images_per_s:6.1f} images/s  waits {wait_share:4.0%}"
     )
 
 
