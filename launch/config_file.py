@@ -4,6 +4,8 @@ A config may come from a third party, so it is only data: it can refer to its ow
 reader's environment (${oc.env:HOME}), and is refused before it can exhaust memory.
 """
 
+import json
+import re
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 ALLOW_PIPE = "--allow-pipe"  # among the overrides: run the commands in a config
 MAX_BYTES = 1 << 20
 MAX_ALIASES = 100  # each may repeat all that precedes it: 30 nested ones exceed any memory
+NULL = "tag:yaml.org,2002:null"
 RESOLVERS = ("oc.env", "oc.create", "oc.decode", "oc.deprecated", "oc.select", "oc.dict.keys", "oc.dict.values")
 
 
@@ -67,12 +70,33 @@ def parse_overrides(words: Sequence[str], texts: Collection[str] = ()) -> DictCo
             raise ValueError(f"{word!r}: expected key=value, such as data.batch=32")
     pairs = [word.partition("=")[::2] for word in words]
     try:
-        roots = [yaml.compose(value, yaml.CSafeLoader) for _, value in pairs]
+        roots = [_as_written(value, yaml.compose(value, yaml.CSafeLoader)) for _, value in pairs]
         return OmegaConf.from_dotlist(
             [f"{key}={_quoted(value, root, texts, key)}" for (key, value), root in zip(pairs, roots, strict=True)]
         )
     except (OmegaConfBaseException, yaml.YAMLError) as error:
         raise ValueError(f"{' '.join(words)}: expected YAML after the = ({' '.join(str(error).split())})") from None
+
+
+def escaped(value: Any) -> Any:
+    """The value with a backslash before each ${, which would refer to another key."""
+    if isinstance(value, dict):
+        return {key: escaped(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [escaped(each) for each in value]
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
+
+
+def as_yaml(text: str) -> str:
+    """A text as it is written in a config, with quotes if YAML would read anything else."""
+    return text if re.fullmatch(r"[\w./][\w./+-]*", text) else json.dumps(escaped(text), ensure_ascii=False)
+
+
+def _as_written(text: str, node: yaml.Node | None) -> yaml.Node | None:
+    """The scalar of a command line with all of its text, unless it is quoted: a # begins no comment there."""
+    if isinstance(node, yaml.ScalarNode) and node.style not in ("'", '"') and node.tag != NULL:
+        node.value, node.style = text.strip(), None
+    return node
 
 
 def _quoted(text: str, root: yaml.Node | None, texts: Collection[str], key: str = "") -> str:
@@ -90,5 +114,5 @@ def _scalars(node: yaml.Node | None, texts: Collection[str], key: str) -> Iterat
             yield from _scalars(value, texts, key if merged else f"{key}.{name.value}".lstrip("."))
     elif isinstance(node, yaml.SequenceNode):
         yield from (item for item in node.value if isinstance(item, yaml.ScalarNode) and key in texts)
-    elif node is not None and key in texts and node.tag != "tag:yaml.org,2002:null":
+    elif node is not None and key in texts and node.tag != NULL:
         yield node

@@ -6,7 +6,6 @@
 The only module that knows every section. What it returns is frozen and free of OmegaConf.
 """
 
-import re
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -21,7 +20,7 @@ from data.files import write_whole
 from data.loading.config import DataConfig
 from data.remote.addresses import is_command, redacted
 from launch.command import run
-from launch.config_file import ALLOW_PIPE, parse_overrides, parse_yaml, read_yaml
+from launch.config_file import ALLOW_PIPE, escaped, parse_overrides, parse_yaml, read_yaml
 from launch.jobs.sweep import members, split_sweep
 from launch.keys import keys_of, text_keys
 from train.darknet.cfg import translated
@@ -148,22 +147,13 @@ def require_own_commands(config: Config, overrides: Sequence[str]) -> None:
             )
 
 
-def _escaped(value: Any) -> Any:
-    """The value with a backslash before each ${, which would refer to another key."""
-    if isinstance(value, dict):
-        return {key: _escaped(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_escaped(each) for each in value]
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", value) if isinstance(value, str) else value
-
-
 def save(config: Config, path: Path, remarks: Sequence[str] = ()) -> None:
     """Writes a config as YAML, without passwords and tokens of addresses. remarks: comment lines at the top."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    tree: Any = OmegaConf.create(_escaped(asdict(config)))
+    tree: Any = OmegaConf.create(escaped(asdict(config)))
     for name, value in flat(config).items():
         if isinstance(value, str):
-            OmegaConf.update(tree, name, _escaped(value))
+            OmegaConf.update(tree, name, escaped(value))
     comments = "".join(f"# {remark}\n" for remark in remarks)
     write_whole(path, comments + OmegaConf.to_yaml(tree))
 

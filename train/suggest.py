@@ -27,6 +27,7 @@ from data.records import counted
 from data.shards.index import ShardIndex
 from data.view.statistics.advice import SIDES, SMALL_PX, SMALLEST, choose_side, hard_points, shorter_sides
 from launch.command import run
+from launch.config_file import as_yaml
 from launch.processes.environment import Environment, connect
 from train.config import Config, load
 from train.evaluation.evaluator import require_objects
@@ -69,17 +70,17 @@ def text_of(train: str, val: str | None, side: int, choice: Choice, images: int,
     """The keys of the config, each with its reason. images: that the run will see."""
     network, gpu = choice.network, env.device.type == "cuda"
     batch = 32 if gpu else 16
-    rate = network.rate * (batch / 16) ** 0.5
+    folder = f"runs/{Path(train).parent.name or 'mine'}-{Path(train).name}"
     sides = sorted({max(SIDES[0], side - 32), side, min(SIDES[1], side + 32)})
     mosaic = 0.5 if choice.epochs > MIXED_EPOCHS and images >= IMAGES else 0.0
     return "\n".join(
         [
-            f"run: runs/{Path(train).parent.name or 'mine'}-{Path(train).name}  # the same command resumes from here",
+            f"run: {as_yaml(folder)}  # the same command resumes from here",
             "recipe: scratch  # from random weights; anchors, truth slots and durations by the set and the run",
             f"epochs: {choice.epochs}",
             "data:",
-            f"  train: {train}",
-            f"  val: {val or train}{'' if val else '  # no --val was given'}",
+            f"  train: {as_yaml(train)}",
+            f"  val: {as_yaml(val or train)}{'' if val else '  # no --val was given'}",
             f"  batch: {batch}",
             f"  sides: {sides}  # px, a new one every 10 batches: objects of all sizes occur",
             f"  workers: {4 if gpu else 0}  # on a CPU the training process reads as well",
@@ -88,7 +89,7 @@ def text_of(train: str, val: str | None, side: int, choice: Choice, images: int,
             "model:",
             f"  variant: {network.variant}",
             f"  width: {network.width}  # the largest that sees enough images in the time",
-            f"schedule: {{rate: {rate:.2g}}}",
+            f"schedule: {{rate: {network.rate * (batch / 16) ** 0.5:.2g}}}",
             f"step: {{accumulate: {'auto' if gpu else 1}}}  # auto: as few parts as fit into the GPU",
             "evaluate:",
             f"  side: {side}  # all but {SMALLEST:.0%} of objects reach {SMALL_PX} px, or as large as images are",
@@ -177,8 +178,7 @@ def suggest(train: str, val: str | None, minutes: float | None, env: Environment
         "Start:    python train/main.py THIS_FILE",
         *(f"Hard:     {point}" for point in hard),
     ]
-    for point in hard:
-        print(f"hard: {point}", file=sys.stderr)
+    sys.stderr.writelines(f"hard: {point}\n" for point in hard)
     return "".join(f"# {line}\n" for line in lines) + text
 
 

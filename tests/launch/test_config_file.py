@@ -8,7 +8,7 @@ import pytest
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from launch.config_file import parse_overrides, parse_yaml, read_yaml, split_words
+from launch.config_file import as_yaml, parse_overrides, parse_yaml, read_yaml, split_words
 from launch.keys import text_keys
 
 BOMB = "a0: &a0 [x, x]\n" + "\n".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 120))
@@ -99,6 +99,15 @@ def test_what_is_text_is_taken_as_it_is_written() -> None:
     }
     assert parse_overrides(["run=null", "inner.names="], keys) == {"run": None, "inner": {"names": None}}
     assert parse_overrides(["run=007"]) == {"run": 7}
+    for word in ("a #1", "&a b", "!x", "|", "a\nb"):
+        assert parse_overrides([f"run={word}", "inner.slots=7 # seven"], keys) == {"run": word, "inner": {"slots": 7}}
+
+
+@pytest.mark.parametrize(
+    "text", ["a/b-1.2", "a #1", "a: b", "[a]", "${x}", "-", "'a", 'a"b', "日本", "a\nb", "\\${x}", ""]
+)
+def test_a_text_in_a_config_reads_back(text: str) -> None:
+    assert parse_yaml(f"run: {as_yaml(text)}  # a remark", "here", {"run"}).run == text
 
 
 def test_the_config_comes_first(tmp_path: Path) -> None:

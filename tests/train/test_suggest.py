@@ -62,6 +62,15 @@ def test_more_time_is_not_the_remedy_where_epochs_end(four_images: ShardIndex, m
     assert "Expected: 1 minute here" in text and "more --minutes" not in text
 
 
+def test_a_folder_of_any_name_is_read_back(shards: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("train.suggest.measured_speed", lambda *_: 1e4)
+    for name in ("a #1", "a: b", "${x}"):
+        (tmp_path / name).symlink_to(shards)
+        config = read(suggest(str(tmp_path / name / "train"), str(tmp_path / name / "val"), 60, Environment()))
+        assert config.data.train == str(tmp_path / name / "train") and config.run == f"runs/{name}-train"
+        assert config.data.val == str(tmp_path / name / "val")
+
+
 def test_epochs_fit_into_the_time() -> None:
     assert epochs_in(None, 1, 5_000, 500) == 2 * EPOCHS and epochs_in(None, 1, 200, 50) == 100
     assert epochs_in(100, 50, 5_000, 0) == int(100 * 60 * 50 * 0.9 / 5_000)
