@@ -5,12 +5,14 @@ import sys
 import time
 from contextlib import suppress
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from train.run.display.units import duration_text
 
 ASIDE_S = 10.0  # between two lines of a log file outside training
+BAR = 16  # characters
 
 
 class Console:
@@ -24,7 +26,7 @@ class Console:
         self._gone = sys.stdout is None
         self._encoding = None if self._gone else sys.stdout.encoding  # rich replaces it by a stream without one
         if not self._gone and sys.stdout.isatty():
-            columns = (BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+            columns = (BarColumn(BAR), TextColumn("{task.percentage:3.0f} %"))
             text = TextColumn("{task.description}", markup=False)
             # not drawn from a thread, whose errors nobody would see
             self._bar = Progress(*columns, text, console=Terminal(), auto_refresh=False)
@@ -41,7 +43,8 @@ class Console:
         images = min(images, self.end)  # the last batch may begin another epoch
         if not keep:
             text = f"epoch {epoch}/{self.epochs}  {images:>{len(f'{self.end:,}')},}/{self.end:,} images  {text}"
-        self._show(images, f"{text}  left {left}", keep)
+        ahead = self._bar is not None and not keep  # a narrow terminal cuts the end of a line
+        self._show(images, f"left {left}  {text}" if ahead else f"{text}  left {left}", keep)
 
     def aside(self, text: str) -> None:
         """Shows the progress of slow work outside training: in the bar's text, or now and then in a log file."""
@@ -60,6 +63,8 @@ class Console:
                 self._bar.console.print(text, markup=False, highlight=False)
                 self._bar.update(self._task, completed=images, description="", refresh=True)
             else:
+                room = self._bar.console.width - BAR - len(" 100 %  ")  # rich would squeeze out the bar
+                text = text if cell_len(text) <= room else set_cell_size(text, max(room, 0))
                 self._bar.update(self._task, completed=images, description=text, refresh=True)
         except (OSError, ValueError):  # a closed pipe, a terminal that hung up
             self._gone = True

@@ -3,6 +3,7 @@
 import io
 import os
 import pty
+import re
 import subprocess
 import sys
 import textwrap
@@ -24,10 +25,10 @@ console.close()
 """
 
 
-def on_a_terminal(script: str, encoding: str) -> tuple[int, str]:
+def on_a_terminal(script: str, encoding: str, columns: int = 200) -> tuple[int, str]:
     """Exit status, and what reached the terminal."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "PYTHONIOENCODING": encoding, "TERM": "xterm", "COLUMNS": "200"}
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "TERM": "xterm", "COLUMNS": str(columns)}
     process = subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, stdout=theirs, stderr=theirs, env=environment)
     os.close(theirs)
     seen = b""
@@ -48,6 +49,20 @@ def test_names_are_shown_as_they_are_on_any_terminal(encoding: str) -> None:
     assert f"epoch 1: valve [open] 0.50  [/b] 0.25  {letter} 0.75  \\x1b[31mred 0.10" in seen
     assert f"valve [open] [/b] {letter}" in seen and "evaluating" in seen
     assert "100 %" in seen and "evaluating" not in seen[seen.rindex("%") :]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 100])
+def test_a_narrow_terminal_shows_the_bar_and_the_time_left(columns: int) -> None:
+    script = """
+from train.run.display.console import Console
+console = Console(0, 25000, 10)
+console.began -= 60
+console.line(12500, "loss    6.793  iou 0.76  rate 1.7e-03  side 224    36.7 images/s  waits   0%")
+console.close()
+"""
+    status, seen = on_a_terminal(script, "utf-8", columns)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen)
+    assert status == 0 and re.search("━╺━+  50 % left 60 s  epoch 5/10  12,500", shown), shown
 
 
 def test_a_log_file_gets_a_line_for_each(capsys: pytest.CaptureFixture[str]) -> None:
