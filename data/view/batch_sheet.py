@@ -27,12 +27,18 @@ def batch_sheet(batch: Batch, classes: tuple[str, ...]) -> Image:
         _drawn(image.repeat(zoom, 0).repeat(zoom, 1), truths, classes)
         for image, truths in zip(images, batch.truths.cpu().numpy(), strict=False)
     ]
-    step = batch.side * zoom + GAP_PX
+    return tiled(pictures)
+
+
+def tiled(pictures: list[Image]) -> Image:
+    """Pictures of one size, row by row, on white paper."""
+    height, width = (edge + GAP_PX for edge in pictures[0].shape[:2])
     across = min(ACROSS, len(pictures))
-    paper = np.full((-(-len(pictures) // across) * step - GAP_PX, across * step - GAP_PX, 3), 255, np.uint8)
+    down = -(-len(pictures) // across)
+    paper = np.full((down * height - GAP_PX, across * width - GAP_PX, 3), 255, np.uint8)
     for number, picture in enumerate(pictures):
-        top, left = number // across * step, number % across * step
-        paper[top : top + len(picture), left : left + len(picture)] = picture
+        top, left = number // across * height, number % across * width
+        paper[top : top + len(picture), left : left + picture.shape[1]] = picture
     return paper
 
 

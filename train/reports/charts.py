@@ -43,13 +43,16 @@ def write_curves(path: Path, title: str, classes: Sequence[str], scores: Mapping
 def write_f1(path: Path, title: str, classes: Sequence[str], voc: VocScores) -> None:
     """F1 over the score, for all classes and the best and worst ones: helps to choose a threshold."""
     present = np.flatnonzero(voc.num_truths)
-    figure, (axes,) = panels(plain(title), 1)
+    figure, (axes,) = panels("", 1)
     mean_S = voc.f1_SC[:, present].mean(1)
     lines = {f"all classes: best {mean_S.max():.2f} at {SCORES[mean_S.argmax()]:.2f}": mean_S}
     best_first = present[np.argsort(-voc.f1_SC[:, present].max(0), kind="stable")]
+    left_out = ""
     if len(best_first) > BEST + WORST:
+        left_out = f" (the {BEST} best and {WORST} worst of {len(best_first):,} classes)"
         best_first = np.concatenate([best_first[:BEST], best_first[-WORST:]])
     lines |= {f"{plain(classes[label])}: {voc.f1_SC[:, label].max():.2f}": voc.f1_SC[:, label] for label in best_first}
+    figure.suptitle(f"{plain(title)}{left_out}", size=10)
     curves(axes, "F1 over the least score that counts, IoU .5", SCORES, lines, across="score", down="F1")
     write(figure, path)
 

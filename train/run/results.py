@@ -17,11 +17,14 @@ from numpy.typing import NDArray
 
 from data.files import write_whole
 from data.records import counted
+from data.view.batch_sheet import tiled, write_png
 from train.evaluation.evaluator import Evaluation
 
 NAME = "results.csv"
 CHARTS = ("results.png", "class_ap.png", "confusion_matrix.png", "curves.png", "f1.png")
+VALIDATION = "validation.png"  # the pictures of the board: truths and detections
 TRAINING_BATCH = "training_batch.png"  # the newest start's first batch, as the network sees it
+LOSSES = {"loss/total": ("loss", "train"), "val/loss": ("loss", "val")}  # in one chart
 SHARE = 0.02  # of the time between evaluations that drawing may take
 
 Row = Mapping[str, str]
@@ -73,6 +76,8 @@ class Results:
         write_f1(self.run / "f1.png", title, classes, evaluation.voc)
         if evaluation.confusion is not None:
             write_confusion(self.run / "confusion_matrix.png", title, classes, evaluation.confusion)
+        if evaluation.pictures:
+            write_png(self.run / VALIDATION, tiled(list(evaluation.pictures.values())))
         self._draw_results(title)
         of_classes = class_ap(title, classes, evaluation.deciding_ap_C)
         write(of_classes, self.run / "class_ap.png")
@@ -98,7 +103,8 @@ def lines_by_chart(rows: Iterable[Mapping[str, str]]) -> dict[str, dict[str, lis
         for name, value in row.items():
             if name in ("images", "epoch") or not value:
                 continue
-            chart, _, line = ("loss", "", "val") if name == "val/loss" else name.partition("/")
+            chart, _, line = name.partition("/")
+            chart, line = LOSSES.get(name, (chart, line))
             charts.setdefault(chart, {}).setdefault(line or name, []).append((int(row["images"]), float(value)))
     return charts
 
@@ -111,7 +117,7 @@ def ending(run: Path, best: Best | None, images: int, end: int) -> str:
         lines = [f"{counted(end, 'image')} seen"]
     if best is None:
         return lines[0]
-    there = [name for name in (NAME, *CHARTS, TRAINING_BATCH) if (run / name).exists()]
+    there = [name for name in (NAME, *CHARTS, VALIDATION, TRAINING_BATCH) if (run / name).exists()]
     lines += [
         f"best mAP {best.mean_ap:.4f} after epoch {best.epoch}, {counted(best.images, 'image')}: "
         f"{run}/checkpoints/best-*.pt",

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from data.view.figures import pixels
@@ -40,6 +41,16 @@ def test_names_of_all_kinds_are_drawn(tmp_path: Path, missing: int) -> None:
     write_confusion(tmp_path / "c.png", "$set$", NAMES, counts)
     for name in ("pr", "f1", "c"):
         assert min(size(tmp_path / f"{name}.png")) > 200
+
+
+@pytest.mark.parametrize(("missing", "note"), [(0, "the 3 best and 2 worst of 7 classes"), (3, "")])
+def test_a_chart_without_all_classes_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int, note: str
+) -> None:
+    figures: list[Figure] = []
+    monkeypatch.setattr("train.reports.charts.write", lambda figure, _: figures.append(figure))
+    write_f1(tmp_path / "f1.png", "set", [f"class {number}" for number in range(7)], voc(7, missing))
+    assert figures[0].get_suptitle() == (f"set ({note})" if note else "set")
 
 
 def test_bars_of_classes_are_sorted_and_have_room() -> None:

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.train.run.display.test_board import CLASSES, evaluation
-from train.run.results import CHARTS, Best, Results, ending, lines_by_chart
+from train.run.results import CHARTS, VALIDATION, Best, Results, ending, lines_by_chart
 
 TRAINING = {"loss/total": 3.5, "train/rate": 1e-3}
 
@@ -69,13 +69,17 @@ def test_charts_are_drawn_first_and_last_and_not_too_often(tmp_path: Path) -> No
     shown = evaluation()._replace(confusion=np.eye(4, dtype=np.int64))
     for images, last, drawn in ((8, False, True), (16, False, False), (24, True, True)):
         add(results, images)
-        for name in CHARTS:
+        for name in (*CHARTS, VALIDATION):
             (tmp_path / name).unlink(missing_ok=True)
         results.draw(shown, CLASSES, last=last)
-        assert [name for name in CHARTS if (tmp_path / name).exists()] == list(CHARTS) * drawn
+        assert [name for name in (*CHARTS, VALIDATION) if (tmp_path / name).exists()] == [*CHARTS, VALIDATION] * drawn
     for name in CHARTS:
         with Image.open(tmp_path / name) as image:
             assert min(image.size) > 200
+    with Image.open(tmp_path / VALIDATION) as image:  # two pictures of 32 px, a gap between them
+        assert (
+            image.size == (68, 32) and image.getpixel((0, 0)) == (125,) * 3 and image.getpixel((67, 31)) == (175,) * 3
+        )
 
 
 def test_both_losses_share_a_chart() -> None:
@@ -85,7 +89,7 @@ def test_both_losses_share_a_chart() -> None:
     rows += [{"images": "16", "mAP": "0.6", "loss/total": "40"}]
     assert lines_by_chart(rows) == {
         "mAP": {"mAP": [(8, 0.5), (16, 0.6)]},
-        "loss": {"val": [(8, 90)], "total": [(16, 40)]},
+        "loss": {"val": [(8, 90)], "train": [(16, 40)]},
         "val": {"Obj": [(8, 0.2)]},
         "x": {"y": [(8, 1)]},
     }
