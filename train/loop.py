@@ -28,7 +28,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     """Trains until the last epoch, or until processes agree to stop; either way leaves a checkpoint."""
     run = Path(config.run)
     if config.drawn:
-        env.first(partial(draw_shards, config.drawn, config.data.train, config.data.val))
+        env.on_rank_0(partial(draw_shards, config.drawn, config.data.train, config.data.val))
     loader_of = partial(Loader, rank=env.rank, world_size=env.world_size, device=env.device, seed=config.seed)
     index = open_shards(config.data.train, config.data.classes, config.data.staging)
     config = resolved(config, index, env)
@@ -42,7 +42,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
     )
     checkpoint.restore()
     print_summary(config, index, val.index, step, env, progress.images)
-    env.first(lambda: save_start(config, progress.images, changes, {"train": index, "val": val.index}))
+    env.on_rank_0(lambda: save_start(config, progress.images, changes, {"train": index, "val": val.index}))
     end, every = length.images, length.images_per_epoch * config.evaluate.epochs_between(config.epochs)
     with (
         checkpoint,

@@ -73,22 +73,23 @@ class Environment:
         dist.broadcast_object_list(box)
         return box[0]
 
-    def first(self, work: Callable[[], T]) -> T:
-        """Runs `work` on rank 0, returns its result everywhere. It may outlast the timeout: all meet once a second."""
+    def on_rank_0(self, work: Callable[[], T]) -> T:
+        """Runs `work` on rank 0; returns its result on all. It may outlast the timeout: all meet once a second."""
         if self.world_size == 1:
             return work()
-        with ThreadPoolExecutor(1, thread_name_prefix="first") as thread:
+        with ThreadPoolExecutor(1, thread_name_prefix="rank 0") as thread:
             doing = thread.submit(work) if self.rank == 0 else None
             while self.any(doing is not None and not _over(doing)):
                 pass
             return self.broadcast(doing.result() if doing else cast(T, None))
 
-    def say(self, text: str) -> None:  # once for all processes, on stderr
+    def say(self, text: str) -> None:
+        """Prints a line on stderr, once for all processes."""
         if self.rank == 0:
             print(text, file=sys.stderr, flush=True)
 
     def memory(self) -> int:
-        """Bytes each process may use: what its GPU has free, or its share of the machine's memory. The least of all."""
+        """Bytes that each process may use: free on its GPU, or its share of the memory left; the least of all."""
         if self.device.type == "cuda":
             free, _ = torch.cuda.mem_get_info(self.device)
             mine = free + torch.cuda.memory_reserved(self.device)
@@ -98,6 +99,7 @@ class Environment:
         return self.broadcast(min(self.gather(mine), default=0))
 
     def barrier(self) -> None:
+        """Waits until all processes call it."""
         if self.world_size > 1:
             dist.all_reduce(torch.zeros(1))  # on the host: needs no device and keeps none busy
 

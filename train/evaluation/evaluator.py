@@ -130,7 +130,7 @@ class Evaluator:
             mean = mean_of_shares([losses for _, _, losses in shares])
             return Evaluation(voc_ap(whole, truths, num_classes), coco, Detections.empty(), {}, losses=mean)
 
-        return self.env.first(count)._replace(found=everything)
+        return self.env.on_rank_0(count)._replace(found=everything)
 
     def _predict_share(
         self, step: Step, stop: Stop | None, on_progress: Callable[[int, int], None] | None

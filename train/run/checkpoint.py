@@ -93,7 +93,7 @@ class Checkpoint:
 
     def wait(self) -> None:
         """Waits until the last save is on disk, which may be slow."""
-        self.env.first(self._wait)
+        self.env.on_rank_0(self._wait)
 
     def _wait(self) -> None:
         if self._writing is not None:
@@ -122,14 +122,14 @@ class Checkpoint:
         ValueError if there are checkpoints but none is whole, or if they are of another network.
         """
         candidates = whole(self.folder)
-        while path := self.env.first(lambda: next(candidates, None)):
+        while path := self.env.on_rank_0(lambda: next(candidates, None)):
             reason = self._load(path)
             if not self.env.any(reason is not None):
                 self.position = int(path.name.removeprefix("best-").split("-")[0])
                 return self.position
             if self.env.rank == 0:
                 pass_over(path, reason or "another process could not load it")
-        if found := self.env.first(lambda: listed(self.folder)):
+        if found := self.env.on_rank_0(lambda: listed(self.folder)):
             raise ValueError(
                 f"{self.folder}: expected a whole checkpoint, found {len(found)}, all damaged; put an intact copy "
                 "there, or choose another `run` to start from the beginning"

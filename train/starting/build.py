@@ -18,7 +18,7 @@ from train.weights.initial import load_initial_weights
 def _require_trained_backbone(new: Sequence[str], checkpoints: Path, env: Environment) -> None:
     """ValueError if a frozen backbone would be random. new: convolutions that `weights` did not fill."""
     random = [name for name in new if name.startswith("backbone")]
-    if random and not env.first(lambda: has_checkpoints(checkpoints)):
+    if random and not env.on_rank_0(lambda: has_checkpoints(checkpoints)):
         raise ValueError(
             f"step.freeze=backbone: expected weights= that fill it, found none for {', '.join(random)}; frozen random "
             "numbers learn nothing: name trained weights, or do not freeze the backbone"

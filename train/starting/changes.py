@@ -127,7 +127,7 @@ def accept_changes(config: Config, env: Environment) -> list[str]:
 
     ValueError if a key has changed that must not. All processes must call it.
     """
-    changes = env.first(lambda: _found(config, env))
+    changes = env.on_rank_0(lambda: _found(config, env))
     refused = [change for change in changes if rule_of(change.key).refused and change.last != change.now]
     lines = _lines([change for change in changes if change not in refused], "accepted")
     for line in (["changed since this run began:", *(f"  {line}" for line in lines)]) if lines else []:

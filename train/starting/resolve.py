@@ -21,14 +21,14 @@ from train.stepping.config import Precision, fast_precision
 def resolved(config: Config, index: ShardIndex, env: Environment) -> Config:
     """The config with values in place of auto, and the classes. All processes must call it."""
     if config.anchors == AUTO:
-        anchors = env.first(lambda: _kept_anchors(config) or _clustered(config, index))
+        anchors = env.on_rank_0(lambda: _kept_anchors(config) or _clustered(config, index))
         env.say(f"anchors=auto: {', '.join(f'{width:g} x {height:g}' for width, height in _pairs(anchors))} cells")
         config = replace(config, anchors=anchors)
     if config.data.truth_slots == AUTO:
         slots = needed_slots(index, config.data.augment)
         config = replace(config, data=replace(config.data, truth_slots=slots))
     if config.step.precision == AUTO:
-        precision = env.first(lambda: _kept_precision(config) or fast_precision(env.device))
+        precision = env.on_rank_0(lambda: _kept_precision(config) or fast_precision(env.device))
         config = replace(config, step=replace(config.step, precision=precision))
     return replace(config, data=replace(config.data, classes=list(index.classes)))
 

@@ -24,9 +24,9 @@ def load_initial_weights(
 
     cache: folder for downloads. ValueError if a process finds other bytes than rank 0.
     """
-    if env.first(lambda: has_checkpoints(checkpoints)):
+    if env.on_rank_0(lambda: has_checkpoints(checkpoints)):
         return []
-    expected = env.first(lambda: sha256(local_file(source, Path(cache) if cache else None)))
+    expected = env.on_rank_0(lambda: sha256(local_file(source, Path(cache) if cache else None)))
     path = local_file(source, Path(cache) if cache else None)
     if sha256(path) != expected:
         raise ValueError(

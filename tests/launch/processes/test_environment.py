@@ -44,7 +44,7 @@ with connect() as env:
     met = []
     meet = Environment.any
     Environment.any = lambda self, flag: met.append(flag) or meet(self, flag)
-    found["first"] = env.first(lambda: [time.sleep(4), "from", env.rank])
+    found["first"] = env.on_rank_0(lambda: [time.sleep(4), "from", env.rank])
     found["rounds"] = len(met)
     found["waited"] = (folder / "late").exists()
 (folder / f"{env.rank}.json").write_text(json.dumps(found))
@@ -115,7 +115,7 @@ def test_one_process_alone_gets_back_what_it_gives() -> None:
     assert env.gather("own") == ["own"]
     assert env.broadcast({"key": 1}) == {"key": 1}
     env.barrier()
-    assert env.first(lambda: values) is values
+    assert env.on_rank_0(lambda: values) is values
 
 
 def test_one_process_alone_opens_no_process_group(monkeypatch: pytest.MonkeyPatch) -> None:

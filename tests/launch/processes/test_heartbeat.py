@@ -56,7 +56,9 @@ def test_a_store_that_does_not_answer_is_said(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_location_is_the_calls_inside_this_program() -> None:
     assert location(sys._getframe()) == location(None) == "other code"
-    assert re.fullmatch(r"launch/processes/environment\.py:\d+", Environment().first(lambda: location(sys._getframe())))
+    assert re.fullmatch(
+        r"launch/processes/environment\.py:\d+", Environment().on_rank_0(lambda: location(sys._getframe()))
+    )
 
 
 HANGS = """

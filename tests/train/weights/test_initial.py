@@ -41,7 +41,7 @@ def test_a_run_with_checkpoints_needs_no_first_weights(tmp_path: Path) -> None:
 class SecondNode(Environment):
     """A process whose file is not the one that rank 0 read."""
 
-    def first(self, work: Callable[[], Any]) -> Any:
+    def on_rank_0(self, work: Callable[[], Any]) -> Any:
         found = work()
         return "0" * 64 if isinstance(found, str) else found
 
