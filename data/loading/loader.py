@@ -20,9 +20,9 @@ from data.images.on_device import layout_row
 from data.loading.batch import Batch
 from data.loading.config import DataConfig
 from data.loading.filling.order import BatchPlan, Order, plan
-from data.loading.filling.reader import BatchReader, Numbered
+from data.loading.filling.reader import BatchReader, SlottedPlan
 from data.loading.filling.slots import Slots, most_pixels
-from data.loading.handover.ahead import DEPTH, Ahead, Answer, in_turn
+from data.loading.handover.prefetch import DEPTH, Answer, Prefetcher, thread_safe
 from data.loading.handover.to_device import Transfer
 from data.loading.handover.workers import answers_of, begin_worker, start_fork_server
 from data.remote.arrivals import Arrivals
@@ -56,11 +56,11 @@ class Loader:
         on_device = config.colour == "device" or (config.colour == "auto" and device.type != "cpu")
         self.colours_left = on_device or self.packed  # to the device: colours change after the geometry
         self.faults = 0
-        self._ahead: Ahead | None = None
+        self._prefetcher: Prefetcher | None = None
 
     def ready(self) -> bool:
         """Whether the next of the batches last begun comes without waiting, and without polling `stopping`."""
-        return self._ahead is not None and self._ahead.ready()
+        return self._prefetcher is not None and self._prefetcher.ready()
 
     def plans(self, start: int, stop: int) -> Iterator[BatchPlan]:
         """The plans that `batches` follows on this rank."""
@@ -140,13 +140,13 @@ class Loader:
         self, plans: Iterable[BatchPlan], reader: BatchReader, stopping: Callable[[], bool] | None = None
     ) -> Iterator[Batch]:
         slots, workers = reader.slots, self.config.workers
-        numbered = tee(Numbered(number % slots.count, each) for number, each in enumerate(plans))
-        to_workers, to_come = in_turn(*numbered)
+        slotted = tee(SlottedPlan(number % slots.count, each) for number, each in enumerate(plans))
+        to_workers, to_come = thread_safe(*slotted)
         if workers:
             start_fork_server()
         loader = DataLoader(
             _Answers(reader),
-            sampler=_Once(to_workers),  # the "index" of this dataset is a plan
+            sampler=_PlanSampler(to_workers),  # the "index" of this dataset is a plan
             batch_size=None,
             num_workers=workers,
             prefetch_factor=PREFETCH if workers else None,
@@ -154,24 +154,26 @@ class Loader:
             multiprocessing_context="forkserver" if workers else None,  # fork is unsafe with CUDA and threads
         )
         return self._deliver(
-            Ahead(answers_of(loader), to_come, Arrivals(self.index), workers=workers > 0), reader, stopping
+            Prefetcher(answers_of(loader), to_come, Arrivals(self.index), workers=workers > 0), reader, stopping
         )
 
-    def _deliver(self, ahead: Ahead, reader: BatchReader, stopping: Callable[[], bool] | None) -> Iterator[Batch]:
+    def _deliver(
+        self, prefetcher: Prefetcher, reader: BatchReader, stopping: Callable[[], bool] | None
+    ) -> Iterator[Batch]:
         transfer = Transfer(self.device, reader.slots, reader.level, packed=reader.packed, coloured=reader.colour)
-        self._ahead = ahead
+        self._prefetcher = prefetcher
         try:
-            while taken := ahead.take(stopping):
-                numbered, answer = taken
+            while taken := prefetcher.take(stopping):
+                slotted, answer = taken
                 if isinstance(answer, ValueError):
                     raise answer
-                batch = transfer(numbered.slot, numbered.plan, answer)
+                batch = transfer(slotted.slot, slotted.plan, answer)
                 transfer.wait_for_all_but_the_last()
-                ahead.ask()
+                prefetcher.request()
                 yield batch
         finally:
-            self._ahead = None
-            ahead.close()
+            self._prefetcher = None
+            prefetcher.close()
             transfer.close()
 
 
@@ -181,18 +183,18 @@ class _Answers(Dataset[Answer]):
     def __init__(self, reader: BatchReader) -> None:
         self._reader = reader
 
-    def __getitem__(self, numbered: Numbered) -> Answer:
+    def __getitem__(self, slotted: SlottedPlan) -> Answer:
         try:
-            return self._reader[numbered]
+            return self._reader[slotted]
         except ValueError as error:
             return error
 
 
-class _Once:
-    """The sampler that DataLoader requires; it can be iterated once."""
+class _PlanSampler:
+    """The sampler that DataLoader requires, over plans; it can be iterated once."""
 
-    def __init__(self, numbered: Iterator[Numbered]) -> None:
-        self._numbered = numbered
+    def __init__(self, plans: Iterator[SlottedPlan]) -> None:
+        self._plans = plans
 
-    def __iter__(self) -> Iterator[Numbered]:
-        return self._numbered
+    def __iter__(self) -> Iterator[SlottedPlan]:
+        return self._plans

@@ -17,7 +17,7 @@ from data.images.geometry import Resize, place_boxes, whole_image
 from data.loading.batch import needed_slots
 from data.loading.config import DataConfig
 from data.loading.filling.order import BatchPlan, Order, partners
-from data.loading.filling.reader import BatchReader, Numbered
+from data.loading.filling.reader import BatchReader, SlottedPlan
 from data.loading.filling.slots import Slots
 from data.randomness import Purpose, random_bits
 from data.shards.index import ShardIndex
@@ -109,7 +109,7 @@ def _augmented(reader: BatchReader, plan: BatchPlan) -> Image:
 
 
 def _read(reader: BatchReader, plan: BatchPlan) -> tuple[Image, NDArray[np.float32]]:
-    reader[Numbered(0, plan)]
+    reader[SlottedPlan(0, plan)]
     slot = reader.slots[0]
     return slot.pixels.reshape(plan.side, plan.side, 3), slot.truths[0]
 

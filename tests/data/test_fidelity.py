@@ -25,7 +25,7 @@ from data.images.boxes import xyxy_from_cxcywh
 from data.images.colour import Colour, distort_colour
 from data.images.on_device import distort_colours, place_packed
 from data.loading.filling.order import BatchPlan
-from data.loading.filling.reader import BatchReader, Numbered
+from data.loading.filling.reader import BatchReader, SlottedPlan
 from data.loading.filling.slots import Slots
 from data.records import Annotations, Record
 from data.shards.index import ShardIndex
@@ -105,7 +105,7 @@ def test_objects_are_found_under_their_boxes(tmp_path: Path, policy: str, packed
     for round_, side in enumerate(SIDES):
         read = reader(index, POLICIES[policy], side, batch, packed=packed, colour=False)
         plan = BatchPlan(np.arange(batch), np.full(batch, round_), side)
-        read[Numbered(0, plan)]
+        read[SlottedPlan(0, plan)]
         slot = read.slots[0]
         canvases = slot.pixels[: batch * side * side * 3].reshape(batch, side, side, 3)
         if packed:
@@ -281,7 +281,7 @@ class Ours:
         read = reader(index, config, SIDE, batch, packed=True, cache=str(folder / "cache"))
         layouts, colours, truths = [], [], []
         for first in range(0, NUM_DRAWS, batch):
-            read[Numbered(0, BatchPlan(np.zeros(batch, np.int64), np.arange(first, first + batch), SIDE))]
+            read[SlottedPlan(0, BatchPlan(np.zeros(batch, np.int64), np.arange(first, first + batch), SIDE))]
             for kept, given in zip((layouts, colours, truths), read.slots[0][1:][::-1], strict=True):
                 kept.append(given.copy())
         self.layouts = np.concatenate(layouts)

@@ -30,7 +30,7 @@ from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 
 
-class Numbered(NamedTuple):
+class SlottedPlan(NamedTuple):
     """A plan, and the slot for its batch."""
 
     slot: int
@@ -38,14 +38,14 @@ class Numbered(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """A record of what was written into a slot."""
+    """What was written into a slot."""
 
     num_bytes: int  # of slot.pixels
     faults: list[str]  # one sentence for each replaced image
 
 
 class BatchReader(Dataset[Filled]):
-    """`reader[Numbered(slot, plan)]` fills the slot.
+    """`reader[SlottedPlan(slot, plan)]` fills the slot.
 
     A map-style dataset over plans, so that DataLoader keeps their order.
     """
@@ -70,8 +70,8 @@ class BatchReader(Dataset[Filled]):
         self._cache: DecodedCache | None = None
         self._scratch: Image | None = None
 
-    def __getitem__(self, numbered: Numbered) -> Filled:
-        slot, plan = self.slots[numbered.slot], numbered.plan
+    def __getitem__(self, slotted: SlottedPlan) -> Filled:
+        slot, plan = self.slots[slotted.slot], slotted.plan
         self._open_cache()  # its refusal is no fault of an image
         return self._pack(slot, plan) if self.packed else self._place(slot, plan)
 

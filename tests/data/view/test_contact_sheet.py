@@ -11,7 +11,7 @@ from PIL import Image
 from data.images.augment import AugmentConfig
 from data.loading.config import DataConfig
 from data.loading.filling.order import BatchPlan
-from data.loading.filling.reader import BatchReader, Numbered
+from data.loading.filling.reader import BatchReader, SlottedPlan
 from data.loading.filling.slots import Slots
 from data.records import Annotations, Record
 from data.shards.__main__ import main
@@ -96,7 +96,7 @@ def test_augmented_pictures_are_what_the_reader_gives_for_the_first_epochs(index
     reader = BatchReader(bare, Slots(1, 2, 50, 2 * SIDE * SIDE * 3), config.augment, seed=5, resize="stretch")
     pictures = {tile.tobytes() for tile in found}
     for sample in range(index.num_samples):
-        reader[Numbered(0, BatchPlan(np.array([sample, sample]), np.array([0, 1]), SIDE))]
+        reader[SlottedPlan(0, BatchPlan(np.array([sample, sample]), np.array([0, 1]), SIDE))]
         for canvas in reader.slots[0].pixels.reshape(2, -1):
             pictures.discard(canvas.tobytes())
     assert len(pictures) == 3  # the three that are not augmented

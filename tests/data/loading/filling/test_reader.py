@@ -13,7 +13,7 @@ from data.images.augment import AugmentConfig
 from data.images.on_device import place_packed
 from data.loading.config import DataConfig
 from data.loading.filling.order import BatchPlan, Order
-from data.loading.filling.reader import BatchReader, Numbered
+from data.loading.filling.reader import BatchReader, SlottedPlan
 from data.loading.filling.slots import Slot, Slots
 from data.loading.loader import Loader
 from data.shards.index import ShardIndex
@@ -26,7 +26,7 @@ def filled(index: ShardIndex, samples: list[int], *, augmented: bool = True, **o
     slots = Slots(2, len(samples), 12, len(samples) * max(largest, SIDE * SIDE) * 3)
     reader = BatchReader(index, slots, AugmentConfig(), seed=3, resize="letterbox", **options)
     numbers = np.array(samples, np.int64)
-    result = reader[Numbered(1, BatchPlan(numbers, np.full_like(numbers, 2), SIDE, augmented))]
+    result = reader[SlottedPlan(1, BatchPlan(numbers, np.full_like(numbers, 2), SIDE, augmented))]
     assert result.faults == []
     return slots[1], result.num_bytes
 

@@ -1,4 +1,4 @@
-"""Requests batches ahead of their step, so that a process knows before a step whether the next one can follow."""
+"""Prefetches batches, so that a process knows before a step whether the next one can follow without a wait."""
 
 import multiprocessing
 import time
@@ -9,10 +9,10 @@ from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import TypeVar
 
-from data.loading.filling.reader import Filled, Numbered
+from data.loading.filling.reader import Filled, SlottedPlan
 from data.remote.arrivals import Arrivals
 
-DEPTH = 2  # batches: the first is here before the preceding batch's step begins
+DEPTH = 2  # batches: the next should be here before the current one's step begins
 LOOK_S = 1.0
 PATIENCE_S = 600.0  # without a batch though the shards are there
 
@@ -20,67 +20,67 @@ Answer = Filled | ValueError
 Item = TypeVar("Item")
 
 
-class Ahead:
-    """The answers of a DataLoader with their plans. Call `ask` once for each one taken."""
+class Prefetcher:
+    """The answers of a DataLoader with their plans, `DEPTH` batches ahead. Call `request` once for each one taken."""
 
     def __init__(
-        self, found: Iterator[Answer], plans: Iterator[Numbered], arrivals: Arrivals, *, workers: bool
+        self, found: Iterator[Answer], plans: Iterator[SlottedPlan], arrivals: Arrivals, *, workers: bool
     ) -> None:
         """workers: whether processes make the batches; otherwise each is made when taken."""
         self._found, self._plans, self._arrivals, self._workers = found, plans, arrivals, workers
-        self._coming: deque[tuple[Numbered, Future[Answer]]] = deque()
-        self._asked: SimpleQueue[Future[Answer] | None] = SimpleQueue()
+        self._pending: deque[tuple[SlottedPlan, Future[Answer]]] = deque()
+        self._requested: SimpleQueue[Future[Answer] | None] = SimpleQueue()
         if workers:
             Thread(target=self._fetch, daemon=True, name="next batch").start()
         for _ in range(DEPTH):
-            self.ask()
+            self.request()
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Requests one more batch, if any is left. Lets workers write into a slot."""
-        numbered = next(self._plans, None)
-        if numbered is not None:
-            coming: Future[Answer] = Future()
-            self._coming.append((numbered, coming))
+        slotted = next(self._plans, None)
+        if slotted is not None:
+            pending: Future[Answer] = Future()
+            self._pending.append((slotted, pending))
             if self._workers:
-                self._asked.put(coming)
+                self._requested.put(pending)
 
     def ready(self) -> bool:
         """Whether `take` returns at once: the batch is there, or none is left."""
-        if not self._coming:
+        if not self._pending:
             return True
-        numbered, coming = self._coming[0]
-        return (coming.done() or not self._workers) and all(map(self._arrivals.has, numbered.plan.reads.tolist()))
+        slotted, pending = self._pending[0]
+        return (pending.done() or not self._workers) and all(map(self._arrivals.has, slotted.plan.reads.tolist()))
 
-    def take(self, stopping: Callable[[], bool] | None) -> tuple[Numbered, Answer] | None:
-        """The next one; None at the end or if `stopping`, which is polled while nothing arrives.
+    def take(self, stopping: Callable[[], bool] | None) -> tuple[SlottedPlan, Answer] | None:
+        """The next plan and its answer; None at the end or if `stopping`, which is polled while nothing arrives.
 
         ChildProcessError: a worker was killed, or all workers hang.
         """
-        if not self._coming:
+        if not self._pending:
             return None
-        numbered, coming = self._coming.popleft()
-        if not all(self._arrivals.wait_for(sample, stopping) for sample in numbered.plan.reads.tolist()):
+        slotted, pending = self._pending.popleft()
+        if not all(self._arrivals.wait_for(sample, stopping) for sample in slotted.plan.reads.tolist()):
             return None
         if not self._workers:
-            return numbered, next(self._found)
-        answer = _result(coming, stopping)
-        return None if answer is None else (numbered, answer)
+            return slotted, next(self._found)
+        answer = _result(pending, stopping)
+        return None if answer is None else (slotted, answer)
 
     def close(self) -> None:
-        self._asked.put(None)
+        self._requested.put(None)
 
     def _fetch(self) -> None:
         """Runs in a thread that may be left behind, waiting for workers that hang."""
-        while (coming := self._asked.get()) is not None:
+        while (pending := self._requested.get()) is not None:
             try:
-                coming.set_result(next(self._found))
+                pending.set_result(next(self._found))
             except BaseException as error:
-                coming.set_exception(error)
+                pending.set_exception(error)
 
 
-def _result(coming: Future[Answer], stopping: Callable[[], bool] | None) -> Answer | None:
+def _result(pending: Future[Answer], stopping: Callable[[], bool] | None) -> Answer | None:
     began = time.monotonic()
-    while not wait([coming], LOOK_S).done:
+    while not wait([pending], LOOK_S).done:
         if stopping and stopping():
             return None
         if time.monotonic() - began > PATIENCE_S:
@@ -90,7 +90,7 @@ def _result(coming: Future[Answer], stopping: Callable[[], bool] | None) -> Answ
                 "shards are doing, and start the run again"
             )
     try:
-        return coming.result()
+        return pending.result()
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
@@ -100,7 +100,7 @@ def _result(coming: Future[Answer], stopping: Callable[[], bool] | None) -> Answ
         ) from None
 
 
-def in_turn(*iterators: Iterator[Item]) -> list[Iterator[Item]]:
+def thread_safe(*iterators: Iterator[Item]) -> list[Iterator[Item]]:
     """Makes iterators with a common source, such as those of `tee`, safe for several threads."""
     lock = Lock()
 
