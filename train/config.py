@@ -26,7 +26,7 @@ from launch.keys import keys_of, text_keys
 from train.darknet.cfg import translated
 from train.evaluation.config import EvaluateConfig
 from train.keys.page import page
-from train.keys.wrong import outside_its_unit, unknown_key, wrong_value
+from train.keys.problems import outside_its_unit, unknown_key, wrong_value
 from train.loss import LossConfig
 from train.model import ModelConfig
 from train.recipes import RECIPES, Recipe, with_recipe_defaults

@@ -10,7 +10,7 @@ from launch.keys import Key, keys_of
 from tests.conftest import ROOT
 from train.config import VOC_ANCHORS, Config, flat, load, save
 from train.keys.aliases import ALIASES
-from train.keys.wrong import RANGES
+from train.keys.problems import RANGES
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 LEAST = "run: runs/x\ndata: {train: shards/train, val: shards/val}\n"

@@ -15,8 +15,8 @@ from launch.command import run
 from train.darknet.keys import sort_keys, training_config
 from train.darknet.sections import Section, read_sections
 from train.darknet.shorthand import shorthand
+from train.graph.layer_specs import KEYS, Convolution, KeyProblem, Layer, read_layer
 from train.graph.shapes import Shape, shape_after
-from train.graph.words import KEYS, Convolution, KeyProblem, Layer, read_layer
 from train.model import ModelConfig
 
 TYPES = ("net", *KEYS, "region")
@@ -126,7 +126,7 @@ def _as_model(sections: Sequence[Section], computing: Sequence[set[str]], layers
 
 
 def as_config(network: Network, name: str) -> str:
-    """YAML."""
+    """The config as YAML. name: of its run folder."""
     model = {key: getattr(network.model, key) for key in ("variant", "passthrough", "width", "layers", "graph")}
     default = ModelConfig()
     training = {section: dict(keys) for section, keys in network.training.items()}
@@ -142,8 +142,8 @@ def as_config(network: Network, name: str) -> str:
     if not network.softmax:
         tree["loss"] = {**tree.get("loss", {}), "softmax": False}
     text: str = yaml.safe_dump(tree, sort_keys=False, default_flow_style=None, width=2**16)
-    said = "".join(f"#   {remark}\n" for remark in network.remarks)
-    return (f"# not translated, used in training only:\n{said}" if said else "") + text
+    remarks = "".join(f"#   {remark}\n" for remark in network.remarks)
+    return (f"# not translated, used in training only:\n{remarks}" if remarks else "") + text
 
 
 def translated(path: Path) -> str:

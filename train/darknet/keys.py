@@ -1,4 +1,4 @@
-"""Every key of [net] and [region]: used, for training only, or refused; keys of layers are in `train.graph.words`.
+"""Every key of [net] and [region]: used, for training only, or refused. For layers see `train.graph.layer_specs`.
 
 USED says what the network computes and how its output is read. A key of TRAINING goes into the config; one that only
 training reads and the config lacks is reported. A value of NEUTRAL changes nothing. All else is refused.

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from train.graph.words import WHOLE
+from train.graph.layer_specs import WHOLE
 
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 ALIASES = {"network": "net", "conv": "convolutional", "max": "maxpool"}
@@ -20,8 +20,8 @@ class Section:
 
     def error(self, key: str, problem: str) -> ValueError:
         """file:line: [kind] key=value: problem."""
-        said = f"{key:.80}={self.options[key]:.200}" if key in self.options else key
-        return ValueError(f"{self.path}:{self.lines.get(key, self.line)}: [{self.kind:.80}] {said}: {problem}")
+        written = f"{key:.80}={self.options[key]:.200}" if key in self.options else key
+        return ValueError(f"{self.path}:{self.lines.get(key, self.line)}: [{self.kind:.80}] {written}: {problem}")
 
     def whole(self, key: str, default: int | None = None, least: int = 0) -> int:
         value = self.options.get(key)

@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
+from train.graph.layer_specs import Convolution, Layer, Pool, Reordering, Route
 from train.graph.shapes import absolute
 from train.graph.variants import POOL, POOL_SAME, VARIANTS, Layers
-from train.graph.words import Convolution, Layer, Pool, Reordering, Route
 from train.model import ModelConfig, Passthrough
 
 

@@ -63,7 +63,7 @@ class Decoded(nn.Module):
 
 
 def program(exportable: Exportable, outputs: Outputs) -> ExportedProgram:
-    """torch.export's graph for any batch, and any sides that are multiples of 32 px. Without suppression."""
+    """torch.export's graph, without suppression, for any batch size and any sides that are multiples of 32 px."""
     network = (
         exportable.model
         if outputs == "raw"

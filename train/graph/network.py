@@ -1,17 +1,17 @@
-"""Builds a described network as a module."""
+"""Networks built from a list of layers, as `model.graph` and darknet's cfgs describe them."""
 
 from collections.abc import Sequence
 
 import torch
 from torch import nn
 
+from train.graph.layer_specs import KEYS, Convolution, KeyProblem, Layer, Pool, Reordering, Route, read_layer
 from train.graph.shapes import Shape, absolute, shape_after
-from train.graph.words import KEYS, Convolution, KeyProblem, Layer, Pool, Reordering, Route, read_layer
 from train.layers import ConvBlock, MaxPool, Reorg
 
 
 def parse_graph(lines: Sequence[str], side: int = 416) -> list[Layer]:
-    """Parses `model.graph`. ValueError with the invalid line, for an input of `side` px."""
+    """Parses `model.graph` and checks it on an input of `side` px. ValueError names the invalid line."""
     layers: list[Layer] = []
     shapes: list[Shape] = [(3, side)]
     for number, line in enumerate(lines):

@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 
-from train.graph.words import Convolution, KeyProblem, Layer, Pool, Reordering, Route
+from train.graph.layer_specs import Convolution, KeyProblem, Layer, Pool, Reordering, Route
 
 MOST_WEIGHTS = 2**31  # of one layer: anything larger is a typo, and is refused before memory is allocated
 Shape = tuple[int, int]  # channels, and the side of a square map
 
 
 def shape_after(layer: Layer, before: Sequence[Shape]) -> Shape:
-    """The shape after a layer. before: of the input and all earlier layers. KeyProblem: it cannot follow them."""
+    """The shape after a layer. before: shapes of the input and earlier layers. KeyProblem if it cannot follow them."""
     channels, side = before[-1]
     if isinstance(layer, Convolution):
         if channels % layer.groups or layer.filters % layer.groups:

@@ -35,7 +35,7 @@ class Detector(NamedTuple):
     classes: tuple[str, ...]
 
     def __call__(self, images: Sequence[Pixels], threshold: float | NDArray[np.floating]) -> list[ImageDetections]:
-        """Detects what scores above the threshold, one for all classes or [C], on each image.
+        """Detections of each image above the threshold: one number for all classes, or [C].
 
         One forward pass in float32, whose memory grows with the number of images. Waits for the device once.
         """
@@ -88,7 +88,7 @@ def _of_image(found: ImageDetections, placement: Placement, side: int, image: Pi
 
 
 def load_detector(target: Path | str, overrides: Sequence[str] = (), device: str = "cpu") -> Detector:
-    """target, overrides: as on the command line of train.detect."""
+    """Loads a detector. target, overrides: as on the command line of train.detect."""
     config, path = find_trained(Path(target), overrides)
     model, classes = load_trained(config, path)
     model = model.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -32,7 +32,7 @@ class Options(NamedTuple):
 
 @dataclass
 class Speed:
-    """Times how long each part took."""
+    """The time that each part took."""
 
     images: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"decoding": 0.0, "the network": 0.0, "drawing": 0.0})

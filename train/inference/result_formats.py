@@ -45,7 +45,7 @@ Add = Callable[[Result], None]
 
 @contextmanager
 def _growing(path: Path) -> Iterator[TextIO]:
-    """A file that is renamed into place when done; after an error, what was written so far is kept."""
+    """A file to write to, renamed into place at the end, also after an error: results so far are kept."""
     part = part_name(path)
     with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         try:

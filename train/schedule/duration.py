@@ -8,6 +8,8 @@ WRITTEN = re.compile(r"(\d[\d_]*(?:\.\d+)?) *(images?|epochs?|%)?")
 
 
 class RunLength(NamedTuple):
+    """The length of a run."""
+
     images_per_epoch: int
     epochs: int
 
@@ -36,7 +38,7 @@ def parse_duration(text: str, key: str) -> Duration:
 
 
 def given_images(written: str | None, images: int | None, default: int | None, key: str, run: RunLength) -> int | None:
-    """The value of two keys that say the same: `key`, a duration, and `key`_images, in images."""
+    """A duration in images, from `key`, as written, or from `key`_images. default: if neither is given."""
     if written is not None:
         return parse_duration(written, key).images(run)
     return default if images is None else images

@@ -19,7 +19,7 @@ class Progress:
         return passed or self.images >= end > self.images_evaluated
 
     def evaluated(self, mean_ap: float) -> bool:
-        """Records an evaluation; returns whether it is the best so far."""
+        """Records an evaluation of the current weights; returns whether it is the best so far."""
         best, self.best_map = mean_ap > self.best_map, max(mean_ap, self.best_map)
         self.images_evaluated = self.images
         self.evaluations_since_best = 0 if best else self.evaluations_since_best + 1

@@ -6,7 +6,7 @@ import pytest
 
 from train.darknet.keys import AS_HERE, NAMED, NEUTRAL, TRAINING, USED, sort_keys, training_config
 from train.darknet.sections import Section
-from train.graph.words import KEYS
+from train.graph.layer_specs import KEYS
 
 
 def section(kind: str, **options: str) -> Section:

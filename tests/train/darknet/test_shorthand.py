@@ -1,8 +1,8 @@
 """Which descriptions have a shorter name."""
 
 from train.darknet.shorthand import shorthand
+from train.graph.layer_specs import Convolution, Layer, Pool, Reordering, Route
 from train.graph.variants import VARIANTS
-from train.graph.words import Convolution, Layer, Pool, Reordering, Route
 
 
 def described(words: list[int | str]) -> list[Layer]:

@@ -2,8 +2,8 @@
 
 import pytest
 
+from train.graph.layer_specs import Convolution, KeyProblem, Pool, Reordering, Route
 from train.graph.shapes import absolute, shape_after
-from train.graph.words import Convolution, KeyProblem, Pool, Reordering, Route
 
 
 def test_sizes_are_darknets() -> None:

@@ -1,4 +1,4 @@
-"""Explains what is wrong with a config, as the user wrote it: the key, the value, what was expected."""
+"""Sentences on what is wrong with a config: the key and the value as written, and what was expected."""
 
 import re
 import sys

@@ -2,7 +2,7 @@
 
 from launch.keys import keys_of
 from train.config import Config
-from train.keys.wrong import unknown_key
+from train.keys.problems import unknown_key
 
 KEYS = keys_of(Config)
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from train.graph.words import Convolution, KeyProblem, Pool, Reordering, Route, read_layer
+from train.graph.layer_specs import Convolution, KeyProblem, Pool, Reordering, Route, read_layer
 
 
 def test_defaults_are_darknets() -> None:

@@ -1,4 +1,4 @@
-"""A network described layer by layer, in the words and with the defaults of darknet's cfg (src/parser.c).
+"""Layers of a described network, with the keys and defaults of darknet's cfg (src/parser.c).
 
     convolutional filters=16 size=3 pad=1 batch_normalize=1 activation=leaky
     maxpool size=2 stride=2
@@ -17,7 +17,7 @@ from train.layers import ACTIVATIONS, Activation
 
 
 class KeyProblem(ValueError):
-    """A problem with one key of a layer; the reader of the layer adds where it is."""
+    """A problem with one key of a layer; whoever reads the layer adds file and line."""
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(f"{key}: {problem}")
