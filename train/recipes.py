@@ -34,6 +34,7 @@ ALTERNATIVES = [
     ("step", "ema", "ema_images"),
     ("schedule", "burn_in", "burn_in_images"),
     ("schedule", "drops", "drop_images"),
+    ("schedule", "end", "end_images"),
 ]
 
 

@@ -23,7 +23,8 @@ class ScheduleConfig:
     drop_images: list[int] | None = None  #: [images] the same; neither: 2,560,000 and 3,840,000
     drop: float = 0.1  #: [factor] on the rate at each drop
     final: float = 0.02  #: [share] of the rate that is left at the end; for shape cosine
-    end_images: int | None = None  #: [images] where a cosine ends; null: at the end of the run
+    end: str | None = None  #: when a cosine ends
+    end_images: int | None = None  #: [images] the same; neither: at the end of the run
     backbone_rate: float = 1.0  #: [factor] on the rate for the backbone
 
     def __post_init__(self) -> None:
@@ -34,8 +35,10 @@ class ScheduleConfig:
             raise ValueError(f"schedule.final={self.final}: expected a share of the rate, 0 to 1")
         require_one(self.burn_in, self.burn_in_images, "schedule.burn_in", "burn_in_images")
         require_one(self.drops, self.drop_images, "schedule.drops", "drop_images")
-        for text in (self.burn_in or "0", *(self.drops or [])):
-            parse_duration(text, "schedule.burn_in" if text == self.burn_in else "schedule.drops")
+        require_one(self.end, self.end_images, "schedule.end", "end_images")
+        for key, texts in (("burn_in", [self.burn_in]), ("drops", [*(self.drops or [])]), ("end", [self.end])):
+            for text in texts:
+                parse_duration(text or "0", f"schedule.{key}")
         if min(self.burn_in_images or 0, *(self.drop_images or []), self.end_images or 0, 0) < 0:
             raise ValueError(
                 f"schedule.burn_in_images={self.burn_in_images}, drop_images={self.drop_images}, "
@@ -53,7 +56,8 @@ class ScheduleConfig:
             burn_in_images=given_images(self.burn_in, self.burn_in_images, BURN_IN_IMAGES, "schedule.burn_in", run),
             drops=None,
             drop_images=DROP_IMAGES if drop_images is None else drop_images,
-            end_images=run.images if self.end_images is None else self.end_images,
+            end=None,
+            end_images=given_images(self.end, self.end_images, run.images, "schedule.end", run),
         )
 
 
@@ -75,13 +79,20 @@ def learning_rate(images_seen: int, config: ScheduleConfig) -> float:
 
 def misfit(config: ScheduleConfig, run: RunLength) -> str | None:
     """A sentence on what lies beyond the end of the run, and what would fit; None if all fits."""
-    assert config.burn_in_images is not None and config.drop_images is not None
+    assert config.burn_in_images is not None and config.drop_images is not None and config.end_images is not None
     total, drops = run.images, config.drop_images if config.shape == "steps" else []
+    end = config.end_images if config.shape == "cosine" else total
+    if end <= config.burn_in_images < total:
+        return (
+            f"the cosine ends at {end:,} images, within the burn-in of {config.burn_in_images:,} images, so nearly all "
+            f"of the run would have the last rate. Set schedule.end_images={total}, or a shorter schedule.burn_in"
+        )
     beyond = [f"the burn-in of {config.burn_in_images:,} images"] * (config.burn_in_images >= total)
     beyond += [f"the drop of the rate at {drop:,} images" for drop in drops if drop >= total]
+    beyond += [f"the end of the cosine at {end:,} images"] * (end > total)
     if not beyond:
         return None
-    fitting = f"schedule.burn_in_images={total // 20}"
+    fitting = f"schedule.burn_in_images={total // 20}" + f" schedule.end_images={total}" * (end > total)
     if drops:
         fractions = [0.5 + 0.5 * number / (len(drops) + 1) for number in range(1, len(drops) + 1)]
         fitting += f" schedule.drop_images=[{','.join(str(round(fraction * total)) for fraction in fractions)}]"

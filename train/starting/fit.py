@@ -30,6 +30,12 @@ def remarks_on(config: Config, index: ShardIndex) -> list[str]:
         raise ValueError(problem)
     if problem:
         remarks.append(f"schedule: {problem}")
+    horizon = config.step.in_images(run).ema_images or 0
+    if horizon > run.images / 2:
+        remarks.append(
+            f"step.ema: averages over {horizon:,} images, in a run of {run.images:,}, so the first weights count; set "
+            f"step.ema_images={max(run.images // 16, 1)}"
+        )
     if (counts > slots).any():
         remarks.append(
             f"data.truth_slots={slots}: more objects on {counted((counts > slots).sum(), 'image')}, up to "

@@ -71,6 +71,10 @@ class HealthCheck:
             found.append(
                 "a quarter of the run is over and the rate is still nearly 0; shorten schedule.burn_in, or train longer"
             )
+        if not state.burning_in and state.relative_rate < 0.05 and state.share < 0.5:
+            found.append(
+                "the rate is already nearly 0 in the first half of the run; set a later schedule.end or schedule.drops"
+            )
         if not self.adaptive and state.clipped > 0.95:
             found.append("nearly every step is clipped, which lowers the effective rate; raise step.clip_norm")
         if count and self.chance < 1 and float(state.losses.class_score) / count < 1.1 * self.chance:

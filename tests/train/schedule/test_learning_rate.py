@@ -1,5 +1,6 @@
 """Learning rates against the numbers of darknet's get_current_rate (src/network.c)."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -119,6 +120,25 @@ def test_a_schedule_beyond_the_end_is_told_with_what_would_fit() -> None:
     assert misfit(fitting.in_images(run), run) is None
     shares = ScheduleConfig(shape="cosine", burn_in="5 %").in_images(run)
     assert misfit(shares, run) is None
+
+
+@pytest.mark.parametrize(
+    ("end", "message"),
+    [
+        ("2 epochs", "the cosine ends at 200 images, within the burn-in of 200 images"),
+        ("1001 images", "the end of the cosine at 1,001 images lies beyond .*Set .*schedule.end_images=1000"),
+        ("50 %", None),
+        ("1000", None),
+    ],
+)
+def test_a_cosine_that_ends_before_it_starts_or_after_the_run_is_told(end: str, message: str | None) -> None:
+    run = RunLength(100, 10)
+    config = ScheduleConfig(shape="cosine", burn_in="2 epochs", end=end).in_images(run)
+    text = misfit(config, run)
+    assert re.search(message, text or "") if message else text is None
+    assert misfit(replace(config, shape="constant"), run) is None
+    with pytest.raises(ValueError, match="expected one key, found both"):
+        ScheduleConfig(end=end, end_images=500)
 
 
 def test_a_schedule_without_drops_has_none_beyond_the_end() -> None:

@@ -48,6 +48,12 @@ def test_a_set_without_objects_is_refused(tmp_path: Path, shards: Path, index: S
         remarks_on(config, ignored)
 
 
+def test_an_average_as_long_as_the_run_is_told(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
+    config = resolved(config_of(tmp_path, shards, "epochs=16", "step.ema='60 %'"), index, Environment())
+    (remark,) = remarks_on(config, index)
+    assert remark.startswith("step.ema: averages over 509 images, in a run of 848") and "step.ema_images=53" in remark
+
+
 def test_objects_without_a_slot_are_told(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
     config = resolved(config_of(tmp_path, shards, "data.truth_slots=1"), index, Environment())
     (remark,) = remarks_on(config, index)

@@ -9,6 +9,7 @@ from tests.train.run.display.test_board import losses
 from tests.train.stepping.test_step import small_step
 from train.loss import Losses
 from train.schedule.duration import RunLength
+from train.schedule.learning_rate import ScheduleConfig
 from train.stepping.health import PERSISTENT, HealthCheck
 from train.stepping.update import Tally
 
@@ -57,6 +58,16 @@ def test_each_warning_is_given_once(
 ) -> None:
     said = warnings_of(shown, at, burn_in)
     assert said.startswith("WARNING: ") and said.count("\n") == 1 and expected in said
+
+
+def test_a_rate_that_has_ended_early_gets_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    step = small_step()
+    step.schedule = ScheduleConfig(shape="cosine", burn_in_images=0, end_images=1000)
+    health = HealthCheck(step, RUN, num_classes=3)
+    for images in (3000, 6000):
+        health.check(images, losses(1), tally(steps=200))
+    said = capsys.readouterr().err
+    assert said.count("WARNING") == 1 and "the rate is already nearly 0" in said
 
 
 def test_a_trial_gets_no_warning(capsys: pytest.CaptureFixture[str]) -> None:
