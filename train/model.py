@@ -15,7 +15,7 @@ from torch import nn
 
 from launch.command import run
 from train.graph.network import Graph, parse_graph
-from train.graph.variants import COARSE, FINE, TINY, VARIANTS, Description, Layers, Variant, build_stack, parse_layers
+from train.graph.variants import COARSE, FINE, VARIANTS, Description, Layers, Variant, build_stack, parse_layers
 from train.layers import Output, Reorg, SpaceToDepth
 
 Passthrough = Literal["space_to_depth", "reorg"]
@@ -69,7 +69,7 @@ class Darknet19(nn.Module):
 class PlainBackbone(nn.Module):
     """A single stack without a passthrough, as in the tiny networks: [B, 3, 32H, 32W] -> [B, C, H, W], twice."""
 
-    def __init__(self, layers: Layers = TINY, width: float = 1.0, bn_momentum: float = 0.01) -> None:
+    def __init__(self, layers: Layers, width: float, bn_momentum: float) -> None:
         super().__init__()
         self.coarse, self.coarse_channels = build_stack(layers, 3, width, bn_momentum)
         self.fine_channels = 0

@@ -70,7 +70,7 @@ class AugmentConfig:
 
 
 def canvas_placement(
-    width: int, height: int, side: int, config: AugmentConfig, draw: Draw, purpose: Purpose = Purpose.PLACEMENT
+    width: int, height: int, side: int, config: AugmentConfig, draw: Draw, purpose: Purpose
 ) -> Placement:
     """Placement of an image on its own canvas."""
     return random_placement(width, height, side, config, draw(purpose))

@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.command == "verify":
         print(summary(verify(options.out, options.workers)))
     elif options.command == "index":
-        print(summary(index_shards(options.out, names_of(options.classes), options.workers)))
+        print(summary(index_shards(options.out, names_of(options.classes), workers=options.workers)))
     elif options.command in READERS:
         print(_both_written(options) if options.val else _written(options, _read(options)))
     else:

@@ -62,12 +62,6 @@ class ShardIndex:
         """Width, height."""
         return int(self.arrays["widths"][sample]), int(self.arrays["heights"][sample])
 
-    def source_size_px(self, sample: int) -> tuple[int, int]:
-        """Width, height before the image was shrunk for the set: those of result files."""
-        if "source_widths" not in self.arrays:
-            return self.size_px(sample)
-        return int(self.arrays["source_widths"][sample]), int(self.arrays["source_heights"][sample])
-
     def objects(self, sample: int) -> slice:
         """The objects of a sample in `boxes_xyxy_px`, `areas_px`, `labels`, `difficult`, `crowd`."""
         starts = self.arrays["object_starts"]

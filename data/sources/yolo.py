@@ -149,7 +149,7 @@ def _size(path: Path, turned: bool) -> tuple[int, int]:
     return (height, width) if turned and orientation >= 5 else (width, height)
 
 
-def read_labels(path: Path, row_of: dict[int, int], *, box_only: bool = False) -> Iterator[tuple[int, int, Row, int]]:
+def read_labels(path: Path, row_of: dict[int, int], *, box_only: bool) -> Iterator[tuple[int, int, Row, int]]:
     """Line, class, box (left, top, right, bottom in fractions of the image) and how many numbers say it, by object.
 
     row_of: {number in a label: class}.

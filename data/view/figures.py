@@ -111,18 +111,18 @@ def bars(
         axes.legend(fontsize=8, loc="lower right")
 
 
-def histogram(axes: Axes, title: str, values: NDArray[Any], edges: NDArray[Any], across: str, down: str) -> None:
+def histogram(axes: Axes, title: str, values: NDArray[Any], edges: NDArray[Any], x_label: str, y_label: str) -> None:
     """Counts between edges; on a logarithmic axis if the edges grow by a factor."""
     axes.hist(values, bins=edges.tolist(), color=BLUE, edgecolor="white", linewidth=0.5)
     steps = np.diff(edges)
     if steps.max() > 2 * steps.min():
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    _finish(axes, title, across, down)
+    _finish(axes, title, x_label, y_label)
     axes.grid(axis="y", alpha=0.3)
 
 
-def heat(axes: Axes, title: str, points: NDArray[Any], side: float, across: str, down: str) -> None:
+def heat(axes: Axes, title: str, points: NDArray[Any], side: float, x_label: str, y_label: str) -> None:
     """Counts of points [N, 2] x, y in each tile of a square 0..side; darker means more, on a logarithmic scale."""
     edges = np.linspace(0, side, TILES + 1)
     counts = np.histogram2d(points[:, 1], points[:, 0], (edges, edges))[0]
@@ -130,36 +130,36 @@ def heat(axes: Axes, title: str, points: NDArray[Any], side: float, across: str,
     extent = 0, side, 0, side
     image = axes.imshow(np.ma.masked_less(counts, 1), cmap="magma_r", norm=norm, origin="lower", extent=extent)
     axes.figure.colorbar(image, ax=axes, shrink=0.85).set_label(f"objects in a tile of {side / TILES:.0f} px", size=8)
-    _finish(axes, title, across, down)
+    _finish(axes, title, x_label, y_label)
 
 
-def curves(axes: Axes, title: str, x: NDArray[Any], lines: Mapping[str, NDArray[Any]], across: str, down: str) -> None:
+def curves(
+    axes: Axes, title: str, x: NDArray[Any], lines: Mapping[str, NDArray[Any]], x_label: str, y_label: str
+) -> None:
     """Named lines over common x, 0..1 in both directions."""
     for (name, y), colour in zip(lines.items(), COLOURS * (1 + len(lines) // len(COLOURS)), strict=False):
         axes.plot(x, y, color=colour, label=name)
     axes.set(xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(fontsize=8)
-    _finish(axes, title, across, down)
+    _finish(axes, title, x_label, y_label)
     axes.grid(alpha=0.3)
 
 
-def curves_over(
-    axes: Axes, title: str, lines: Mapping[str, Sequence[tuple[float, float]]], across: str, down: str = ""
-) -> None:
+def curves_over(axes: Axes, title: str, lines: Mapping[str, Sequence[tuple[float, float]]], x_label: str) -> None:
     """Named lines, each through its own points x, y; a single point gets a mark."""
     for (name, points), colour in zip(lines.items(), COLOURS * (1 + len(lines) // len(COLOURS)), strict=False):
         axes.plot(*zip(*points, strict=True), color=colour, label=name, marker="." if len(points) < 30 else None)
     axes.legend(fontsize=7)
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
     axes.locator_params(axis="x", nbins=5)
-    _finish(axes, title, across, down)
+    _finish(axes, title, x_label)
     axes.grid(alpha=0.3)
 
 
-def _finish(axes: Axes, title: str, across: str, down: str = "") -> None:
+def _finish(axes: Axes, title: str, x_label: str, y_label: str = "") -> None:
     axes.set_title(title, size=10)
-    axes.set_xlabel(across, size=8)
-    axes.set_ylabel(down, size=8)
+    axes.set_xlabel(x_label, size=8)
+    axes.set_ylabel(y_label, size=8)
     axes.tick_params(labelsize=8)
 
 

@@ -28,7 +28,7 @@ def render(
     template: str,
     config: str,
     overrides: Sequence[str],
-    sweep: Mapping[str, Sequence[str]] | None = None,
+    sweep: Mapping[str, Sequence[str]],
     *,
     here: str,
     python: str,
@@ -37,7 +37,7 @@ def render(
     """The batch script, to run in the folder `here`. sweep: values of keys, each combination one task of an array."""
     tree = read_config(config, overrides)
     run = run_folder(tree, config)
-    runs = members(run, sweep or {})
+    runs = members(run, sweep)
     _require_whole_shares(tree, job)
     arguments = " ".join(shlex.quote(argument) for argument in [config, *overrides])
     if OmegaConf.select(tree, "data.staging") is None:

@@ -22,6 +22,7 @@ from launch.processes.rendezvous import ALONE, meet, place_by_hand, place_of_ste
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
+TIMEOUT = timedelta(minutes=10)  # for a process that does not answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +146,8 @@ def _device(number: int, gpus: int) -> torch.device:
 
 
 @contextmanager
-def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]:
-    """Opens the process group if there is more than one process, and closes it."""
+def connect() -> Iterator[Environment]:
+    """The environment, with an open process group if there is more than one process."""
     env = detect(os.environ, torch.cuda.device_count())
     if env.device.type == "cuda":
         torch.cuda.set_device(env.device)
@@ -157,8 +158,8 @@ def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]
         return
     signal_when_the_parent_dies(signal.SIGTERM)
     backend = "cpu:gloo,cuda:nccl" if env.device.type == "cuda" else "gloo"  # host data never waits for the device
-    store = _store(env, timeout)
-    dist.init_process_group(backend, store=store, rank=env.rank, world_size=env.world_size, timeout=timeout)
+    store = _store(env)
+    dist.init_process_group(backend, store=store, rank=env.rank, world_size=env.world_size, timeout=TIMEOUT)
     with Heartbeat(store, env.rank, env.world_size) as heartbeat:
         try:
             yield env
@@ -176,13 +177,13 @@ def connect(timeout: timedelta = timedelta(minutes=10)) -> Iterator[Environment]
     dist.destroy_process_group()
 
 
-def _store(env: Environment, timeout: timedelta) -> dist.Store:  # type: ignore[name-defined]
+def _store(env: Environment) -> dist.Store:  # type: ignore[name-defined]
     """The store through which processes exchange their addresses."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun serves it
-        store, _, _ = next(dist.rendezvous("env://", timeout=timeout))  # type: ignore[attr-defined]
+        store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]
         return store
     place = place_of_step(os.environ) if env.launcher == "srun" else place_by_hand(os.environ)
-    return meet(place, env.rank, env.world_size, timeout)
+    return meet(place, env.rank, env.world_size, TIMEOUT)
 
 
 def leave(status: int = 0) -> NoReturn:

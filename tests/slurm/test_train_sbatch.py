@@ -33,7 +33,7 @@ class Script:
         (folder / "case").write_text(case)
         (folder / "run.yaml").write_text("run: run")
         place = {"here": str(folder), "python": "python", "main": "main.py"}
-        text = render(Job(gpus_per_node=0), TEMPLATE.read_text(), str(folder / "run.yaml"), [], **place)
+        text = render(Job(gpus_per_node=0), TEMPLATE.read_text(), str(folder / "run.yaml"), [], {}, **place)
         (folder / "script").write_text(text.replace("\nwarning=300", f"\nwarning={job.get('warning', 300)}"))
         environ = {**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}", "SLURM_JOB_ID": "7"}
         environ |= {"SLURM_JOB_NODELIST": "localhost", "SLURM_NNODES": "1", "SLURM_CPUS_PER_TASK": "8"}

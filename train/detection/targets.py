@@ -16,8 +16,12 @@ from torch.nn import functional
 from train.detection.head import cell_grid, grid_size
 from train.detection.overlap import shape_iou
 
+MAX_TRUTHS = 128  # of an image, read back from a dense target
+
 
 class Targets(NamedTuple):
+    """The truth that each prediction is responsible for."""
+
     responsible_BAHW: torch.Tensor  # bool: a truth belongs here
     boxes_cxcywh_BAHW4: torch.Tensor  # that truth, fractions; arbitrary where not responsible
     labels_BAHW: torch.Tensor  # int64; arbitrary but valid where not responsible
@@ -107,10 +111,10 @@ def from_dense(target: torch.Tensor) -> Targets:
     return Targets(target_BAHWK[..., 4] > 0.5, target_BAHWK[..., :4], target_BAHWK[..., 5:].argmax(-1))
 
 
-def truths_from_targets(targets: Targets, most: int = 128) -> torch.Tensor:
-    """[B, T, 5] truths, at most `most` of an image: T is a constant, as the compiler needs."""
+def truths_from_targets(targets: Targets) -> torch.Tensor:
+    """[B, T, 5] truths, at most MAX_TRUTHS of an image: T is a constant, as the compiler needs."""
     present_BN = targets.responsible_BAHW.flatten(1).float()
-    found_BT, index_BT = present_BN.topk(min(most, present_BN.shape[1]), dim=1)
+    found_BT, index_BT = present_BN.topk(min(MAX_TRUTHS, present_BN.shape[1]), dim=1)
     boxes_BT4 = targets.boxes_cxcywh_BAHW4.flatten(1, 3).gather(1, index_BT[..., None].expand(-1, -1, 4))
     label_BT = targets.labels_BAHW.flatten(1).gather(1, index_BT)
     return torch.cat([boxes_BT4, torch.where(found_BT > 0, label_BT, -1)[..., None]], -1)

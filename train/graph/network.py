@@ -9,11 +9,13 @@ from train.graph.layer_specs import KEYS, Convolution, KeyProblem, Layer, Pool, 
 from train.graph.shapes import Shape, absolute, shape_after
 from train.layers import ConvBlock, MaxPool, Reorg
 
+SIDE_PX = 416  # of the input on which a description is checked
 
-def parse_graph(lines: Sequence[str], side: int = 416) -> list[Layer]:
-    """Parses `model.graph` and checks it on an input of `side` px. ValueError names the invalid line."""
+
+def parse_graph(lines: Sequence[str]) -> list[Layer]:
+    """Parses `model.graph`, and checks its shapes. ValueError names the invalid line."""
     layers: list[Layer] = []
-    shapes: list[Shape] = [(3, side)]
+    shapes: list[Shape] = [(3, SIDE_PX)]
     for number, line in enumerate(lines):
         kind, *words = line.split() or [""]
         options = dict(word.partition("=")[::2] for word in words)
@@ -24,9 +26,9 @@ def parse_graph(lines: Sequence[str], side: int = 416) -> list[Layer]:
             shapes.append(shape_after(layers[-1], shapes))
         except KeyProblem as problem:
             raise ValueError(f"model.graph[{number}] {line!r}: {problem}") from None
-    if shapes[-1][1] * 32 != side:
+    if shapes[-1][1] * 32 != SIDE_PX:
         raise ValueError(
-            f"model.graph: expected cells of 32 px, {side // 32} each way of an input of {side} px, "
+            f"model.graph: expected cells of 32 px, {SIDE_PX // 32} each way of an input of {SIDE_PX} px, "
             f"found {shapes[-1][1]}"
         )
     return layers

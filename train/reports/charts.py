@@ -36,7 +36,7 @@ def write_curves(path: Path, title: str, classes: Sequence[str], scores: Mapping
             f"{key}: AP {_fraction(voc.ap_area[labels].mean())}": voc.envelope_RC[:, labels].mean(1)
             for key, voc in scores.items()
         }
-        curves(axes, name, CURVE_RECALLS, lines, across="recall", down="precision")
+        curves(axes, name, CURVE_RECALLS, lines, x_label="recall", y_label="precision")
     write(figure, path)
 
 
@@ -53,7 +53,7 @@ def write_f1(path: Path, title: str, classes: Sequence[str], voc: VocScores) -> 
         best_first = np.concatenate([best_first[:BEST], best_first[-WORST:]])
     lines |= {f"{plain(classes[label])}: {voc.f1_SC[:, label].max():.2f}": voc.f1_SC[:, label] for label in best_first}
     figure.suptitle(f"{plain(title)}{left_out}", size=10)
-    curves(axes, "F1 over the least score that counts, IoU .5", SCORES, lines, across="score", down="F1")
+    curves(axes, "F1 over the least score that counts, IoU .5", SCORES, lines, x_label="score", y_label="F1")
     write(figure, path)
 
 

@@ -14,7 +14,7 @@ class AnotherOptimizer(ValueError):
     """Checkpoint and config disagree: the user's choice, not a defect of the file."""
 
 
-def build_optimizer(config: StepConfig, model: YOLOv2, backbone_rate: float = 1.0) -> torch.optim.Optimizer:
+def build_optimizer(config: StepConfig, model: YOLOv2, backbone_rate: float) -> torch.optim.Optimizer:
     """Fused SGD like darknet's, or fused AdamW. The rate is 0 until a schedule sets it."""
     groups = _groups(model, config.decay, backbone_rate)
     optimizer: torch.optim.Optimizer

@@ -12,7 +12,6 @@ from data.images.files.decode import OTHER_FORMATS
 
 ORIENTATION = 0x0112  # EXIF: 1 as stored, 2 to 8 turned or mirrored
 FORMATS = ("JPEG", "PNG", "WEBP", *OTHER_FORMATS)
-PNG_KINDS = {0: "L", 2: "RGB", 3: "P", 4: "LA", 6: "RGBA"}
 
 
 class Facts(NamedTuple):

@@ -33,7 +33,7 @@ class Scan(NamedTuple):
     name_of_object: NDArray[np.int32]  # index into `names`
 
 
-def index_shards(folder: Path, classes: Sequence[str] | None = None, workers: int = 0) -> ShardIndex:
+def index_shards(folder: Path, classes: Sequence[str] | None = None, *, workers: int) -> ShardIndex:
     """Makes the index of tars that another program wrote (layout: docs/data.md). Images are not decoded: `verify`."""
     if (folder / "index.json").exists():
         raise ValueError(f"{folder} already has an index; remove its index.json to make it again")

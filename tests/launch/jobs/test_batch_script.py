@@ -44,7 +44,7 @@ def variables(text: str, *names: str, **environ: str) -> list[str]:
 
 def test_the_template_is_the_script_of_the_config_it_names() -> None:
     place = {"here": "/home/me", "python": "python", "main": "train/main.py"}
-    text = render(Job(), TEMPLATE.read_text(), "configs/voc.yaml", [], **place)
+    text = render(Job(), TEMPLATE.read_text(), "configs/voc.yaml", [], {}, **place)
     differing = set(text.splitlines()) - set(TEMPLATE.read_text().splitlines())
     arguments = 'arguments=(configs/voc.yaml "data.staging=$scratch/shards")'
     assert differing == {arguments, "#SBATCH --job-name=voc@/home/me/runs"}
@@ -64,7 +64,7 @@ def test_the_job_gets_what_was_asked_for(config: str) -> None:
 
 def test_every_run_has_a_job_name_of_its_own(config: str) -> None:
     assert options(rendered(config, "run=/data/runs/a"))["job-name"] == "a@/data/runs"
-    text = render(Job(), TEMPLATE.read_text(), config, [], **{**PLACE, "here": "/my home"})
+    text = render(Job(), TEMPLATE.read_text(), config, [], {}, **{**PLACE, "here": "/my home"})
     assert "#SBATCH --job-name='own@/my home/runs'\n" in text
 
 
