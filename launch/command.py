@@ -22,6 +22,13 @@ from pathlib import Path
 INTERRUPTED = 130  # the shell's convention: 128 + SIGINT
 TRACEBACK = "--traceback"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
+#: what to do about limits of the user
+LIMITS = {
+    errno.EMFILE: "raise the limit with ulimit -n, or use fewer processes (data.workers, --workers)",
+    errno.ENFILE: "raise the limit with ulimit -n, or use fewer processes (data.workers, --workers)",
+    errno.EAGAIN: "raise the limit with ulimit -u, or use fewer processes (data.workers, --workers)",
+    errno.EFBIG: "raise the limit with ulimit -f, or use a file system for larger files",
+}
 #: what to do, besides choosing another place, about a path that the system refuses
 ADVICE = {
     errno.EACCES: "fix its permissions",
@@ -87,10 +94,15 @@ def reason_of(error: Exception) -> str | None:
     """The reason to show the user; None if the error is a bug of this program."""
     text = str(error).strip() or type(error).__name__
     is_cv2 = type(error).__module__ == "cv2"  # by name: importing OpenCV takes a second
-    if isinstance(error, MemoryError) or ((is_cv2 or isinstance(error, RuntimeError)) and OUT_OF_MEMORY.search(text)):
+    from_outside = is_cv2 or isinstance(error, RuntimeError | OSError)
+    if isinstance(error, MemoryError) or (from_outside and OUT_OF_MEMORY.search(text)):
         return f"out of memory ({text.splitlines()[0]}): use a smaller batch, fewer processes or a larger machine"
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        return f"{text}: raise the limit with ulimit -n, or use fewer processes (data.workers, --workers)"
+    if isinstance(error, OSError) and error.errno in LIMITS:
+        return f"{text}: {LIMITS[error.errno]}"
+    if isinstance(error, RuntimeError) and text == "can't start new thread":
+        return f"{text}: {LIMITS[errno.EAGAIN]}"
+    if isinstance(error, RuntimeError) and text.startswith("Symlink loop from"):  # Path.resolve's, up to Python 3.12
+        return f"expected a usable file or folder, found a {text[0].lower()}{text[1:]}; {ADVICE[errno.ELOOP]}"
     if isinstance(error, OSError) and error.filename and error.strerror:
         return _refused(error)
     return text if isinstance(error, OSError | ValueError | FloatingPointError | EOFError) else None
@@ -100,6 +112,7 @@ def _refused(error: OSError) -> str:
     """A sentence on a path that the system does not read, write or make."""
     path = Path(os.fsdecode(error.filename))
     if isinstance(error, IsADirectoryError):
+        path = Path(os.fsdecode(error.filename2)) if error.filename2 else path  # that the file was to replace
         return f"{path}: expected a file, found a folder; choose another place"
     if isinstance(error, FileExistsError | NotADirectoryError):
         for place in (path, *path.parents):

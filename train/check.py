@@ -59,7 +59,7 @@ def _names(reason: str, key: str) -> bool:
 
 def check(config: Config, processes: int, report: Report) -> None:
     with report.part("machine"):
-        require_writable(Path(config.run), "run")
+        require_writable(Path(config.run) / "checkpoints", "run")
         require_open_files(config.data.workers)
     train, val = _set("train", config, report), _set("val", config, report)
     if train and config.data.decoded_cache:

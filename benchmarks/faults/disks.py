@@ -46,7 +46,7 @@ ROWS = [
         "a run folder of another user, checked",
         f"{ELSEWHERE} $PY -m train.check $TINY",
         1,
-        "error: run: expected a folder that this user can write to",
+        "error: run/checkpoints: expected a folder that this user can write to",
         "root",
     ),
     Row(

@@ -68,6 +68,27 @@ def ended(*words: str, stdout: object = subprocess.PIPE, **environ: str) -> tupl
             "[Errno 24] Too many open files: raise the limit with ulimit -n, or use fewer processes "
             "(data.workers, --workers)",
         ),
+        (
+            "OSError(27, 'File too large')",
+            "[Errno 27] File too large: raise the limit with ulimit -f, or use a file system for larger files",
+        ),
+        (
+            'RuntimeError("can\'t start new thread")',
+            "can't start new thread: raise the limit with ulimit -u, or use fewer processes (data.workers, --workers)",
+        ),
+        (
+            "RuntimeError(\"Symlink loop from '/x'\")",
+            "expected a usable file or folder, found a symlink loop from '/x'; correct the links",
+        ),
+        (
+            "OSError(12, 'Cannot allocate memory')",
+            "out of memory ([Errno 12] Cannot allocate memory): use a smaller batch, fewer processes or a larger "
+            "machine",
+        ),
+        (
+            "IsADirectoryError(21, 'Is a directory', 'x.part', None, 'x')",
+            "x: expected a file, found a folder; choose another place",
+        ),
         ("FloatingPointError('nan')", "nan"),
         ("UnicodeDecodeError('utf-8', b'x', 0, 1, 'why')", "'utf-8' codec can't decode byte 0x78 in position 0: why"),
         ("EOFError()", "EOFError"),

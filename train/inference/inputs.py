@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import natural_key
-from data.images.files.decode import decode
+from data.images.files.decode import MAX_IMAGE_BYTES, decode
 from data.images.files.facts import facts
 from data.images.files.prepare import turn
 
@@ -84,9 +84,18 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
+def require_plain(path: Path) -> None:
+    """ValueError for a pipe, a device or a socket: reading it may never end."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ValueError(f"{path} does not decode: expected a file, found a pipe or a device; copy its content to one")
+
+
 def read_upright(path: Path) -> NDArray[np.uint8]:
     """[H, W, 3] RGB as viewers show it. ValueError if it does not decode."""
+    require_plain(path)
     try:
+        if path.stat().st_size > MAX_IMAGE_BYTES:
+            raise ValueError(f"expected at most {MAX_IMAGE_BYTES:,} bytes, found {path.stat().st_size:,}")
         data = path.read_bytes()
         image = decode(data)
     except (ValueError, OSError) as error:

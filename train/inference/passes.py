@@ -17,7 +17,7 @@ from data.records import counted
 from data.view.drawing import draw_boxes
 from train.detection.head import ImageDetections
 from train.inference.detector import Detector, Pixels
-from train.inference.inputs import drawn_suffix, read_upright
+from train.inference.inputs import drawn_suffix, read_upright, require_plain
 from train.inference.result_formats import Result
 from train.inference.video import Write, frames_per_second, read_frames, write_frames
 
@@ -78,6 +78,7 @@ def detect_pictures(
 
 def detect_video(detector: Detector, name: str, path: Path, options: Options, speed: Speed) -> Iterator[Result]:
     """Writes NAME.mp4 and yields each frame's detections, in memory for one batch. ValueError if it does not decode."""
+    require_plain(path)
     at_once, number = AT_ONCE[detector.anchors_cells.device.type], 0
     frames = read_frames(path, at_once)
     with write_frames(options.out / f"{name}.mp4", frames_per_second(path)) as write:

@@ -19,7 +19,7 @@ import torch
 
 from data.records import counted
 from launch.processes.environment import Environment
-from train.run.checkpoint_files import listed, pass_over, read, remove_parts, whole, write
+from train.run.checkpoint_files import listed, pass_over, prepare, read, whole, write
 from train.stepping.optimizer import AnotherOptimizer
 
 
@@ -64,7 +64,7 @@ class Checkpoint:
 
     def __enter__(self) -> "Checkpoint":
         if self.env.rank == 0:
-            remove_parts(self.folder)
+            prepare(self.folder)
         return self
 
     def __exit__(self, *_: object) -> None:

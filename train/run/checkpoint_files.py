@@ -144,8 +144,13 @@ def read(path: Path) -> dict[str, Any]:
     return state
 
 
-def remove_parts(folder: Path) -> None:
-    """Removes what killed processes left. Only for the one process that may write here."""
+def prepare(folder: Path) -> None:
+    """Makes the folder, without what killed processes left. OSError if it cannot be written to.
+
+    Only for the one process that may write here.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    part_name(folder / "probe").touch()
     _remove(folder.glob("*.part"))
 
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 
+MAX_IMAGE_BYTES = 2**30  # of a file
 MAX_PIXELS = 2**28  # of an image: a file of a few hundred bytes can claim more than fits in memory
 OTHER_FORMATS = ("BMP", "GIF", "JPEG2000", "PPM", "TIFF")  # whose headers Pillow reads
 EXTRANEOUS = re.compile(r"extraneous bytes before marker")  # libjpeg's warning about a file with all of its pixels

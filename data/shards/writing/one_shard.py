@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from data.files import replacing, write_whole
+from data.images.files.decode import MAX_IMAGE_BYTES
 from data.images.files.prepare import Prepared, prepare
 from data.records import Findings, Record
 from data.shards.format.sidecar import sidecar_of
 from data.shards.format.tar import entries
 from data.shards.writing.scan import write_scan
-
-MAX_IMAGE_BYTES = 2**30  # of a file
 
 
 class Pixels(NamedTuple):

@@ -1,5 +1,6 @@
 """Which files are meant, in which order, and which way up they are."""
 
+import os
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from train.inference import inputs
 from train.inference.inputs import is_picture, is_video, list_inputs, read_upright, require_own_folder, unique_names
 
 OUT = Path("/nowhere/out")
@@ -108,3 +110,14 @@ def test_pictures_of_other_colours_are_seen_in_rgb(
     found = read_upright(tmp_path / name)
     expected = np.asarray(photograph.convert(mode).convert("RGB"))
     assert found.shape == (40, 64, 3) and np.abs(found.astype(int) - expected).mean() < 4
+
+
+def test_what_may_never_end_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    for path in (tmp_path / "pipe.jpg", Path("/dev/zero")):
+        with pytest.raises(ValueError, match=rf"{path} does not decode: expected a file, found a pipe or a device"):
+            read_upright(path)
+    (tmp_path / "large.jpg").write_bytes(bytes(11))
+    monkeypatch.setattr(inputs, "MAX_IMAGE_BYTES", 10)
+    with pytest.raises(ValueError, match=r"large\.jpg does not decode: expected at most 10 bytes, found 11"):
+        read_upright(tmp_path / "large.jpg")

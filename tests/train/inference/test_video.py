@@ -1,8 +1,10 @@
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from train.inference.passes import Options, Speed, detect_video
 from train.inference.video import USUAL_FPS, frames_per_second, read_frames, write_frames
 
 
@@ -26,6 +28,13 @@ def test_what_is_no_video_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"a\.mp4 does not decode: expected a video, found no frame"):
         next(read_frames(tmp_path / "a.mp4", 4))
     assert frames_per_second(tmp_path / "a.mp4") == USUAL_FPS
+
+
+def test_a_pipe_is_no_video(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.mp4")
+    some = detect_video(None, "a", tmp_path / "a.mp4", Options(tmp_path, np.zeros(1), True), Speed())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"a\.mp4 does not decode: expected a file, found a pipe or a device"):
+        next(some)
 
 
 def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:

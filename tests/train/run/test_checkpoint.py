@@ -523,7 +523,7 @@ import torch
 torch.set_num_threads(1)
 from launch.processes.environment import Environment
 from tests.train.run.test_checkpoint import Part, checkpoint
-from train.run.checkpoint_files import remove_parts
+from train.run.checkpoint_files import prepare
 
 folder, kills = Path(sys.argv[1]), int(sys.argv[2])
 last = 0
@@ -532,7 +532,7 @@ for kill in range(kills):
     child = os.fork()  # the imports above are what takes long
     if child == 0:
         images = last
-        remove_parts(folder)
+        prepare(folder)
         while True:
             images += 1
             writer = checkpoint(folder, Part(images, size=100_000))

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.run.checkpoint_files import HashingFile, best, defect, listed, newest, read, remove_parts, whole, write
+from train.run.checkpoint_files import HashingFile, best, defect, listed, newest, prepare, read, whole, write
 
 
 def test_a_written_file_bears_its_digest_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -44,7 +44,24 @@ def test_without_hard_links_the_best_is_a_copy(tmp_path: Path, monkeypatch: pyte
 
 def test_a_folder_that_is_not_there_holds_none(tmp_path: Path) -> None:
     assert list(whole(tmp_path / "absent")) == listed(tmp_path / "absent") == []
-    remove_parts(tmp_path / "absent")
+
+
+def test_a_folder_that_cannot_be_used_is_said_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.part").touch()
+    prepare(tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "checkpoints").touch()
+    with pytest.raises(FileExistsError):
+        prepare(tmp_path / "checkpoints")
+
+    def none(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system", "checkpoints/probe")
+
+    monkeypatch.setattr(Path, "touch", none)
+    with pytest.raises(OSError, match="Read-only"):
+        prepare(tmp_path)
 
 
 def test_the_digest_is_of_what_was_to_be_written(tmp_path: Path) -> None:
