@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.files import only_user
+from data.files import locked_folder
 from data.shards.writing.write import write_shards
 from data.sources.drawn_picture import CLASSES
 from data.sources.rules.choose import Choice
@@ -29,7 +29,7 @@ def draw_shards(config: DrawnConfig, train: str, val: str) -> None:
     if all((out / "index.json").exists() for _, out in splits):
         return
     root.mkdir(parents=True, exist_ok=True)
-    with only_user(root, "is drawing the set of a run", wait=True):
+    with locked_folder(root, "is drawing the set of a run", wait=True):
         for split, out in splits:
             if (out / "index.json").exists():
                 continue

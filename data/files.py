@@ -40,13 +40,13 @@ def sync_folder(folder: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        _name(error, folder)
+        _add_filename(error, folder)
         raise
     finally:
         os.close(descriptor)
 
 
-def _name(error: BaseException, path: Path) -> None:
+def _add_filename(error: BaseException, path: Path) -> None:
     """Adds the file to an error of writing or syncing, which Python reports without one."""
     if isinstance(error, OSError) and error.errno is not None and error.filename is None:
         error.filename = str(path)
@@ -57,7 +57,7 @@ def part_name(path: Path) -> Path:
     return path.with_name(f"{path.name}.{socket.gethostname()}-{os.getpid()}.part")
 
 
-def own_folder(folder: Path) -> None:
+def private_folder(folder: Path) -> None:
     """Makes a folder that nobody else can write to, or accepts an existing one of this user.
 
     ValueError: another user made it first, so its content cannot be trusted.
@@ -88,7 +88,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         part.replace(path)
     except BaseException as error:
-        _name(error, path)
+        _add_filename(error, path)
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
@@ -102,17 +102,17 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 @contextmanager
-def only_user(folder: Path, does: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
-    """Holds a lock on a folder, without a lock file; it ends with the process.
+def locked_folder(folder: Path, activity: str, *, wait: bool = False, shared: bool = False) -> Iterator[None]:
+    """Holds a lock on a folder, without a lock file; the lock ends with the process at the latest.
 
-    If another process holds it, raises ValueError or waits. shared: any number of processes may hold it together.
-    Does nothing on a file system without locks.
+    If another process holds it, waits, or raises ValueError with the `activity`: "is writing shards". shared: any
+    number of processes may hold it together. Does nothing on a file system without locks.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         while not _lock(descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX):
             if not wait:
-                raise ValueError(f"{folder}: another process {does} there; wait for it, or choose another folder")
+                raise ValueError(f"{folder}: another process {activity} there; wait for it, or choose another folder")
             time.sleep(POLL_S)
         yield
     finally:

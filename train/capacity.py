@@ -62,6 +62,7 @@ def _model(config: Config) -> YOLOv2:
 
 
 def table(config: Config, room: float, processes: int) -> str:
+    """A row for each side: memory by what it holds, the most images that fit into `room` bytes, and the parts."""
     local = config.data.batch // processes
     lines = [
         f"{counted(local, 'image')} in each process, {room / 1e9:.1f} GB of memory",

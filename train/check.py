@@ -58,6 +58,7 @@ def _names(reason: str, key: str) -> bool:
 
 
 def check(config: Config, processes: int, report: Report) -> None:
+    """Checks every part of a start; the report collects the problems."""
     with report.part("machine"):
         require_writable(Path(config.run) / "checkpoints", "run")
         require_open_files(config.data.workers)

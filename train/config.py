@@ -85,6 +85,7 @@ class Config:
 
     @property
     def anchor_pairs(self) -> list[tuple[float, float]]:
+        """w, h in grid cells. ValueError if they are still `auto`."""
         if self.anchors == AUTO:
             raise ValueError(
                 "anchors=auto: unknown until a run has started; name the run's folder, or list the anchors (python "

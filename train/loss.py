@@ -108,6 +108,7 @@ class YOLOv2Loss(nn.Module):
         return self.terms(predictions, target, images_seen).total
 
     def terms(self, predictions: torch.Tensor, target: torch.Tensor, images_seen: torch.Tensor | None = None) -> Losses:
+        """The terms of the loss, and darknet's statistics. Arguments as for `forward`; does not wait for the device."""
         check_shapes(predictions, target, len(self.anchors_cells), self.num_classes)
         head = read_head(predictions, self.anchors_cells)
         height, width = predictions.shape[2:]

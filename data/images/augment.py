@@ -82,6 +82,7 @@ def canvas_colour(config: AugmentConfig, draw: Draw) -> Colour:
 
 
 def random_placement(width: int, height: int, side: int, config: AugmentConfig, rng: np.random.Generator) -> Placement:
+    """Placement by the policy of the config: `place` or `crop`, mirrored, turned."""
     jitter = config.jitter
     mirror, *four, size = rng.random(6).tolist()
     flip, (upside_down, transposed) = mirror < config.flip, random_symmetry(config, rng)
@@ -110,6 +111,7 @@ def random_symmetry(config: AugmentConfig, rng: np.random.Generator) -> tuple[bo
 
 
 def random_colour(config: AugmentConfig, rng: np.random.Generator) -> Colour:
+    """Uniform hue shift; saturation and exposure scaled by a uniform factor or its inverse, as in darknet."""
     hue, *draws = rng.random(5).tolist()
     saturation, exposure = 1 + draws[0] * (config.saturation - 1), 1 + draws[1] * (config.exposure - 1)
     return Colour(

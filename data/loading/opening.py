@@ -11,6 +11,7 @@ from data.shards.index import ShardIndex
 
 
 def open_shards(address: str, classes: list[str] | None, staging: str | None) -> ShardIndex:
+    """The index of a local or remote set. ValueError if its classes are not those given, in their order."""
     index = open_remote(address, staging) if is_remote(address) else ShardIndex.load(Path(address))
     if classes is not None and tuple(classes) != index.classes:
         found = f"the classes {in_words(index.classes)}" if index.classes else "no classes"

@@ -24,6 +24,7 @@ def redacted(text: str) -> str:
 
 
 def check_address(address: str) -> None:
+    """ValueError for an address of another kind, or with a user and password."""
     scheme, parts = address.partition(":")[0], urlsplit(address)
     if scheme not in ("http", "https", "s3", "pipe"):
         raise ValueError(

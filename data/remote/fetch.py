@@ -18,7 +18,7 @@ from data.files import length, sync_folder
 from data.files import sha256 as sha256_of
 from data.remote import transports
 from data.remote.addresses import location, redacted
-from data.remote.transports import CHUNK, Body, Interrupted, Refused, Wrong, open_body
+from data.remote.transports import CHUNK, Body, Interrupted, Refused, WrongBytes, open_body
 
 PAUSES_S = (1, 3, 9, 27, 81)  # before each further attempt; starts over once a chunk has come
 MOST_BYTES = 1 << 40  # of a file of unknown size
@@ -54,7 +54,7 @@ def fetch(
             print(f"{where}: {error}; trying again in {pauses[0]} s", file=sys.stderr)
             if stop.wait(pauses.pop(0)):
                 return False
-        except Wrong as error:
+        except WrongBytes as error:
             part.unlink(missing_ok=True)
             if wrong:
                 raise _another_file(where, error) from None
@@ -73,7 +73,7 @@ def _given_up(where: str, error: Interrupted, part: Path) -> ValueError:
     )
 
 
-def _another_file(where: str, error: Wrong) -> ValueError:
+def _another_file(where: str, error: WrongBytes) -> ValueError:
     return ValueError(
         f"{where}: {error}, twice; the file there is not the one that the index describes: copy the whole set there "
         "again"
@@ -90,13 +90,13 @@ def _append(url: str, part: Path, size: int | None, most_bytes: int, stop: Event
             if body.start == 0:
                 file.truncate(0)
             elif body.start != there:
-                raise Wrong(f"expected bytes from {there:,} on, found bytes from {body.start:,} on")
+                raise WrongBytes(f"expected bytes from {there:,} on, found bytes from {body.start:,} on")
             expected = size if size is not None else body.size
             if body.size is not None and body.size != expected:
-                raise Wrong(f"expected {expected:,} bytes, the server has {body.size:,}")
+                raise WrongBytes(f"expected {expected:,} bytes, the server has {body.size:,}")
             most = most_bytes if expected is None else expected
             if most > most_bytes:
-                raise Wrong(f"expected at most {most_bytes:,} bytes, the server has {most:,}")
+                raise WrongBytes(f"expected at most {most_bytes:,} bytes, the server has {most:,}")
             written = _copy(body, file, most, stop)
     if written is None:
         return False
@@ -116,7 +116,7 @@ def _copy(body: Body, file: BinaryIO, most: int, stop: Event) -> int | None:
         file.flush()  # so that those who wait see the file grow
         written += len(data)
         if written > most:
-            raise Wrong(f"expected {most:,} bytes, found more")
+            raise WrongBytes(f"expected {most:,} bytes, found more")
         if (passed := time.monotonic() - began) > transports.TIMEOUT_S:
             if written - since < LEAST_BYTES:
                 raise Interrupted(f"{written - since:,} bytes in {passed:.0f} s")
@@ -128,4 +128,4 @@ def _require_digest(part: Path, sha256: str | None) -> None:
     with part.open("rb") as file:
         os.fsync(file.fileno())
     if sha256 is not None and (found := sha256_of(part)) != sha256:
-        raise Wrong(f"expected bytes of SHA-256 {sha256[:16]}..., found {found[:16]}...")
+        raise WrongBytes(f"expected bytes of SHA-256 {sha256[:16]}..., found {found[:16]}...")

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from data.files import own_folder, sha256, write_whole
+from data.files import private_folder, sha256, write_whole
 from data.remote.addresses import check_address, redacted
 from data.remote.arrivals import POLL_S
 from data.remote.fetch import fetch
@@ -47,11 +47,11 @@ def open_remote(address: str, staging: str | None) -> ShardIndex:
                 "rename them and make their index again: python -m data.shards index FOLDER"
             )
     folder = _folder(address, staging, hashlib.sha256(text).hexdigest())
-    _bring_index(address, folder, text, header)
+    _download_index(address, folder, text, header)
     return ShardIndex.load(folder, shards_there=False)
 
 
-def _bring_index(address: str, folder: Path, text: bytes, header: dict[str, Any]) -> None:
+def _download_index(address: str, folder: Path, text: bytes, header: dict[str, Any]) -> None:
     """Fetches the index in one process of the machine; the others wait for it."""
     lock, digest = FolderLock(folder), header["arrays_sha256"]
     most_bytes = MOST_OF_ARRAYS + sum(shard["samples"] for shard in header["shards"]) * MOST_OF_SAMPLE
@@ -70,7 +70,7 @@ def _folder(address: str, staging: str, digest: str) -> Path:
     name = re.sub(r"[^A-Za-z0-9]+", "-", redacted(address))[-48:].strip("-")
     folder = Path(staging) / f"{name}-{digest[:16]}"
     try:
-        own_folder(folder)
+        private_folder(folder)
     except OSError as error:
         raise ValueError(f"data.staging={staging}: {reason_of(error)}") from None
     for other in folder.parent.glob(f"{name}-{'[0-9a-f]' * 16}"):

@@ -25,7 +25,7 @@ from data.remote.lock import FolderLock
 from data.shards.format.header import Shard
 from data.shards.index import ShardIndex
 
-TELL_S = 10.0  # between two lines about progress
+PROGRESS_S = 10.0  # between two lines about progress
 CONNECTIONS = 4  # a window of shards is needed at once, so it costs nothing if the first shares the line with others
 
 
@@ -93,7 +93,7 @@ class Staging:
         self._stop.set()  # a thread that waits for bytes sees it with the next ones; only then is the lock released
 
     def _run(self, mine: list[Path]) -> None:
-        self._bring(mine)
+        self._download(mine)
         others = [folder for folder in self._locks if folder not in mine]
         while others and not self._stop.wait(POLL_S):
             for folder in [folder for folder in others if self._locks[folder].acquire()]:
@@ -101,9 +101,9 @@ class Staging:
                 if (folder / FAILURE).exists():  # the holder of the lock failed: the same message for all
                     self._release([folder])
                 else:
-                    self._bring([folder])
+                    self._download([folder])
 
-    def _bring(self, folders: list[Path]) -> None:
+    def _download(self, folders: list[Path]) -> None:
         """Downloads all that is wanted into folders whose locks we hold."""
         try:
             self._require_room(folders)
@@ -111,7 +111,7 @@ class Staging:
                 download for download in self._downloads if download.folder in folders and not download.done()
             )
             if downloads:
-                self._bring_all(downloads)
+                self._download_all(downloads)
         except (ValueError, OSError) as error:
             self._fail(str(error))
         for folder in folders if self._failure else ():
@@ -119,7 +119,7 @@ class Staging:
                 (folder / FAILURE).write_text(str(self._failure))
         self._release(folders)
 
-    def _bring_all(self, downloads: deque[Download]) -> None:
+    def _download_all(self, downloads: deque[Download]) -> None:
         began, size = time.monotonic(), sum(download.missing_bytes() for download in downloads)
         folders = ", ".join(dict.fromkeys(str(download.folder) for download in downloads))
         what = f"{counted(len(downloads), 'shard')} ({size / 1e9:.2f} GB) into {folders}"
@@ -131,9 +131,9 @@ class Staging:
         for thread in threads:
             while thread.is_alive():
                 thread.join(POLL_S)
-                if time.monotonic() - told > TELL_S and not self._stop.is_set():
+                if time.monotonic() - told > PROGRESS_S and not self._stop.is_set():
                     told = time.monotonic()
-                    _tell_progress(size, sum(download.missing_bytes() for download in wanted), told - began)
+                    _print_progress(size, sum(download.missing_bytes() for download in wanted), told - began)
         if not self._stop.is_set():
             print(f"staged {what} in {time.monotonic() - began:.0f} s", file=sys.stderr)
 
@@ -172,7 +172,7 @@ class Staging:
             self._locks[folder].release()
 
 
-def _tell_progress(size: int, missing: int, seconds: float) -> None:
+def _print_progress(size: int, missing: int, seconds: float) -> None:
     speed = (size - missing) / seconds
     left = f"{missing / speed:.0f} s left" if speed else "nothing yet"
     print(f"staging: {(size - missing) / 1e9:.2f} of {size / 1e9:.2f} GB, {left}", file=sys.stderr)

@@ -31,8 +31,8 @@ class Interrupted(Exception):
     """A failure worth another attempt, which continues where this one ended."""
 
 
-class Wrong(Exception):
-    """Unexpected bytes."""
+class WrongBytes(Exception):
+    """Bytes that are not those of the expected file."""
 
 
 class Refused(Exception):
@@ -81,7 +81,7 @@ def _http(url: str, start: int) -> Body:
         response = opener.open(urllib.request.Request(url, headers=headers), timeout=TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
-        raise _answer(error.code, error.reason) from None
+        raise _error_of_status(error.code, error.reason) from None
     except http.client.InvalidURL as error:
         raise Refused(str(error)) from None
     except (OSError, http.client.HTTPException) as error:
@@ -97,7 +97,7 @@ def _http(url: str, start: int) -> Body:
 
     try:
         return Body(*_extent(response.headers, start), read, response.close)
-    except Wrong:
+    except WrongBytes:
         response.close()
         raise
 
@@ -108,12 +108,12 @@ def _s3(url: str, start: int) -> Body:
 
     parts = urlsplit(url)
     skip = {"Range": f"bytes={start}-"} if start else {}
-    lasting = (botocore.NoCredentialsError, botocore.PartialCredentialsError, botocore.ParamValidationError)
+    permanent = (botocore.NoCredentialsError, botocore.PartialCredentialsError, botocore.ParamValidationError)
     try:
         found = client.get_object(Bucket=parts.netloc, Key=parts.path.lstrip("/"), **skip)
     except botocore.ClientError as error:
-        raise _answer(error.response["ResponseMetadata"]["HTTPStatusCode"], str(error)) from None
-    except lasting as error:
+        raise _error_of_status(error.response["ResponseMetadata"]["HTTPStatusCode"], str(error)) from None
+    except permanent as error:
         raise Refused(f"{error} (credentials are found as the AWS tools find them)") from None
     except botocore.BotoCoreError as error:
         raise Interrupted(str(error)) from None
@@ -138,10 +138,10 @@ def _s3_client() -> Any:
     return boto3.Session().client("s3", config=Config(connect_timeout=TIMEOUT_S, read_timeout=TIMEOUT_S))
 
 
-def _answer(status: int, reason: str) -> Exception:
+def _error_of_status(status: int, reason: str) -> Exception:
     text = f"the server answered {status} {reason[:500]}"
     if status == 416:
-        return Wrong(f"{text}: the file there is shorter than expected")
+        return WrongBytes(f"{text}: the file there is shorter than expected")
     return Interrupted(text) if status in (408, 425, 429) or status >= 500 else Refused(text)
 
 
@@ -149,15 +149,15 @@ def _extent(headers: Mapping[str, str], asked: int) -> tuple[int, int | None]:
     """Offset of a response's first byte in the file, and the size of the whole file."""
     headers = {name.lower(): value for name, value in headers.items()}
     if (encoding := headers.get("content-encoding", "identity").strip().lower()) not in ("identity", ""):
-        raise Wrong(f"expected the bytes of the file, found them encoded as {encoding[:50]!r}")
+        raise WrongBytes(f"expected the bytes of the file, found them encoded as {encoding[:50]!r}")
     if "content-range" in headers:
         found = re.fullmatch(r"bytes ([0-9]{1,15})-[0-9]{1,15}/([0-9]{1,15}|\*)", headers["content-range"].strip())
         if not found:
-            raise Wrong(f"expected the bytes from {asked:,} on, found {headers['content-range'][:50]!r}")
+            raise WrongBytes(f"expected the bytes from {asked:,} on, found {headers['content-range'][:50]!r}")
         return int(found[1]), None if found[2] == "*" else int(found[2])
     length = headers.get("content-length")
     if length is not None and not LENGTH.fullmatch(length.strip()):
-        raise Wrong(f"expected a Content-Length in bytes, found {length[:50]!r}")
+        raise WrongBytes(f"expected a Content-Length in bytes, found {length[:50]!r}")
     return 0, int(length) if length is not None else None
 
 

@@ -22,7 +22,7 @@ from data.images.geometry import Resize
 from data.loading.config import DataConfig
 from data.records import Annotations, Findings, counted, listed
 from data.shards.index import ShardIndex
-from data.shards.summary import look_at_set, names_of, summary
+from data.shards.summary import inspect_set, names_of, summary
 from data.shards.verify import verify
 from data.shards.writing.one_shard import Pixels
 from data.shards.writing.scan import index_shards
@@ -158,7 +158,7 @@ def _written(options: argparse.Namespace, annotations: Annotations) -> str:
     )
     if index is None:
         return f"{options.out}: part {options.part} is written; the part that ends last makes the index"
-    look_at_set(findings, index, DataConfig(train="", val="").num_slots)
+    inspect_set(findings, index, DataConfig(train="", val="").num_slots)
     try:
         _refuse(options, findings)
     except ValueError:

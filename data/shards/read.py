@@ -19,6 +19,7 @@ class ShardReader:
         self._files: dict[int, int] = {}
 
     def image(self, sample: int) -> bytes:
+        """The image file of a sample. ValueError if its shard does not hold it where the index says."""
         arrays = self.index.arrays
         shard, expected = int(arrays["shards"][sample]), int(arrays["image_bytes"][sample])
         try:

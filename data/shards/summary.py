@@ -15,6 +15,7 @@ MAX_COMPARED = 2**28  # bytes of images to read in search of duplicates
 
 
 def summary(index: ShardIndex, findings: Findings | None = None) -> str:
+    """Lines with the counts of a set and of its classes, then the findings."""
     counts = np.bincount(index.arrays["labels"], minlength=len(index.classes))
     marked = ", ".join(f"{index.arrays[name].sum():,} {name}" for name in ("difficult", "crowd"))
     lines = [f"{index.folder}: {counted(index.num_samples, 'image')}, {counted(counts.sum(), 'object')} ({marked})"]
@@ -26,7 +27,7 @@ def summary(index: ShardIndex, findings: Findings | None = None) -> str:
     return "\n".join(lines)
 
 
-def look_at_set(findings: Findings, index: ShardIndex, truth_slots: int) -> None:
+def inspect_set(findings: Findings, index: ShardIndex, truth_slots: int) -> None:
     """Looks for what is wrong in the whole set, and between it and the sets beside it."""
     objects = index.trained_per_image()
     many = np.flatnonzero(objects > truth_slots)
@@ -39,7 +40,7 @@ def look_at_set(findings: Findings, index: ShardIndex, truth_slots: int) -> None
         findings.add("sets without an object that can be trained on", [str(index.folder)])
     for folder in sorted(index.folder.resolve().parent.iterdir()):
         if _are_apart(folder.name, index.folder.resolve().name) and (folder / "index.json").is_file():
-            _look_at_duplicates(findings, index, folder)
+            _inspect_duplicates(findings, index, folder)
 
 
 def _are_apart(one: str, two: str) -> bool:
@@ -48,7 +49,7 @@ def _are_apart(one: str, two: str) -> bool:
     return training[0] != training[1] and bool(re.search("val|test", two if training[0] else one))
 
 
-def _look_at_duplicates(findings: Findings, index: ShardIndex, folder: Path) -> None:
+def _inspect_duplicates(findings: Findings, index: ShardIndex, folder: Path) -> None:
     try:
         other = ShardIndex.load(folder)
         same = duplicates(index, other)

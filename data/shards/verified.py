@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
-from data.files import own_folder
+from data.files import private_folder
 
 SETTLED_S = 2.0  # since the last change to a file
 
@@ -46,7 +46,7 @@ def _note_of(path: Path) -> Iterator[IO[bytes] | None]:
         note: IO[bytes] | None = None
         with suppress(OSError, ValueError):
             folder = Path(tempfile.gettempdir()) / f"yolov2-verified-{os.geteuid()}"
-            own_folder(folder)
+            private_folder(folder)
             name = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]
             opened = files.enter_context((folder / name).open("a+b"))
             fcntl.flock(opened, fcntl.LOCK_EX)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import cv2
 
-from data.files import only_user, write_whole
+from data.files import locked_folder, write_whole
 from data.parallel import cores, in_parallel
 from data.randomness import Purpose, generator
 from data.sources.drawn_picture import CLASSES, draw
@@ -57,7 +57,7 @@ def draw_voc(
     sets = folder / "ImageSets" / "Main"
     for name in ("JPEGImages", "Annotations", "ImageSets/Main"):
         (folder / name).mkdir(parents=True, exist_ok=True)
-    with only_user(folder, "is drawing pictures"):
+    with locked_folder(folder, "is drawing pictures"):
         if is_drawn(root):
             raise ValueError(f"{sets}: expected no finished set, found one; remove it or choose another folder")
         _refuse_others(folder)

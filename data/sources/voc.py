@@ -65,8 +65,8 @@ def read_voc(
     for name in splits:
         split, choice = find_split(root, name, choice, annotations=annotations, images=images)
         objects.extend(Objects.of_rows(reading.rows(split, name)))
-        _look_at(findings, split)
-    _look_at_files(findings, reading.pictures, reading.parsed)
+        _inspect_split(findings, split)
+    _inspect_files(findings, reading.pictures, reading.parsed)
     classes = _classes(reading)
     label_of = {name: label for label, name in enumerate(classes)}
     objects.label = np.array([label_of[name] for name in reading.names] or [0], np.int32)[objects.label]
@@ -132,7 +132,7 @@ def _classes(reading: _Reading) -> list[str]:
     return sorted(reading.names)
 
 
-def _look_at(findings: Findings, split: Split) -> None:
+def _inspect_split(findings: Findings, split: Split) -> None:
     several = [paths for name, paths in split.images.items() if len(paths) > 1 and name in split.xmls]
     shown = [f"{Path(paths[0]).name} and {Path(paths[1]).name}" for paths in several]
     findings.add("images with the name of another one (the first is used)", shown)
@@ -144,7 +144,7 @@ def _look_at(findings: Findings, split: Split) -> None:
         findings.add("images without XML (left out)", without)
 
 
-def _look_at_files(findings: Findings, pictures: Sequence[Picture], parsed: Sequence[Annotation]) -> None:
+def _inspect_files(findings: Findings, pictures: Sequence[Picture], parsed: Sequence[Annotation]) -> None:
     rows, names = list(zip(pictures, parsed, strict=True)), [_name(picture.name) for picture in pictures]
     others, known = [_name(without_suffix(found.filename)) for found in parsed], set(names)
     wrong = [n for n, (name, other) in enumerate(zip(names, others, strict=True)) if name != other and other in known]

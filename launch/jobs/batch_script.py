@@ -63,6 +63,7 @@ def render(
 
 
 def run_folder(tree: DictConfig, config: str) -> str:
+    """The key `run`. ValueError if it would need quotes in the script."""
     run = OmegaConf.select(tree, "run")
     if not isinstance(run, str) or not PLAIN.fullmatch(run):
         raise ValueError(

@@ -24,6 +24,7 @@ class Largest:
         self._stream: torch.cuda.Stream | None = None
 
     def send(self, number: int) -> None:
+        """Starts the exchange of this process's number; does not wait."""
         self.under_way = True
         if self.env.device.type == "cuda":
             self._send_from_device(number)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from data.files import length, natural_key, only_user, part_name, replacing, sha256, sync_folder, write_whole
+from data.files import length, locked_folder, natural_key, part_name, replacing, sha256, sync_folder, write_whole
 from tests.conftest import ROOT
 
 
@@ -103,15 +103,15 @@ def test_a_folder_has_one_user_at_a_time(tmp_path: Path) -> None:
     entered = []
 
     def wait() -> None:
-        with only_user(tmp_path, "writes", wait=True):
+        with locked_folder(tmp_path, "writes", wait=True):
             entered.append(time.monotonic())
 
-    with only_user(tmp_path, "writes"):
+    with locked_folder(tmp_path, "writes"):
         with (
             pytest.raises(
                 ValueError, match=f"{tmp_path}: another process writes there; wait for it, or choose another"
             ),
-            only_user(tmp_path, "writes"),
+            locked_folder(tmp_path, "writes"),
         ):
             pytest.fail("two users")
         waiting = threading.Thread(target=wait)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.files import own_folder
+from data.files import private_folder
 from data.shards.index import ShardIndex
 from launch.processes.machine import memory_left
 from train.capacity import memory_of
@@ -67,7 +67,7 @@ def say_room_for_decoded(folder: Path, index: ShardIndex, report: Report) -> Non
     """Reports the room for decoded images: too little is no error. ValueError for another user's folder."""
     require_writable(folder, "data.decoded_cache")
     if folder.exists():
-        own_folder(folder)
+        private_folder(folder)
     size = int((index.arrays["widths"].astype(np.int64) * index.arrays["heights"]).sum()) * 3
     free = report.free(folder)
     rest = "" if free >= size else "; images that do not fit are decoded each time"

@@ -24,6 +24,7 @@ class Section:
         return ValueError(f"{self.path}:{self.lines.get(key, self.line)}: [{self.kind:.80}] {written}: {problem}")
 
     def whole(self, key: str, default: int | None = None, least: int = 0) -> int:
+        """A whole number of at least `least`; without a default the key is required."""
         value = self.options.get(key)
         if value is None and default is not None:
             return default
@@ -39,6 +40,7 @@ class Section:
         return [float(word) for word in words]
 
     def number(self, key: str, default: float) -> float:
+        """A finite number."""
         if key not in self.options:
             return default
         found = self.numbers(key)

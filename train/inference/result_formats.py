@@ -57,6 +57,7 @@ def _growing(path: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def write_json(out: Path, classes: tuple[str, ...]) -> Iterator[Add]:
+    """Writes one JSON object, with an entry for each picture or frame."""
     with _growing(out / "detections.json") as file:
         separator = "{\n"
 
@@ -75,6 +76,7 @@ def write_json(out: Path, classes: tuple[str, ...]) -> Iterator[Add]:
 
 @contextmanager
 def write_csv(out: Path, classes: tuple[str, ...]) -> Iterator[Add]:
+    """Writes a line for each detection."""
     with _growing(out / "detections.csv") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(["source", "width", "height", "class", "score", "left", "top", "right", "bottom"])
@@ -119,6 +121,7 @@ def write_coco(out: Path, classes: tuple[str, ...]) -> Iterator[Add]:
 
 @contextmanager
 def write_voc(out: Path, classes: tuple[str, ...]) -> Iterator[Add]:
+    """Writes an XML file for each picture or frame."""
     folder = out / "voc"
     folder.mkdir(exist_ok=True)
 
@@ -151,6 +154,7 @@ def _element(parent: ElementTree.Element, tag: str, text: object = None) -> Elem
 
 @contextmanager
 def write_yolo(out: Path, classes: tuple[str, ...]) -> Iterator[Add]:
+    """Writes a text file for each picture or frame."""
     folder = out / "labels"
     folder.mkdir(exist_ok=True)
     (out / "classes.txt").write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")

@@ -33,6 +33,7 @@ class Calibration(NamedTuple):
 
 
 def calibrate(detections: Detections, truths: Truths, num_classes: int) -> Calibration:
+    """Mean score and precision of the detections in each bin of the score."""
     verdicts = judge(detections, truths, num_classes)
     counted_N = ~verdicts.ignored_N & (detections.scores >= LEAST_SCORE)
     scores, right = detections.scores[counted_N], verdicts.right_N[counted_N]

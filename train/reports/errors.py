@@ -46,13 +46,14 @@ class Errors(NamedTuple):
 
 
 def find_errors(detections: Detections, truths: Truths, num_classes: int, iou_threshold: float = 0.5) -> Errors:
+    """Sorts errors by kind, and computes what mAP gains when each kind is corrected."""
     verdicts = judge(detections, truths, num_classes, iou_threshold)
     kind_N, about_N = _kinds(detections, truths, verdicts, iou_threshold)
     free_M = ~truths.ignored
     free_M[verdicts.truth_N[verdicts.right_N]] = False
     missed_M = free_M.copy()
     missed_M[about_N[about_N >= 0]] = False
-    said_KC = [np.bincount(detections.labels[kind_N == kind], minlength=num_classes) for kind in range(MISSED)]
+    kinds_KC = [np.bincount(detections.labels[kind_N == kind], minlength=num_classes) for kind in range(MISSED)]
     missed_C = np.bincount(truths.labels[missed_M], minlength=num_classes)
 
     repaired_N = _best_for_each(detections, np.where(np.append(free_M, False)[about_N], about_N, -1))
@@ -69,7 +70,7 @@ def find_errors(detections: Detections, truths: Truths, num_classes: int, iou_th
     nothing_N = np.zeros_like(repaired_N)
     after = [map_after(kind_N == kind, truths_C) for kind in range(MISSED)]
     after.append(map_after(nothing_N, np.maximum(truths_C - missed_C, np.minimum(truths_C, 1))))
-    return Errors(kind_N, missed_M, np.stack([*said_KC, missed_C]), np.array(after) - map_after(nothing_N, truths_C))
+    return Errors(kind_N, missed_M, np.stack([*kinds_KC, missed_C]), np.array(after) - map_after(nothing_N, truths_C))
 
 
 def _kinds(

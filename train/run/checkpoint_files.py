@@ -135,6 +135,7 @@ def pass_over(path: Path, reason: str) -> None:
 
 
 def read(path: Path) -> dict[str, Any]:
+    """The state in a checkpoint, on the host. ValueError for any other file."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises half a dozen unrelated types for files that are not checkpoints

@@ -31,6 +31,7 @@ def print_summary(
 
 
 def summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env: Environment, images: int) -> str:
+    """The lines of the summary."""
     parameters = sum(each.numel() for each in step.model.parameters())
     side, batch, end = config.evaluate.side, config.data.batch, config.epochs * train.num_samples
     device = torch.cuda.get_device_name(env.device) if env.device.type == "cuda" else "CPU"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.files import own_folder
+from data.files import private_folder
 from data.shards.index import ShardIndex
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -29,7 +29,7 @@ class DecodedCache:
         sizes = index.arrays["widths"].astype(np.int64) * index.arrays["heights"] * 3
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
         boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else "boot"
-        own_folder(folder)  # another user's pixels might not be those of the set
+        private_folder(folder)  # another user's pixels might not be those of the set
         stem = folder / f"decoded-{index.digest[:16]}-{boot[:8]}"
         self._is_full = False
         self._file = _opened(stem.with_suffix(".pixels"), int(self._starts[-1]))
@@ -48,6 +48,7 @@ class DecodedCache:
         return self._place(sample) if self._stored[sample] else None
 
     def put(self, sample: int, image: NDArray[np.uint8]) -> None:
+        """Stores a decoded image, unless the cache is full."""
         if self._is_full or self._place(sample).shape != image.shape:
             return
         try:

@@ -32,6 +32,7 @@ class Sidecar(NamedTuple):
     source_size: tuple[int, int] | None = None  # px, if the image was shrunk for the set
 
     def text(self) -> bytes:
+        """The JSON to write."""
         shrunk = {} if self.source_size is None else dict(zip(SOURCE_SIZE, self.source_size, strict=True))
         return json.dumps(
             {

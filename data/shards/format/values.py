@@ -20,6 +20,7 @@ Right = dict[str, NDArray[np.bool_]]  # which rows of each column are valid
 
 
 def check_values(path: Path, columns: Columns, header: dict[str, Any]) -> None:
+    """ValueError names the first invalid value."""
     starts = columns["object_starts"]
     ends = np.cumsum([shard["samples"] for shard in header["shards"]])
     lengths = np.array([shard["bytes"] for shard in header["shards"]])

@@ -48,6 +48,7 @@ class Packing:
         return np.fromfile(self._columns[name].file, self._columns[name].empty.dtype)
 
     def pack(self, *without: str) -> None:
+        """Writes the archive of all columns except those named."""
         with replacing(self._path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
             for name in sorted(self._columns.keys() - without):
                 column = self._columns[name]

@@ -99,6 +99,7 @@ def write_index(out: Path, scans: Sequence[Path], source: Annotations) -> None:
 
 
 def labels_of(scan: Scan, classes: Sequence[str]) -> NDArray[np.int16]:
+    """[M] the label of each object of a shard. ValueError for a class that is not listed."""
     label_of = {name: label for label, name in enumerate(classes)}
     if unknown := sorted(set(scan.names) - label_of.keys()):
         raise ValueError(
@@ -116,6 +117,7 @@ def _refuse_twice(out: Path, keys: NDArray[np.bytes_]) -> None:
 
 
 def check_classes(classes: Sequence[str]) -> None:
+    """ValueError unless the names are distinct, printable and not too many."""
     if len(classes) > MAX_CLASSES:
         raise ValueError(f"expected up to {MAX_CLASSES:,} classes, found {len(classes):,}; are labels class names?")
     wrong = [name for name in classes if not is_class_name(name)]
@@ -125,6 +127,7 @@ def check_classes(classes: Sequence[str]) -> None:
 
 
 def scan_shard(path: Path) -> Scan:
+    """Reads a tar: where its images are, and all of its annotations."""
     found = list(entries(path))
     with path.open("rb") as file:
         for entry in found:

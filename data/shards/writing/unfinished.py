@@ -30,7 +30,7 @@ def plan_digest(annotations: Annotations, groups: Sequence[NDArray[np.int64]], p
     return digest.hexdigest()
 
 
-def take_up(out: Path, plan: str) -> None:
+def resume_or_begin(out: Path, plan: str) -> None:
     """Keeps what an interrupted run of the same plan finished, and removes everything else it left."""
     same = _is_of(out, plan)
     if not same:
@@ -41,7 +41,7 @@ def take_up(out: Path, plan: str) -> None:
 
 
 def join(out: Path, plan: str) -> None:
-    """Like `take_up`, for one of several simultaneous runs: removes nothing that may be another's."""
+    """Like `resume_or_begin`, for one of several simultaneous runs: removes nothing that may be another's."""
     if _is_of(out, plan):
         return
     _refuse_foreign(out)

@@ -15,14 +15,14 @@ from typing import NamedTuple, TypedDict, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
-from data.files import only_user
+from data.files import locked_folder
 from data.parallel import in_parallel
 from data.randomness import Purpose, random_bits
 from data.records import Annotations, Findings, Record, SomeRecords, counted, listed
 from data.shards.index import ShardIndex
 from data.shards.writing.one_shard import Pixels, is_written, write_shard
 from data.shards.writing.scan import check_classes, write_index
-from data.shards.writing.unfinished import clear, join, plan_digest, take_up, without_parts
+from data.shards.writing.unfinished import clear, join, plan_digest, resume_or_begin, without_parts
 
 SHARD_MB = 32  # a window of eight must be there before the first batch; fewer shards mix worse (docs/data.md)
 
@@ -83,21 +83,21 @@ class _Plan(NamedTuple):
 def write_shards(annotations: Annotations, out: Path, **choices: Unpack[Writing]) -> ShardIndex:
     """Writes the set into `out`. Every image is decoded once, and its size compared with the annotation."""
     plan = _planned(annotations, out, choices)
-    with only_user(out, "is writing shards"), without_parts(out):
+    with locked_folder(out, "is writing shards"), without_parts(out):
         return _write(plan)
 
 
 def write_part(part: Part, annotations: Annotations, out: Path, **choices: Unpack[Writing]) -> ShardIndex | None:
     """Like `write_shards`, for some shards; the part that ends last makes the index of all, the others return None."""
     plan = _planned(annotations, out, choices)
-    with only_user(out, "is writing all shards", shared=True):
+    with locked_folder(out, "is writing all shards", shared=True):
         join(out, plan_digest(annotations, plan.groups, plan.pixels))
         written = plan.write(range(part.number - 1, len(plan.groups), part.of))
         if (faults := [fault for _, found in written for fault in found]) and not plan.drops:
             raise _unusable(faults, annotations)
     if not plan.is_written():
         return None
-    with only_user(out, "is writing shards", wait=True), without_parts(out):
+    with locked_folder(out, "is writing shards", wait=True), without_parts(out):
         if (out / "index.json").exists() and not (out / "unfinished.json").exists():  # another part came first
             return ShardIndex.load(out)
         return _write(plan)
@@ -120,7 +120,7 @@ def _planned(annotations: Annotations, out: Path, choices: Writing) -> _Plan:
 
 def _write(plan: _Plan) -> ShardIndex:
     out, annotations, findings = plan.out, plan.annotations, plan.choices.get("findings", Findings())
-    take_up(out, plan_digest(annotations, plan.groups, plan.pixels))
+    resume_or_begin(out, plan_digest(annotations, plan.groups, plan.pixels))
     written = plan.write(range(len(plan.groups)))
     faults = [fault for _, found in written for fault in found]
     for found, _ in written:

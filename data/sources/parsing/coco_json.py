@@ -77,6 +77,7 @@ class Instances(NamedTuple):
 
 
 def read_instances(path: Path) -> Instances:
+    """Reads a file as a stream, so that memory does not hold its text."""
     raw_images, raw_categories, annotations = list[_Image](), list[_Category](), ReferringObjects(path)
     tables = Tables(require_file(path, MAX_BYTES), _Rest.__struct_fields__)
     for elements in tables:

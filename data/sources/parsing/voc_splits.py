@@ -29,6 +29,10 @@ class Split(NamedTuple):
 def find_split(
     root: Path, name: str, choice: Choice, annotations: str | None, images: str | None
 ) -> tuple[Split, Choice]:
+    """The split, and the choice that goes with it: of `val` without ImageSets, what `--hold-out` leaves out.
+
+    annotations, images: names of their folders, if unusual.
+    """
     year = re.fullmatch(r"(\w+):([^/]+)", name)
     folder, name = (root / f"VOC{year[1]}", year[2]) if year else (root, name)
     sets = folder / "ImageSets" / "Main"

@@ -17,7 +17,7 @@ from data.shards.format.sidecar import MAX_IMAGE_ID
 from data.sources.rules.choose import Choice, chosen_classes, chosen_rows
 from data.sources.rules.files import is_file, nfc
 from data.sources.rules.objects import CROWD, DIFFICULT, FLAT, Objects, slices
-from data.sources.rules.suspicious import look_at_areas, look_at_boxes, look_at_names
+from data.sources.rules.suspicious import inspect_areas, inspect_boxes, inspect_names
 
 
 class Picture(NamedTuple):
@@ -73,10 +73,10 @@ def collect(found: Found, choice: Choice) -> Annotations:
     del kept, owners
     num_degenerate = _drop_degenerate(found, choice)
     findings = Findings(dict(found.findings.found))
-    look_at_names(findings, classes, found.classes)
+    inspect_names(findings, classes, found.classes)
     place = partial(_place, found, short=True)
-    look_at_boxes(findings, len(objects), objects.xyxy_px, lambda part: _clipped(found, part), place)
-    look_at_areas(findings, objects.area_px, place)
+    inspect_boxes(findings, len(objects), objects.xyxy_px, lambda part: _clipped(found, part), place)
+    inspect_areas(findings, objects.area_px, place)
     dropped = {"degenerate boxes": num_degenerate, "objects of other classes": others}
     return Annotations(
         source=_source(found, classes, len(rows)),

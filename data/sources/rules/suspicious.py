@@ -14,7 +14,7 @@ MOST_CUT = 0.1  # share of a box, at the border of its image
 ROUNDING_PX = 1.0  # by which an edge may lie outside its image
 
 
-def look_at_boxes(
+def inspect_boxes(
     findings: Findings,
     count: int,
     given_xyxy_px: Callable[[slice], NDArray[np.float64]],
@@ -50,14 +50,14 @@ def _lost(given_xyxy_px: NDArray[np.float64], boxes_xyxy_px: NDArray[np.float64]
     return np.asarray(1 - (boxes_xyxy_px[:, 2:] - boxes_xyxy_px[:, :2]).prod(1) / whole)
 
 
-def look_at_areas(findings: Findings, areas_px: NDArray[np.float64], place: Callable[[int], str]) -> None:
+def inspect_areas(findings: Findings, areas_px: NDArray[np.float64], place: Callable[[int], str]) -> None:
     """Counts areas of 0, from exporters that do not know them: all boxes left have an area."""
     rows = np.flatnonzero(areas_px == 0)
     what = "objects with an area of 0, though their boxes have one (COCO's evaluation takes them for small)"
     findings.add(what, [place(row) for row in rows[:NUM_EXAMPLES].tolist()], len(rows))
 
 
-def look_at_names(findings: Findings, classes: Sequence[str], known: Sequence[str]) -> None:
+def inspect_names(findings: Findings, classes: Sequence[str], known: Sequence[str]) -> None:
     """Checks names of classes. known: those of the source, of which the user may have chosen some, misspelt."""
     alike: dict[str, list[str]] = {}
     chosen = set(classes)

@@ -44,6 +44,7 @@ class Stats:
 
 
 def measure(index: ShardIndex, side: int, resize: Resize, anchors_cells: Floats | None) -> Stats:
+    """Places every object in the input, as evaluation does."""
     if side < STRIDE_PX or side % STRIDE_PX:
         raise ValueError(f"side={side}: expected a multiple of {STRIDE_PX} px, the stride of the network")
     arrays = index.arrays
@@ -105,6 +106,7 @@ def image_sizes(index: ShardIndex) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def coco_sizes(stats: Stats) -> dict[str, int]:
+    """Number of objects of each of COCO's sizes."""
     areas = stats.index.arrays["areas_px"][stats.trained]
     small, large = int((areas < SMALL_PX**2).sum()), int((areas > LARGE_PX**2).sum())
     return {

@@ -13,7 +13,7 @@ from data.files import sha256
 from data.remote.arrivals import FAILURE, wait_for
 from data.remote.lock import LOCK, FolderLock
 from data.remote.remote_set import open_remote
-from data.remote.staging import Staging, Wanted, _tell_progress
+from data.remote.staging import Staging, Wanted, _print_progress
 from data.shards.index import ShardIndex
 from tests.conftest import small_disk
 from tests.servers import Liar
@@ -60,15 +60,15 @@ def test_what_another_process_brings_is_waited_for_and_taken_over_when_it_dies(l
 def test_how_far_it_is_is_told(
     liar: Liar, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("data.remote.staging.TELL_S", 0.0)
+    monkeypatch.setattr("data.remote.staging.PROGRESS_S", 0.0)
     index = open_remote(liar.address, str(tmp_path))
     with all_of(index, liar.address):
         wait_for_all(index)
         time.sleep(0.5)
     told = capsys.readouterr().err
     assert "\nstaging: 0.00 of 0.00 GB, " in told
-    _tell_progress(2_000_000_000, 500_000_000, 10.0)
-    _tell_progress(2_000_000_000, 2_000_000_000, 10.0)
+    _print_progress(2_000_000_000, 500_000_000, 10.0)
+    _print_progress(2_000_000_000, 2_000_000_000, 10.0)
     assert capsys.readouterr().err.splitlines() == [
         "staging: 1.50 of 2.00 GB, 3 s left",
         "staging: 0.00 of 2.00 GB, nothing yet",

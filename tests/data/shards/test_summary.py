@@ -6,7 +6,7 @@ import pytest
 
 from data.records import Findings
 from data.shards.index import ShardIndex
-from data.shards.summary import duplicates, look_at_set, names_of, summary
+from data.shards.summary import duplicates, inspect_set, names_of, summary
 from data.shards.writing.write import write_shards
 from tests.data.pictures import annotations
 
@@ -29,17 +29,17 @@ def test_counts_and_findings(train: ShardIndex) -> None:
 
 def test_images_with_more_objects_than_slots(train: ShardIndex) -> None:
     findings = Findings()
-    look_at_set(findings, train, 0)
+    inspect_set(findings, train, 0)
     ((what, (count, _)),) = findings.found.items()
     assert what.startswith("images with more than the 0 objects of data.truth_slots") and count == 4
     findings = Findings()
-    look_at_set(findings, train, 1)
+    inspect_set(findings, train, 1)
     assert not findings.found  # of two objects one is difficult
 
 
 def test_a_set_without_an_object_to_train_on(tmp_path: Path) -> None:
     findings = Findings()
-    look_at_set(findings, write_shards(annotations(tmp_path / "images", 1), tmp_path / "out", workers=1), 50)
+    inspect_set(findings, write_shards(annotations(tmp_path / "images", 1), tmp_path / "out", workers=1), 50)
     assert list(findings.found) == ["sets without an object that can be trained on"]
 
 
@@ -50,13 +50,13 @@ def test_images_that_are_in_two_sets(tmp_path: Path, train: ShardIndex) -> None:
     pairs = duplicates(val, train)
     assert {(val.image_id(mine), train.image_id(theirs)) for mine, theirs in pairs} == {("4", "4"), ("5", "5")}
     findings = Findings()
-    look_at_set(findings, val, 50)
+    inspect_set(findings, val, 50)
     assert findings.found["images that are, byte for byte, also in train beside it"][0] == 2
     (tmp_path / "train" / "index.npz").write_bytes(b"")
     (tmp_path / "val").rename(tmp_path / "subset")  # neither for training nor for evaluation by its name
     for name in ("val", "subset"):
         findings = Findings()
-        look_at_set(findings, ShardIndex.load(tmp_path / "subset"), 50)
+        inspect_set(findings, ShardIndex.load(tmp_path / "subset"), 50)
         assert not findings.found, name
 
 

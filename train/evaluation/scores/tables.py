@@ -66,10 +66,12 @@ class Truths:
 
 
 def rows(table: Table, which: NDArray[np.integer] | NDArray[np.bool_]) -> Table:
+    """Some rows of a table, by number or by mask."""
     return type(table)(*(getattr(table, field.name)[which] for field in fields(table)))
 
 
 def truths_of(index: ShardIndex) -> Truths:
+    """All objects of a set; images are samples of the index."""
     arrays = index.arrays
     counts = np.diff(arrays["object_starts"])
     return Truths(
@@ -121,6 +123,7 @@ def _check_rows(table: Detections | Truths) -> None:
 
 
 def refuse(table: Detections | Truths, bad: NDArray[np.bool_], column: str, problem: str) -> None:
+    """ValueError names the first bad row, if there is one."""
     if bad.any():
         row = int(bad.argmax())
         where = f"{type(table).__name__} row {row} (image {table.images[row]}; {bad.sum()} of {len(bad)} rows)"

@@ -142,6 +142,7 @@ class Board:
             self._attempt(CONSOLE, partial(self._console.aside, f"evaluating: {images:,} of {counted(total, 'image')}"))
 
     def log_evaluation(self, evaluation: Evaluation, epoch: int) -> None:
+        """Shows the scores of an evaluation everywhere, and draws its charts. epoch: complete ones so far."""
         if self.env.rank != 0:
             return
         epoch = min(epoch, self.epochs)  # the last batch may reach into an epoch beyond the run's end

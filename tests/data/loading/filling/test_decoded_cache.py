@@ -87,7 +87,7 @@ def test_a_folder_that_is_refused_is_no_unreadable_image(
     def refuse(folder: Path) -> None:
         raise ValueError(f"{folder}: expected a folder of this user")
 
-    monkeypatch.setattr("data.loading.filling.decoded_cache.own_folder", refuse)
+    monkeypatch.setattr("data.loading.filling.decoded_cache.private_folder", refuse)
     config = DataConfig(train="", val="", batch=2, sides=[32], workers=0, decoded_cache=str(tmp_path))
     loader = Loader(index, config, seed=0, rank=0, world_size=1, device=torch.device("cpu"))
     with pytest.raises(ValueError, match="expected a folder of this user"):

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from data.files import only_user
+from data.files import locked_folder
 from data.images.files.decode import decode
 from data.parallel import in_parallel
 from data.records import Annotations, Findings
@@ -264,7 +264,7 @@ def test_one_writer_at_a_time(tmp_path: Path) -> None:
     given, out = annotations(tmp_path / "images", 2), tmp_path / "out"
     out.mkdir()
     with (
-        only_user(out, "is writing shards"),
+        locked_folder(out, "is writing shards"),
         pytest.raises(
             ValueError, match=r"out: another process is writing shards there; wait for it, or choose another"
         ),
@@ -321,7 +321,7 @@ def test_a_part_of_another_set_leaves_everything_alone(tmp_path: Path) -> None:
     before = contents(out)
     with pytest.raises(ValueError, match="out: expected parts of one set, found an unfinished one of other images or"):
         write_part(Part(2, 3), given, out, shard_mb=2 * SMALL_MB, workers=1)
-    with only_user(out, "writes"), pytest.raises(ValueError, match="another process is writing all shards there"):
+    with locked_folder(out, "writes"), pytest.raises(ValueError, match="another process is writing all shards there"):
         write_part(Part(2, 3), given, out, shard_mb=SMALL_MB, workers=1)
     assert contents(out) == before
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from data.records import Findings
-from data.sources.rules.suspicious import look_at_boxes, look_at_names
+from data.sources.rules.suspicious import inspect_boxes, inspect_names
 
 
 def boxes_found(*given: tuple[float, float, float, float]) -> list[str]:
     """In an image of 100x80."""
     findings, edges = Findings(), np.array(given, np.float64).reshape(-1, 4)
     clipped = edges.clip(0, [100, 80, 100, 80])
-    look_at_boxes(findings, len(edges), edges.__getitem__, clipped.__getitem__, lambda row: f"box {row}")
+    inspect_boxes(findings, len(edges), edges.__getitem__, clipped.__getitem__, lambda row: f"box {row}")
     return findings.lines()
 
 
@@ -32,7 +32,7 @@ def test_boxes_that_can_hardly_be_meant() -> None:
 def test_chosen_names_that_the_source_writes_in_another_way() -> None:
     """As of --classes 'cat, dog'."""
     findings = Findings()
-    look_at_names(findings, ["cat", " dog"], ["cat", "dog", "cow", "Cow"])
+    inspect_names(findings, ["cat", " dog"], ["cat", "dog", "cow", "Cow"])
     (line,) = findings.lines()
     assert line.endswith("Unicode form: 1 (' dog' / 'dog')")
 
@@ -40,6 +40,6 @@ def test_chosen_names_that_the_source_writes_in_another_way() -> None:
 def test_names() -> None:
     findings = Findings()
     classes = ["Cat", "dog", "cat ", "hot dog", "hot_dog", "fi", "ﬁ", "no", "007"]
-    look_at_names(findings, classes, classes)
+    inspect_names(findings, classes, classes)
     (line,) = findings.lines()
     assert line.endswith("Unicode form: 3 ('Cat' / 'cat ', 'hot dog' / 'hot_dog', 'fi' / 'ﬁ')")
