@@ -1,4 +1,4 @@
-"""The page: how a run works."""
+"""How a run works, on one page."""
 
 from functools import partial
 from pathlib import Path
@@ -60,7 +60,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
                     checkpoint.save(progress.images, best=best)
                 board.log_evaluation(evaluation, progress.images // length.images_per_epoch)
                 board.resume_clock()
-            batch = None if progress.given_up(config.evaluate.patience) else next(batches, None)
+            batch = None if progress.out_of_patience(config.evaluate.patience) else next(batches, None)
             if stop.agreed_ahead(following=loader.ready()) or batch is None:
                 break
             losses = step(batch, progress.images)
@@ -73,7 +73,7 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
         if checkpoint.position != progress.images:
             checkpoint.save(progress.images)
         checkpoint.wait()
-        if progress.given_up(config.evaluate.patience):
+        if progress.out_of_patience(config.evaluate.patience):
             env.say(f"evaluate.patience={config.evaluate.patience}: ended, so many evaluations without improvement")
-        over = progress.images >= end or progress.given_up(config.evaluate.patience)
-        stop.mark(finished=over and not progress.evaluation_due(every, end))
+        complete = progress.images >= end or progress.out_of_patience(config.evaluate.patience)
+        stop.mark(finished=complete and not progress.evaluation_due(every, end))

@@ -1,7 +1,7 @@
 """Suggests a config for a set and this machine: python -m train.suggest SHARDS [--val SHARDS] [--minutes N] > mine.yaml
 
-It examines the set (number of images, sizes of objects) and takes a few steps here to measure the speed. The config on
-stdout is complete, with the reason for each choice; what makes the set hard is said there and on stderr.
+It examines the set and takes a few steps here to measure the speed. The config on stdout is complete, with the reason
+for each choice; what makes the set hard is said there and on stderr.
 
 - Side: the shorter side of all but the smallest 5 % of objects is at least 24 px, three quarters of a grid cell, where
   all classes count equally; never larger than the images, which would only enlarge pixels.
@@ -30,6 +30,7 @@ from launch.command import run
 from launch.config_file import as_yaml
 from launch.processes.environment import Environment, connect
 from train.config import Config, load
+from train.evaluation.config import EVALUATIONS
 from train.evaluation.evaluator import require_objects
 from train.graph.variants import Variant
 from train.schedule.duration import RunLength
@@ -38,10 +39,9 @@ from train.starting.fit import remarks_on
 from train.starting.resolve import resolved
 
 EPOCHS, IMAGES, MOST_EPOCHS = 30, 10_000, 300  # for a run that learns: minimum, minimum, maximum
-EVALUATIONS = 40  # of a run, as with evaluate.every_epochs=auto; an image costs a third of one in training
+EVALUATION_COST = 1 / 3  # of an image, compared with one in training
 MIXED_EPOCHS = 40  # from here on, in a run that sees enough images, mosaic helps more than it hides
-STEPS = 3  # measured, after an unmeasured one
-USABLE = 0.9  # share of the time: the rest goes to start and checkpoints
+STEPS, USABLE = 3, 0.9  # measured steps; share of the time, the rest goes to start and checkpoints
 
 
 class Network(NamedTuple):
@@ -134,7 +134,7 @@ def epochs_in(minutes: float | None, speed: float, images: int, val_images: int)
     """Epochs that fit into the time; without a limit, enough to learn well."""
     if minutes is None:
         return min(MOST_EPOCHS, max(2 * EPOCHS, -(-2 * IMAGES // images)))
-    left = minutes * 60 * speed * USABLE - EVALUATIONS * val_images / 3
+    left = minutes * 60 * speed * USABLE - EVALUATIONS * EVALUATION_COST * val_images
     return int(np.clip(left // images, 1, MOST_EPOCHS))
 
 
@@ -146,8 +146,8 @@ def choose(config: Config, train: ShardIndex, val: ShardIndex, minutes: float | 
         model = replace(config.model, variant=network.variant, width=network.width)
         speed = measured_speed(replace(config, model=model), train, env)
         epochs = epochs_in(minutes, speed, train.num_samples, val.num_samples)
-        fits = f"{speed:.1f} images/s here, {counted(epochs, 'epoch')}"
-        print(f"{network.variant}, width {network.width}: {fits}", file=sys.stderr)
+        size = f"{network.variant}, width {network.width}"
+        print(f"{size}: {speed:.1f} images/s here, {counted(epochs, 'epoch')}", file=sys.stderr)
         if minutes is None or epochs >= needed or place == 0:
             return Choice(network, epochs, speed)
         place -= 1
@@ -158,15 +158,15 @@ def suggest(train: str, val: str | None, minutes: float | None, env: Environment
     val_index = open_shards(val, list(index.classes), None) if val else None
     if val_index:
         require_objects(val_index)
-    side = choose_side(index)
+    side, scored = choose_side(index), val_index or index
     hard = hard_points(index, val_index, side)
     trial = resolved(read(text_of(train, val, side, Choice(LADDER[0], EPOCHS, 0), 0, env)), index, env)
-    choice = choose(trial, index, val_index or index, minutes, env)
+    choice = choose(trial, index, scored, minutes, env)
     images = choice.epochs * index.num_samples
     if images < IMAGES:
         more = "more --minutes, or a GPU" if choice.epochs < MOST_EPOCHS else f"more images than {index.num_samples:,}"
         hard.append(f"{images:,} images seen in total: too few to learn well; give it {more}")
-    seconds = (images + EVALUATIONS * (val_index or index).num_samples / 3) / choice.speed / USABLE
+    seconds = (images + EVALUATIONS * EVALUATION_COST * scored.num_samples) / choice.speed / USABLE
     text = text_of(train, val, side, choice, images, env)
     final = replace(read(text), anchors=trial.anchors)
     remarks_on(resolved(final, index, Environment()), index)  # a config that cannot be started is not printed

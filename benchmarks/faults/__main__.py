@@ -13,10 +13,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.faults import deaths, disks, launchers, limits, others, shown, stops, words
+from benchmarks.faults import deaths, disks, inputs, launchers, limits, others, shown, stops
 from benchmarks.faults.judge import judge, lacks, prepare
 
-TABLES = (words, launchers, shown, disks, limits, others, stops, deaths)
+TABLES = (inputs, launchers, shown, disks, limits, others, stops, deaths)
 ROWS = [row for table in TABLES for row in table.ROWS]
 
 

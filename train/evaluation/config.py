@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-AUTO, EVALUATIONS = "auto", 40
+AUTO = "auto"
+EVALUATIONS = 40  # of a run with every_epochs=auto
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ import torch
 
 from data.records import counted
 from launch.processes.environment import Environment
-from train.run.checkpoint_files import listed, pass_over, prepare, read, whole, write
+from train.run.checkpoint_files import intact, listed, prepare, read, report_skipped, write
 from train.stepping.optimizer import AnotherOptimizer
 
 
@@ -121,14 +121,14 @@ class Checkpoint:
 
         ValueError if there are checkpoints but none is whole, or if they are of another network.
         """
-        candidates = whole(self.folder)
+        candidates = intact(self.folder)
         while path := self.env.on_rank_0(lambda: next(candidates, None)):
             reason = self._load(path)
             if not self.env.any(reason is not None):
                 self.position = int(path.name.removeprefix("best-").split("-")[0])
                 return self.position
             if self.env.rank == 0:
-                pass_over(path, reason or "another process could not load it")
+                report_skipped(path, reason or "another process could not load it")
         if found := self.env.on_rank_0(lambda: listed(self.folder)):
             raise ValueError(
                 f"{self.folder}: expected a whole checkpoint, found {len(found)}, all damaged; put an intact copy "

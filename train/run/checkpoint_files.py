@@ -91,26 +91,27 @@ def has_checkpoints(folder: Path) -> bool:
 
 
 def listed(folder: Path) -> list[Named]:
-    """Everything named like a checkpoint, whole or not, newest first; the best one after others of its position."""
+    """Everything named like a checkpoint, intact or not, newest first; the best one after others of its position."""
     matches = [(NAME.fullmatch(path.name), path) for path in sorted(folder.glob("*.pt"), reverse=True)]
     found = [Named(int(match["images"]), bool(match["best"]), path) for match, path in matches if match]
     return sorted(found, key=lambda each: (-each.images, each.best))
 
 
-def whole(folder: Path) -> Iterator[Path]:
+def intact(folder: Path) -> Iterator[Path]:
     """Checkpoints whose bytes match their names, newest first; reports those that it skips."""
     for path in sorted(folder.glob("*.pt")):
         if not NAME.fullmatch(path.name):
-            pass_over(path, "its name is not that of a checkpoint")
+            report_skipped(path, "its name is not that of a checkpoint")
     for named in listed(folder):
         if reason := defect(named.path):
-            pass_over(named.path, reason)
+            report_skipped(named.path, reason)
         else:
             yield named.path
 
 
 def newest(folder: Path) -> Path | None:
-    return next(whole(folder), None)
+    """The newest intact checkpoint, if there is one."""
+    return next(intact(folder), None)
 
 
 def best(folder: Path) -> Path | None:
@@ -129,7 +130,8 @@ def defect(path: Path) -> str | None:
         return str(error)
 
 
-def pass_over(path: Path, reason: str) -> None:
+def report_skipped(path: Path, reason: str) -> None:
+    """Says on stderr why a file is not used."""
     with suppress(OSError, ValueError):
         print(f"checkpoint {path} is skipped, {reason}", file=sys.stderr, flush=True)
 

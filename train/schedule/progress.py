@@ -25,7 +25,7 @@ class Progress:
         self.evaluations_since_best = 0 if best else self.evaluations_since_best + 1
         return best
 
-    def given_up(self, patience: int | None) -> bool:
+    def out_of_patience(self, patience: int | None) -> bool:
         """Whether `patience` evaluations in a row brought no improvement."""
         return patience is not None and self.evaluations_since_best >= patience
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from train.run.checkpoint_files import HashingFile, best, defect, listed, newest, prepare, read, whole, write
+from train.run.checkpoint_files import HashingFile, best, defect, intact, listed, newest, prepare, read, write
 
 
 def test_a_written_file_bears_its_digest_and_nothing_else_is_left(tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_without_hard_links_the_best_is_a_copy(tmp_path: Path, monkeypatch: pyte
 
 
 def test_a_folder_that_is_not_there_holds_none(tmp_path: Path) -> None:
-    assert list(whole(tmp_path / "absent")) == listed(tmp_path / "absent") == []
+    assert list(intact(tmp_path / "absent")) == listed(tmp_path / "absent") == []
 
 
 def test_a_folder_that_cannot_be_used_is_said_before_anything_is_trained(

@@ -38,7 +38,7 @@ def test_patience_counts_evaluations_without_a_better_one() -> None:
     seen = []
     for mean_ap in (0.1, 0.3, 0.2, 0.3, 0.25, 0.4, 0.1):
         best = progress.evaluated(mean_ap)
-        seen.append((best, progress.given_up(3), resumed(progress).given_up(None)))
+        seen.append((best, progress.out_of_patience(3), resumed(progress).out_of_patience(None)))
     assert [best for best, _, _ in seen] == [True, True, False, False, False, True, False]
     assert [over for _, over, _ in seen] == [False, False, False, False, True, False, False]
     assert not any(never for _, _, never in seen)

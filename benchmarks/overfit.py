@@ -1,4 +1,4 @@
-"""python -m benchmarks.by_heart SHARDS [--variants yolov2 ...] [--side 192] [key=value ...]: memorizes eight pictures.
+"""python -m benchmarks.overfit SHARDS [--variants yolov2 ...] [--side 192] [key=value ...]: overfits eight pictures.
 
 The first check of a network, its loss and its training: a few pictures, without augmentation, must be learned exactly.
 Each variant trains at its full width from random weights on the first eight images of SHARDS, with the recipe
@@ -68,7 +68,7 @@ def learn(variant: str, side: int, folder: Path, overrides: Sequence[str]) -> tu
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.by_heart", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m benchmarks.overfit", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("shards", type=Path, metavar="SHARDS")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS))
