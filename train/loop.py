@@ -75,5 +75,5 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
         checkpoint.wait()
         if progress.out_of_patience(config.evaluate.patience):
             env.say(f"evaluate.patience={config.evaluate.patience}: ended, so many evaluations without improvement")
-        complete = progress.images >= end or progress.out_of_patience(config.evaluate.patience)
-        stop.mark(finished=complete and not progress.evaluation_due(every, end))
+            board.end = progress.images  # the same command does not continue
+        stop.mark(finished=progress.images >= board.end and not progress.evaluation_due(every, end))

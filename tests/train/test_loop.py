@@ -261,6 +261,17 @@ def test_a_run_leaves_its_config_checkpoints_and_board_and_a_finished_one_does_n
 
 
 @pytest.mark.slow
+def test_a_run_out_of_patience_is_over(config: Path, tmp_path: Path) -> None:
+    stuck = ["evaluate.patience=1", "schedule.rate=1e-12", f"run={tmp_path}/run"]  # nothing is ever found
+    first = launch(str(config), *stuck)
+    assert "evaluate.patience=1: ended" in first.stderr
+    again = launch(str(config), *stuck)
+    assert "images/s" in first.stdout and "images/s" not in again.stdout
+    for each in (first, again):
+        assert " images seen\n" in each.stdout and "the same command resumes" not in each.stdout
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "processes", "message"),
     [
