@@ -30,6 +30,9 @@ def remarks_on(config: Config, index: ShardIndex) -> list[str]:
         raise ValueError(problem)
     if problem:
         remarks.append(f"schedule: {problem}")
+    shape = config.schedule.shape
+    if shape != "steps" and (config.schedule.drops or config.schedule.drop_images):
+        remarks.append(f"schedule.shape={shape}: the drops of the rate are not used; they need schedule.shape=steps")
     horizon = config.step.in_images(run).ema_images or 0
     if horizon > run.images / 2:
         remarks.append(

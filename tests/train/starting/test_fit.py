@@ -48,6 +48,12 @@ def test_a_set_without_objects_is_refused(tmp_path: Path, shards: Path, index: S
         remarks_on(config, ignored)
 
 
+def test_drops_that_the_shape_does_not_use_are_told(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
+    drops = ["schedule.shape=constant", "schedule.drops=['50 %']"]
+    (remark,) = remarks_on(resolved(config_of(tmp_path, shards, *drops), index, Environment()), index)
+    assert remark.startswith("schedule.shape=constant: the drops of the rate are not used")
+
+
 def test_an_average_as_long_as_the_run_is_told(tmp_path: Path, shards: Path, index: ShardIndex) -> None:
     config = resolved(config_of(tmp_path, shards, "epochs=16", "step.ema='60 %'"), index, Environment())
     (remark,) = remarks_on(config, index)
