@@ -142,6 +142,8 @@ class Checkpoint:
             state = read(path)
         except (ValueError, OSError) as error:
             return str(error)
+        if self.network and not self.network.keys() & state["network"].keys():
+            return "it does not describe its network"
         self._require_network(path, state["network"])
         for name, part in self.parts.items():
             if not isinstance(state.get(name), Mapping):

@@ -33,6 +33,10 @@ class Progress:
         return asdict(self)
 
     def load_state_dict(self, state: dict[str, int | float]) -> None:
+        """ValueError for what is not a position."""
         known = {name: value for name, value in state.items() if name in asdict(self)}
+        counts = {name: value for name, value in known.items() if name != "best_map"}
+        if bad := {name: value for name, value in counts.items() if not isinstance(value, int) or value < 0}:
+            raise ValueError(f"expected whole numbers from 0, found {bad}")
         for name, value in {"images_evaluated": state["images"], **known}.items():  # older states counted epochs
             setattr(self, name, value)

@@ -13,7 +13,7 @@ from data.loading.batch import needed_slots
 from data.shards.index import ShardIndex
 from launch.processes.environment import Environment
 from train.config import AUTO, VOC_ANCHORS, Config
-from train.run.checkpoint_files import newest, read
+from train.run.checkpoint_files import intact, read
 from train.starting.saved_configs import earlier_starts, load_start
 from train.stepping.config import Precision, fast_precision
 
@@ -34,8 +34,11 @@ def resolved(config: Config, index: ShardIndex, env: Environment) -> Config:
 
 
 def _kept_anchors(config: Config) -> list[float] | None:
-    path = newest(Path(config.run) / "checkpoints")
-    return None if path is None else [float(number) for number in read(path)["network"]["anchors"]]
+    """Those of the newest checkpoint that has some; others are reported, and passed over, where one is restored."""
+    for path in intact(Path(config.run) / "checkpoints"):
+        with suppress(ValueError, OSError, KeyError, TypeError):
+            return [float(number) for number in read(path)["network"]["anchors"]]
+    return None
 
 
 def _kept_precision(config: Config) -> Precision | None:

@@ -194,6 +194,7 @@ def test_odd_things_with_the_name_of_a_checkpoint_are_passed_over(
         {"network": NETWORK, "part": {"weight": torch.zeros(2)}},
         {"network": NETWORK, "part": {"weight": torch.zeros(2), "state": "none"}},
         {"network": "yolov2", "part": {}},
+        {"network": {}, "part": {"weight": torch.zeros(2), "state": "none"}},
         [1, 2],
     ],
 )

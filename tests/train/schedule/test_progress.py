@@ -83,3 +83,11 @@ def test_every_epoch_is_evaluated_once_whatever_the_batch(batch: int) -> None:
 def test_the_state_is_plain_numbers() -> None:
     state = Progress(64, 1, 0.25, 2).state_dict()
     assert state == {"images": 64, "images_evaluated": 1, "best_map": 0.25, "evaluations_since_best": 2}
+
+
+@pytest.mark.parametrize("bad", [{"images": -5}, {"images": 8, "images_evaluated": "8"}, {"images": 8.5}])
+def test_what_is_no_position_is_refused(bad: dict[str, int | float]) -> None:
+    progress = Progress(images=3)
+    with pytest.raises(ValueError, match=r"expected whole numbers from 0, found \{'images"):
+        progress.load_state_dict(bad)
+    assert progress == Progress(images=3)

@@ -13,6 +13,7 @@ from launch.processes.environment import Environment
 from tests.train.checking.test_plan import config_of
 from train.config import VOC_ANCHORS, Config, save
 from train.run.checkpoint import Checkpoint
+from train.run.checkpoint_files import write
 from train.schedule.duration import RunLength
 from train.schedule.progress import Progress
 from train.starting.build import build_step
@@ -51,6 +52,9 @@ def test_a_run_with_checkpoints_keeps_their_anchors(tmp_path: Path, shards: Path
     first = resolved(config, index, env)
     save_checkpoint(first, index)
     changed = replace(config, evaluate=replace(config.evaluate, side=96))
+    assert resolved(changed, index, env).anchors == first.anchors
+    for images, state in enumerate(({}, {"network": 5}, {"network": {}}, {"network": {"anchors": 5}}), start=1):
+        write(Path(first.run) / "checkpoints", state, images, best=False, keep=9)
     assert resolved(changed, index, env).anchors == first.anchors
     elsewhere = replace(changed, run=str(tmp_path / "other"))
     assert resolved(elsewhere, index, env).anchors != first.anchors
