@@ -88,7 +88,7 @@ def test_all_that_is_wrong_is_said_at_once(
     found = checked("--processes", "3", *wrong, f"weights={tmp_path}/short.weights")
     expected = [
         "nosuch",
-        "epochs=many: expected whole number",
+        "epochs=many: expected a whole number",
         "model.width=9",
         "shard-000000.tar: the index says",
         "no shards at /nowhere",

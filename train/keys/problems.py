@@ -47,12 +47,13 @@ def wrong_value(error: OmegaConfBaseException, layers: Sequence[Any], keys: Sequ
     if isinstance(error, MissingMandatoryValue):
         key = key or next(each for each in keys if each.default is MISSING and each.name.startswith(name))
         about = f" ({key.meaning})" * bool(key.meaning)
-        return f"{key.name}: expected {key.kind}{about}, found nothing; set it in the config or as {key.name}=..."
+        return f"{key.name}: expected {_one(key.kind)}{about}, found nothing; set it in the config or as {key.name}=..."
     if key is None or "interpolation" in type(error).__name__.lower():
         return " ".join(str(error).partition("full_key")[0].split())
     found = [value for layer in layers for where, value in _leaves(layer, {name}) if where == name]
     value = found[-1] if found else None
-    return f"{_written(name, value)}: expected {key.kind}{f' [{key.unit}]' * bool(key.unit)}"
+    listed = f", as in {name}=[{value}]" if "list" in key.kind and isinstance(value, int | float) else ""
+    return f"{_written(name, value)}: expected {_one(key.kind)}{f' ({key.unit})' * bool(key.unit)}{listed}"
 
 
 def outside_its_unit(values: Mapping[str, Any], keys: Sequence[Key]) -> str | None:
@@ -63,8 +64,12 @@ def outside_its_unit(values: Mapping[str, Any], keys: Sequence[Key]) -> str | No
             continue
         least, most, expected = RANGES[key.unit]
         if not least <= value <= most:
-            return f"{_written(key.name, value)}: expected {expected} [{key.unit}]"
+            return f"{_written(key.name, value)}: expected {expected} ({key.unit})"
     return None
+
+
+def _one(kind: str) -> str:
+    return "a " * kind.startswith(("whole", "number", "list")) + kind
 
 
 def _leaves(layer: Any, known: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
