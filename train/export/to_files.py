@@ -23,13 +23,14 @@ from train.trained import load_trained
 
 def write_safetensors(exportable: Exportable, path: Path, _outputs: Outputs) -> None:
     """Tensor names as in a checkpoint; the metadata hold `network`, as JSON, and the run's `config`, as YAML."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as as_bytes
 
     with tempfile.TemporaryDirectory() as folder:
         save(exportable.config, Path(folder, "config.yaml"))
         config = Path(folder, "config.yaml").read_text(encoding="utf-8")
     about = {"network": json.dumps(exportable.config.network(exportable.classes)), "config": config, "format": "pt"}
-    save_file({name: tensor.contiguous() for name, tensor in exportable.model.state_dict().items()}, path, about)
+    tensors = {name: tensor.contiguous() for name, tensor in exportable.model.state_dict().items()}
+    path.write_bytes(as_bytes(tensors, about))  # save_file would let nobody else read the file
 
 
 def write_darknet(exportable: Exportable, path: Path, _outputs: Outputs) -> None:

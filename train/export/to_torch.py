@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,9 @@ def write(exportable: Exportable, path: Path, outputs: Outputs) -> None:
 def write_compiled(exportable: Exportable, path: Path, outputs: Outputs) -> None:
     """Compiles for this type of processor, as exactly as the network itself. Takes a C++ compiler and a minute."""
     try:
-        torch._inductor.aoti_compile_and_package(program(exportable, outputs), package_path=str(path))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of its own deprecations
+            torch._inductor.aoti_compile_and_package(program(exportable, outputs), package_path=str(path))
     except (torch._inductor.exc.InductorError, torch._inductor.exc.CppCompileError, FileNotFoundError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"AOTInductor could not compile the network ({reason}); it needs a C++ compiler") from error

@@ -134,7 +134,7 @@ def _fill_rows(here: Parts, there: Parts, saved: Mapping[str, Any], network: Map
     """Fills rows of the output with equal meaning: box and objectness if anchors are equal, and shared classes."""
     (anchors, classes), (_, wanted) = _meanings(saved), _meanings(network)
     if anchors != list(network["anchors"]):
-        return ["other anchors"]
+        return [f"other anchors (the file's: anchors=[{','.join(map(str, anchors))}])"]
     if there.keys() != here.keys() or there["kernel"].shape[1] != here["kernel"].shape[1]:
         return []
     shared = [each for each in wanted if each in classes]

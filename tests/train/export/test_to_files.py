@@ -34,6 +34,9 @@ def test_darknets_two_files(tmp_path: Path, canvases: NDArray[np.uint8], model: 
 def test_safetensors(tmp_path: Path, canvases: NDArray[np.uint8], model: dict[str, object]) -> None:
     exportable = exportable_of(tmp_path, **model)
     write_safetensors(exportable, tmp_path / "net.safetensors", "raw")
+    (tmp_path / "other").touch()
+    modes = {(tmp_path / name).stat().st_mode for name in ("net.safetensors", "other")}
+    assert len(modes) == 1  # as readable as any new file
     found = compare(exportable, read_safetensors(tmp_path / "net.safetensors"), "raw", canvases)
     assert found.accepted and found.px == 0
     saved = read_saved(tmp_path / "net.safetensors")
