@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from launch.keys import shown
 from launch.processes.environment import Environment
 from train.config import Config, flat
 from train.starting.saved_configs import earlier_starts, load_start
@@ -85,8 +86,10 @@ RULES = (
         "from the next evaluation on; the best so far keeps its mAP",
     ),
     Rule(("evaluate.*",), False, "from the next evaluation on"),
-    Rule(("weights", "model.objectness_bias", "drawn", "drawn.*"), False, "none: only a run's first start uses it"),
-    Rule(("recipe",), False, "none by itself: keys whose defaults it changes are listed"),
+    Rule(
+        ("weights", "model.objectness_bias", "drawn", "drawn.*"), False, "no effect: only a run's first start uses it"
+    ),
+    Rule(("recipe",), False, "no effect by itself: keys whose defaults it changes are listed"),
     Rule(
         ("run", "data.workers", "data.staging", "data.decoded_cache", "data.max_faults", "checkpoint.*", "board.*"),
         False,
@@ -163,6 +166,6 @@ def _lines(changes: list[Change], verdict: str) -> list[str]:
 
 
 def _shown(value: Any) -> str:
-    """The value on one line, shortened."""
-    text = " ".join(str(value).split())
+    """The value as YAML writes it, on one line, shortened."""
+    text = " ".join(shown(value).split())
     return text if len(text) <= 80 else f"{text[:77]}..."

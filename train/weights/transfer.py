@@ -23,6 +23,7 @@ LEAVES = {
     "mean": "norm.running_mean",
     "variance": "norm.running_var",
 }
+BY_NAME = "by name"
 CLASSIFIER = "a classifier's last layer"
 
 
@@ -58,9 +59,10 @@ def transfer(path: Path, model: YOLOv2, network: Mapping[str, Any], saved: Saved
         saved = saved or read_saved(path)
         found = _by_name(saved, here, network) if _ours(saved, here) else _by_shape(path, saved, here)
     if not any(name.startswith("backbone.") for name in found.filled):
+        hints = found.notes if found.how != BY_NAME else []  # by name, they are about the output
         raise ValueError(
             f"{path}: expected weights of this backbone, which begins with a kernel of {_shape(here, 0)}, found none "
-            f"that fit; {'; '.join(found.notes) or 'compare model.variant, model.width and model.layers'}"
+            f"that fit; {'; '.join(hints) or 'compare model.variant, model.width and model.layers'}"
         )
     if wrong := [name for name, parts in here.items() if not all(map(_is_usable, parts, parts.values()))]:
         raise ValueError(
@@ -122,7 +124,7 @@ def _by_name(saved: Saved, here: Mapping[str, Parts], network: Mapping[str, Any]
         elif _fits(there, parts):
             _fill(parts, there)
             filled.append(name)
-    return Transfer("by name", filled, [name for name in here if name not in filled], notes)
+    return Transfer(BY_NAME, filled, [name for name in here if name not in filled], notes)
 
 
 def _meanings(network: Mapping[str, Any]) -> tuple[list[float], list[str]]:

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 from train.config import flat, load
 from train.main import main
 from train.run.checkpoint_files import newest, read
-from train.starting.changes import RULES, Rule, accept_changes, changes_since, rule_of
+from train.starting.changes import RULES, Change, Rule, accept_changes, changes_since, rule_of
 
 BEGUN = 56  # images seen by the run that is started again: one epoch of 53, in batches of 8
 RUN = """
@@ -187,7 +187,7 @@ def test_classes_that_a_config_did_not_name_are_no_change(tmp_path: Path) -> Non
     unnamed, cats, dogs = (load(path, words) for words in ([], ["data.classes=[cat]"], ["data.classes=[dog]"]))
     assert not changes_since(unnamed, unnamed, cats)
     (change,) = changes_since(cats, cats, dogs)
-    assert str(change) == "data.classes ['cat'] -> ['dog']" and rule_of(change.key).refused
+    assert str(change) == "data.classes [cat] -> [dog]" and rule_of(change.key).refused
 
 
 def test_a_config_that_cannot_be_read_ends_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -196,3 +196,8 @@ def test_a_config_that_cannot_be_read_ends_nothing(tmp_path: Path, capsys: pytes
     (tmp_path / "checkpoints/000000064-0123456789abcdef.pt").touch()
     assert accept_changes(config, Environment()) == []
     assert "changes since the last start are unknown" in capsys.readouterr().err
+
+
+def test_values_are_shown_as_a_config_writes_them() -> None:
+    assert str(Change("weights", "runs/a", "runs/a", None)) == "weights runs/a -> null"
+    assert str(Change("data.sides", [96], [96], [96, 128])) == "data.sides [96] -> [96,128]"

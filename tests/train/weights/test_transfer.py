@@ -170,10 +170,12 @@ def test_a_backbone_of_another_shape_is_refused_and_changes_nothing(tmp_path: Pa
     save_weights(wider, tmp_path / "net.weights")
     torch.save(Foreign(wider).state_dict(), tmp_path / "net.pth")
     ours = checkpoint(wider, tmp_path / "net.pt", network("a", "b"))
+    other_anchors = checkpoint(wider, tmp_path / "others.pt", network("a", "b", anchors=[3.0, 1.0, 2.0, 2.0]))
     for path, reason in (
         (tmp_path / "net.weights", "595,398 are left over after the last .*another cfg.* or something was appended"),
         (tmp_path / "net.pth", "4x3x3x3"),
         (ours, "width"),
+        (other_anchors, "compare model.variant, model.width"),
     ):
         with pytest.raises(ValueError, match=f"begins with a kernel of 2x3x3x3, found none that fit; .*{reason}"):
             transfer(path, here, network("a", "b"))
