@@ -14,10 +14,13 @@ import gc
 import io
 import os
 import re
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 INTERRUPTED = 130  # the shell's convention: 128 + SIGINT
 TRACEBACK = "--traceback"
@@ -46,6 +49,20 @@ OUT_OF_MEMORY = re.compile(r"out of memory|(can't|cannot) allocate memory|insuff
 
 class Stopped(Exception):
     """The user or the scheduler asked to stop before there was anything to save. Not an error."""
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """A context in which SIGTERM ends the command as Ctrl-C does, so that nothing half-written stays."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def run(main: Callable[[Sequence[str]], object], usage: Callable[[], str] | None = None) -> int:

@@ -41,6 +41,20 @@ ROWS = [
         INTERRUPTED + r"(?s:(?!\.part|index.json).)*$",
     ),
     Row(
+        "exporting, then SIGTERM",
+        "cp -r $T/trained run; begin -m train.export run --to onnx; until_there run/.export-*; end_by TERM; ended; "
+        "ls -A run",
+        130,
+        INTERRUPTED + r"(?s:(?!\.export).)*$",
+    ),
+    Row(
+        "detecting, then SIGTERM",
+        "mkdir p; for i in {1..999}; do cp $T/drawn/VOC2007/JPEGImages/000001.jpg p/$i.jpg; done; "
+        "begin -m train.detect $T/trained p --out out; until_there out/9.jpg; end_by TERM; ended; ls out | grep json",
+        130,
+        INTERRUPTED + r"\ndetections\.json\n$",
+    ),
+    Row(
         "checking a set at a silent server, then Ctrl-C",
         f"begin -m train.check $TINY {SILENT}; until_true has_socket; end_by INT",
         130,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from launch.command import reason_of
+from launch.command import ended_by_sigterm, reason_of
 from tests.conftest import ROOT
 
 COMMAND = """
@@ -187,3 +187,20 @@ def test_without_any_console_it_runs() -> None:
         ["bash", "-c", '"$@" >&- 2>&-', "-", sys.executable, "-c", COMMAND, "x", "3"], cwd=ROOT, timeout=60
     )
     assert process.returncode == 0
+
+
+def test_sigterm_ends_what_is_being_written_as_ctrl_c_does() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    undone = []
+
+    def write() -> None:
+        with ended_by_sigterm():
+            try:
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(10)
+            finally:
+                undone.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert undone and signal.getsignal(signal.SIGTERM) == before
