@@ -26,9 +26,10 @@ from torch.utils.data import DataLoader, Dataset
 
 import data.loading.loader
 from data.images.augment import AugmentConfig, random_colour, random_placement
+from data.images.boxes import clip_boxes
 from data.images.colour import distort_colour
 from data.images.files.decode import decode
-from data.images.geometry import clip_boxes, place_boxes, place_image
+from data.images.geometry import place_boxes, place_image
 from data.loading.batch import truth_slots
 from data.loading.config import DataConfig
 from data.loading.handover.to_device import Transfer

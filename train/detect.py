@@ -42,7 +42,7 @@ def read_thresholds(text: str, detector: Detector) -> NDArray[np.float64]:
         return np.full(len(classes), read_score(text))
     try:
         sides = json.loads(Path(text).read_text())["sides"]
-        numbers = sides.get(str(detector.config.evaluate.side)) or next(iter(sides.values()))
+        numbers = sides.get(detector.config.evaluate.size) or next(iter(sides.values()))
         known = {name: numbers["classes"][name]["at score"] for name in classes}
         return np.array([USUAL_THRESHOLD if each is None else each for each in known.values()], np.float64)
     except (KeyError, TypeError, AttributeError, StopIteration, OSError, ValueError) as error:

@@ -4,7 +4,7 @@ A run folder provides its config and best checkpoint, a checkpoint the config of
 .cfg, needs weights=FILE. Keys are those of the config: data.val=SHARDS chooses another set. `torchrun -m train.score
 ...` shares the work.
 
-Prints for every side: means, then each class with its AP@[.5:.95] by object size (COCO's: below 32^2, to 96^2 and
+Prints for every size: means, then each class with its AP@[.5:.95] by object size (COCO's: below 32^2, to 96^2 and
 above, px of the image) and the score at which F1 is best, a threshold for train.detect; then what mAP loses to each
 kind of error (train/reports/errors.py), and how far scores are from the share that is right (ECE). --out receives all
 of it as scores.json, and charts: precision over recall, F1 over the score, confusion of classes, reliability.
@@ -48,9 +48,11 @@ from train.trained import find_trained, load_trained
 
 def score(
     config: Config, weights: Path, sides: Sequence[int], env: Environment
-) -> tuple[ShardIndex, dict[int, Scored]]:
-    """The set, and scores by side in px on rank 0; no scores on other ranks."""
-    evaluate = [dataclasses.replace(config.evaluate, side=side, pictures=0) for side in sides]
+) -> tuple[ShardIndex, dict[str, Scored]]:
+    """The set, and scores by size of the input on rank 0; no scores on other ranks. sides: of squares; (): as set."""
+    evaluate = [dataclasses.replace(config.evaluate, pictures=0)]
+    if sides:
+        evaluate = [dataclasses.replace(evaluate[0], side=side, height=None) for side in sides]
     index = open_shards(config.data.val, config.data.classes, config.data.staging)
     loader = Loader(
         index,
@@ -64,11 +66,11 @@ def score(
     loss = build_loss(config.loss, config.anchor_pairs, len(classes))
     step = Step(config.step, config.schedule, model, loss, env)
     with Staging([Wanted(config.data.val, index, range(len(index.shards)))]):
-        every_side = {each.side: _score_side(each, loader, step, env) for each in evaluate}
-    return index, {side: scored for side, scored in every_side.items() if scored is not None}
+        every_size = {each.size: _score_size(each, loader, step, env) for each in evaluate}
+    return index, {size: scored for size, scored in every_size.items() if scored is not None}
 
 
-def _score_side(config: EvaluateConfig, loader: Loader, step: Step, env: Environment) -> Scored | None:
+def _score_size(config: EvaluateConfig, loader: Loader, step: Step, env: Environment) -> Scored | None:
     evaluator = Evaluator(config, loader, env)
     evaluation = evaluator(step)
     assert evaluation is not None, "nothing asked it to stop"
@@ -81,16 +83,16 @@ def _score_side(config: EvaluateConfig, loader: Loader, step: Step, env: Environ
     return Scored(evaluation, find_errors(*compared), calibrate(*compared))
 
 
-def write_results(out: Path, side: int, found: Detections, index: ShardIndex) -> None:
+def write_results(out: Path, size: str, found: Detections, index: ShardIndex) -> None:
     """Writes files for the official servers: COCO's JSON for a COCO set, otherwise VOC's files."""
     if index.source.startswith("coco "):
-        write_coco(out / f"results-{side}.json", found, index)
+        write_coco(out / f"results-{size}.json", found, index)
     else:
-        write_voc(out / f"results-{side}", found, index)
+        write_voc(out / f"results-{size}", found, index)
 
 
 def write_all(
-    out: Path, about: Mapping[str, Any], index: ShardIndex, found: Mapping[int, Scored], *, results: bool
+    out: Path, about: Mapping[str, Any], index: ShardIndex, found: Mapping[str, Scored], *, results: bool
 ) -> None:
     """Writes the numbers first; a failure is reported at the end and keeps nothing else from being written."""
     out.mkdir(parents=True, exist_ok=True)
@@ -98,8 +100,8 @@ def write_all(
     files: list[tuple[str, Callable[[], object]]] = [
         ("scores.json", lambda: write_whole(out / "scores.json", json.dumps(about, indent=1) + "\n")),
         *(
-            (f"results-{side}", partial(write_results, out, side, each.evaluation.found, index))
-            for side, each in found.items()
+            (f"results-{size}", partial(write_results, out, size, each.evaluation.found, index))
+            for size, each in found.items()
             if results
         ),
         *_charts(out, index, found),
@@ -113,17 +115,17 @@ def write_all(
         raise ValueError("\n".join(problems))
 
 
-def _charts(out: Path, index: ShardIndex, found: Mapping[int, Scored]) -> Iterator[tuple[str, Callable[[], object]]]:
+def _charts(out: Path, index: ShardIndex, found: Mapping[str, Scored]) -> Iterator[tuple[str, Callable[[], object]]]:
     classes, title = index.classes, f"{index.source}, {counted(index.num_samples, 'image')}"
-    voc = {f"{side} px": each.evaluation.voc for side, each in found.items()}
-    calibrations = {f"{side} px": each.calibration for side, each in found.items()}
+    voc = {f"{size} px": each.evaluation.voc for size, each in found.items()}
+    calibrations = {f"{size} px": each.calibration for size, each in found.items()}
     yield "curves.png", partial(write_curves, out / "curves.png", title, classes, voc)
     yield "calibration.png", partial(write_reliability, out / "calibration.png", title, calibrations)
-    for side, each in found.items():
-        at_side, f1, matrix = f"{title}, {side} px", out / f"f1-{side}.png", out / f"confusion_matrix-{side}.png"
-        yield f1.name, partial(write_f1, f1, at_side, classes, each.evaluation.voc)
+    for size, each in found.items():
+        at_size, f1, matrix = f"{title}, {size} px", out / f"f1-{size}.png", out / f"confusion_matrix-{size}.png"
+        yield f1.name, partial(write_f1, f1, at_size, classes, each.evaluation.voc)
         if each.evaluation.confusion is not None:
-            yield matrix.name, partial(write_confusion, matrix, at_side, classes, each.evaluation.confusion)
+            yield matrix.name, partial(write_confusion, matrix, at_size, classes, each.evaluation.confusion)
 
 
 def _sides(text: str) -> list[int]:
@@ -137,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m train.score", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("target", type=Path, metavar="RUN|CHECKPOINT|CONFIG")
-    parser.add_argument("--sides", help="comma separated, px; default: evaluate.side")
+    parser.add_argument("--sides", help="comma separated, px; of squares; default: evaluate.side, evaluate.height")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for scores.json and charts")
     parser.add_argument("--results", action="store_true", help="also result files for VOC's or COCO's server, in --out")
     parser.add_argument(ALLOW_PIPE, action="store_true", help="run commands in the config")
@@ -148,7 +150,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise ValueError("--results: expected --out FOLDER to write the files to")
     config, weights = find_trained(options.target, overrides)
     require_own_commands(config, overrides)
-    sides = _sides(options.sides) if options.sides else [config.evaluate.side]
+    sides = _sides(options.sides) if options.sides else []
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
     with connect() as env:

@@ -30,6 +30,26 @@ def clip(boxes_xyxy: Floats, width: float, height: float) -> Floats:
     return clipped
 
 
+def clip_boxes(
+    boxes_xyxy: NDArray[np.float32],
+    min_size: float,
+    min_visible: float = 0,
+    inside: tuple[float, float, float, float] = (0, 0, 1, 1),
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Boxes clipped to a part of the canvas, and which are still large enough.
+
+    min_size: least remaining width and height. min_visible: least remaining share of the area.
+    """
+    left, top, right, bottom = inside
+    low, high = np.array((left, top) * 2, np.float32), np.array((right, bottom) * 2, np.float32)
+    clipped: NDArray[np.float32] = np.minimum(np.maximum(boxes_xyxy, low), high)
+    size = clipped[:, 2:] - clipped[:, :2]
+    kept = (size[:, 0] >= min_size) & (size[:, 1] >= min_size)
+    if min_visible:
+        kept &= size.prod(1) >= min_visible * (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(1)
+    return clipped, kept
+
+
 def iou(a_xyxy: NDArray[np.float64], b_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
     """[..., 4], [..., 4] -> [...] intersection over union, 0 if both boxes are empty. All of a with all of b:
     `iou(a[:, None], b)`."""

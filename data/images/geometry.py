@@ -1,7 +1,7 @@
-"""Geometry of one image: where its pixels land on a square canvas, and its boxes with them.
+"""Geometry of one image: where its pixels land on a canvas, and its boxes with them.
 
 Defined by integers: the pixels `source` of the image, which may have been transposed, become the pixels `target` of the
-S x S canvas, which may then be mirrored, left to right and top to bottom. Boxes go through the same integers, so they
+canvas, which may then be mirrored, left to right and top to bottom. Boxes go through the same integers, so they
 move exactly with their pixels.
 """
 
@@ -17,6 +17,7 @@ Image = NDArray[np.uint8]
 GreyLevel = type[np.uint8] | type[np.float32]  # of a canvas, 0..255
 Canvas = NDArray[np.uint8 | np.float32]
 Resize = Literal["letterbox", "stretch", "darknet-letterbox", "darknet-stretch"]
+Size = int | tuple[int, int]  # of a canvas, px: the side of a square, or width and height
 GREY = 128  # darknet fills with .5
 
 
@@ -58,32 +59,40 @@ def lay(
     return (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2)
 
 
-def letterbox(width: int, height: int, side: int) -> Placement:
+def width_and_height(size: Size) -> tuple[int, int]:
+    return size if isinstance(size, tuple) else (size, size)
+
+
+def letterbox(width: int, height: int, size: Size) -> Placement:
     """The whole image, as large as fits, centred on grey."""
-    zoom = side / max(width, height)
+    room_width, room_height = width_and_height(size)
+    zoom = min(room_width / width, room_height / height)
     new_width, new_height = max(1, round(width * zoom)), max(1, round(height * zoom))
-    left, top = (side - new_width) // 2, (side - new_height) // 2
+    left, top = (room_width - new_width) // 2, (room_height - new_height) // 2
     return Placement((0, 0, width, height), (left, top, left + new_width, top + new_height))
 
 
-def stretch(width: int, height: int, side: int) -> Placement:
-    return Placement((0, 0, width, height), (0, 0, side, side))
+def stretch(width: int, height: int, size: Size) -> Placement:
+    return Placement((0, 0, width, height), (0, 0, *width_and_height(size)))
 
 
-def darknet_letterbox(width: int, height: int, side: int) -> Placement:
+def darknet_letterbox(width: int, height: int, size: Size) -> Placement:
     """darknet's rounding (src/image.c, letterbox_image)."""
-    wide = side / width < side / height
-    new_width, new_height = (side, max(1, height * side // width)) if wide else (max(1, width * side // height), side)
-    left, top = (side - new_width) // 2, (side - new_height) // 2
+    new_width, new_height = room_width, room_height = width_and_height(size)
+    if room_width / width < room_height / height:
+        new_height = max(1, height * room_width // width)
+    else:
+        new_width = max(1, width * room_height // height)
+    left, top = (room_width - new_width) // 2, (room_height - new_height) // 2
     return Placement((0, 0, width, height), (left, top, left + new_width, top + new_height))
 
 
-def whole_image(width: int, height: int, side: int, resize: Resize) -> Placement:
-    """Placement of an image in a square without augmentation. darknet's own ways are for weights that it trained:
+def whole_image(width: int, height: int, size: Size, resize: Resize) -> Placement:
+    """Placement of an image on a canvas without augmentation. darknet's own ways are for weights that it trained:
     bilinear with aligned corners, and boxes that end in the centre of their last pixel."""
     if resize == "letterbox":
-        return letterbox(width, height, side)
-    placement = (darknet_letterbox if resize == "darknet-letterbox" else stretch)(width, height, side)
+        return letterbox(width, height, size)
+    placement = (darknet_letterbox if resize == "darknet-letterbox" else stretch)(width, height, size)
     return placement._replace(aligned=resize != "stretch")
 
 
@@ -134,62 +143,44 @@ def _aligned_axis(length: int, new_length: int) -> tuple[NDArray[np.int64], NDAr
 
 
 def place_boxes(
-    boxes_xyxy_px: NDArray[np.float32], placement: Placement, side: int, room: Room | None = None
+    boxes_xyxy_px: NDArray[np.float32], placement: Placement, size: Size, room: Room | None = None
 ) -> NDArray[np.float32]:
     """[N, 4] px of the image -> [N, 4] fractions of the canvas, not clipped. room: the image's, if it lies in one."""
-    x1, y1, x2, y2 = room or (0, 0, side, side)
+    width, height = width_and_height(size)
+    x1, y1, x2, y2 = room or (0, 0, width, height)
     (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
-    zoom_x, zoom_y = (tx2 - tx1) / (sx2 - sx1) / side, (ty2 - ty1) / (sy2 - sy1) / side
-    corner_x, corner_y = _corner(placement, side)
-    left, top = (x1 + corner_x) / side - sx1 * zoom_x, (y1 + corner_y) / side - sy1 * zoom_y
+    zoom_x, zoom_y = (tx2 - tx1) / (sx2 - sx1) / width, (ty2 - ty1) / (sy2 - sy1) / height
+    corner_x, corner_y = _corner(placement, (width, height))
+    left, top = (x1 + corner_x) / width - sx1 * zoom_x, (y1 + corner_y) / height - sy1 * zoom_y
     boxes_xyxy_px = boxes_xyxy_px[:, [1, 0, 3, 2]] if placement.transposed else boxes_xyxy_px
     boxes = (boxes_xyxy_px - _last_pixel(placement)) * np.array((zoom_x, zoom_y, zoom_x, zoom_y))
     boxes = boxes + np.array((left, top, left, top))
     if placement.flip:
-        boxes[:, [0, 2]] = (x1 + x2) / side - boxes[:, [2, 0]]
+        boxes[:, [0, 2]] = (x1 + x2) / width - boxes[:, [2, 0]]
     if placement.upside_down:
-        boxes[:, [1, 3]] = (y1 + y2) / side - boxes[:, [3, 1]]
+        boxes[:, [1, 3]] = (y1 + y2) / height - boxes[:, [3, 1]]
     placed: NDArray[np.float32] = boxes.astype(np.float32)
     return placed
 
 
-def unplace_boxes(boxes_xyxy: Floats, placement: Placement, side: int) -> NDArray[np.float64]:
+def unplace_boxes(boxes_xyxy: Floats, placement: Placement, size: Size) -> NDArray[np.float64]:
     """Inverse of `place_boxes` for an unmirrored placement: fractions of the canvas -> px of the image."""
     assert not placement.flip and not placement.upside_down and not placement.transposed
     (sx1, sy1, sx2, sy2), (tx1, ty1, tx2, ty2) = placement.source, placement.target
     zoom = np.array([(sx2 - sx1) / (tx2 - tx1), (sy2 - sy1) / (ty2 - ty1)] * 2)
-    moved: Floats = (boxes_xyxy * side - _corner(placement, side) * 2) * zoom + (sx1, sy1, sx1, sy1)
+    canvas = width_and_height(size)
+    moved: Floats = (boxes_xyxy * (canvas * 2) - _corner(placement, canvas) * 2) * zoom + (sx1, sy1, sx1, sy1)
     moved = moved + _last_pixel(placement)
     return moved.astype(np.float64)
 
 
-def _corner(placement: Placement, side: int) -> tuple[float, float]:
+def _corner(placement: Placement, canvas: tuple[int, int]) -> tuple[float, float]:
     """Left and top of the image for its boxes. darknet centres them (correct_region_boxes), but its pixels
     (embed_image) are half a pixel off if the margin is odd."""
     x1, y1, x2, y2 = placement.target
-    return ((side - x2 + x1) / 2, (side - y2 + y1) / 2) if placement.aligned else (x1, y1)
+    return ((canvas[0] - x2 + x1) / 2, (canvas[1] - y2 + y1) / 2) if placement.aligned else (x1, y1)
 
 
 def _last_pixel(placement: Placement) -> NDArray[np.int64]:
     """The pixel that darknet's boxes lack at the right and bottom: their width is xmax - xmin, both inclusive."""
     return np.array((0, 0, 1, 1)) * placement.aligned
-
-
-def clip_boxes(
-    boxes_xyxy: NDArray[np.float32],
-    min_size: float,
-    min_visible: float = 0,
-    inside: tuple[float, float, float, float] = (0, 0, 1, 1),
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Boxes clipped to a part of the canvas, and which are still large enough.
-
-    min_size: least remaining width and height. min_visible: least remaining share of the area.
-    """
-    left, top, right, bottom = inside
-    low, high = np.array((left, top) * 2, np.float32), np.array((right, bottom) * 2, np.float32)
-    clipped: NDArray[np.float32] = np.minimum(np.maximum(boxes_xyxy, low), high)
-    size = clipped[:, 2:] - clipped[:, :2]
-    kept = (size[:, 0] >= min_size) & (size[:, 1] >= min_size)
-    if min_visible:
-        kept &= size.prod(1) >= min_visible * (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]).prod(1)
-    return clipped, kept

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.images.augment import AugmentConfig, random_symmetry
-from data.images.geometry import Placement, Room, clip_boxes, lay, place_boxes
+from data.images.boxes import clip_boxes
+from data.images.geometry import Placement, Room, Size, lay, place_boxes, width_and_height
 
 CENTRE = (0.3, 0.7)  # range of the meeting point, as a share of the canvas in each direction
 
@@ -49,10 +50,10 @@ def random_tile(
 
 
 def piece_boxes(
-    boxes_xyxy_px: NDArray[np.float32], piece: Piece, side: int, config: AugmentConfig
+    boxes_xyxy_px: NDArray[np.float32], piece: Piece, size: Size, config: AugmentConfig
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """[N, 4] px of the image -> [N, 4] fractions of the canvas, clipped to the room; which are still large enough."""
-    x1, y1, x2, y2 = piece.room
-    room = x1 / side, y1 / side, x2 / side, y2 / side
-    boxes = place_boxes(boxes_xyxy_px, piece.placement, side, piece.room)
+    (width, height), (x1, y1, x2, y2) = width_and_height(size), piece.room
+    room = x1 / width, y1 / height, x2 / width, y2 / height
+    boxes = place_boxes(boxes_xyxy_px, piece.placement, size, piece.room)
     return clip_boxes(boxes, config.min_size, config.min_visible, room)

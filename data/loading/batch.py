@@ -19,10 +19,10 @@ class Batch(NamedTuple):
     """
 
     images: torch.Tensor  # [B, S, S, 3] uint8 RGB, S the side of this batch in px; with a layout [P] decoded pixels
-    truths: torch.Tensor  # [B, T, 5] float32: cx cy w h as fractions of S, class
+    truths: torch.Tensor  # [B, T, 5] float32: cx cy w h as fractions of the canvas, class
     samples: torch.Tensor  # [B] int64 sample numbers in the shard index
     faults: list[str]  # samples that could not be decoded and were replaced, one sentence each
-    side: int  # S, px
+    side: int  # S, px; in evaluation, where canvases need not be square, their width
     colours: torch.Tensor | None = None  # [B, 3] float32: hue shift, saturation and exposure factor
     layout: torch.Tensor | None = None  # [B, 14] int64: where each image lies in `images` and where it goes
 

@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from data.images.colour import Colour
-from data.images.geometry import GreyLevel, grey_level, stretch
+from data.images.geometry import GreyLevel, Size, grey_level, stretch, width_and_height
 from data.images.on_device import layout_row
 from data.loading.batch import Batch
 from data.loading.config import DataConfig
@@ -108,13 +108,13 @@ class Loader:
                 layout = torch.tensor([layout_row(0, side, stretch(side, side, side))] * local, device=device)
             yield Batch(images, truths, torch.zeros(local, dtype=torch.int64), [], side, colours, layout)
 
-    def evaluation_batches(self, side: int, batch: int, stopping: Callable[[], bool] | None = None) -> Iterator[Batch]:
+    def evaluation_batches(self, size: Size, batch: int, stopping: Callable[[], bool] | None = None) -> Iterator[Batch]:
         """This rank's share of the set, each image once, unaugmented; the last batch may be smaller."""
+        (width, height), level = width_and_height(size), grey_level(self.config.resize)
         share = np.arange(self.rank, self.index.num_samples, self.world_size, dtype=np.int64)
         parts = [share[first : first + batch] for first in range(0, len(share), batch)]
-        plans = (BatchPlan(part, np.zeros_like(part), side, augmented=False) for part in parts)
-        level = grey_level(self.config.resize)
-        slots = self._slots(batch, batch * side * side * 3 * np.dtype(level).itemsize)
+        plans = (BatchPlan(part, np.zeros_like(part), width, augmented=False, height=height) for part in parts)
+        slots = self._slots(batch, batch * width * height * 3 * np.dtype(level).itemsize)
         reader = self._reader(slots, packed=False, colour=True, level=level)
         return self._load(plans, reader, stopping)
 

@@ -101,6 +101,16 @@ def test_a_run_is_scored_as_its_own_evaluation_was(
     assert f"64 px  {best:6.4f}" in printed
 
 
+def test_an_input_need_not_be_square(config: Path, tmp_path: Path) -> None:
+    weights, out = tmp_path / "net.weights", tmp_path / "out"
+    save_weights(YOLOv2(6, 5, width=1 / 16), weights)
+    main([str(config), f"weights={weights}", "evaluate.height=96", "--out", str(out), "--results"])
+    told = json.loads((out / "scores.json").read_text())["sides"]
+    assert list(told) == ["64x96"] and (out / "confusion_matrix-64x96.png").exists()
+    main([str(config), f"weights={weights}", "evaluate.height=96", "--sides", "64", "--out", str(out)])
+    assert list(json.loads((out / "scores.json").read_text())["sides"]) == ["64"]
+
+
 def test_what_there_is_not_is_named(config: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="--results: expected --out FOLDER to write the files to"):
         main([str(config), "--results"])

@@ -28,7 +28,7 @@ class Network(NamedTuple):
     model: ModelConfig
     anchors: list[float]  #: w, h, w, h ... in grid cells
     num_classes: int
-    side: int  #: px
+    size_px: tuple[int, int]  #: width, height
     softmax: bool  #: classes exclude each other
     training: dict[str, Any]  #: config keys that only training reads
     remarks: list[str]  #: keys that only training would read, and the config lacks
@@ -51,32 +51,33 @@ def read_cfg(path: Path) -> Network:
             )
     net, region = sections[0], sections[-1]
     sorted_keys = [sort_keys(section) for section in sections]
-    side = _side(net)
+    size_px = _size(net)
     computing = [keys for keys, _ in sorted_keys]
-    for each in (416, side):  # what fits one input by chance must fit all inputs
-        described = _layers(sections[1:-1], computing[1:-1], each)
+    for side in (416, *size_px):  # what fits one input by chance must fit all inputs
+        described = _layers(sections[1:-1], computing[1:-1], side)
     anchors, num_classes = _region(region, sections[-2], described[-1])
     training, remarks = training_config(net, region)
+    if size_px[0] != size_px[1]:
+        remarks.append(f"line {net.lines['height']}, [net] height={size_px[1]}: training is on squares of data.sides")
     return Network(
         _as_model(sections[1:-2], computing[1:-2], described[:-1]),
         anchors,
         num_classes,
-        side,
+        size_px,
         bool(region.whole("softmax", 0)),
         training,
         [*(remark for _, remarks in sorted_keys for remark in remarks), *remarks],
     )
 
 
-def _side(net: Section) -> int:
+def _size(net: Section) -> tuple[int, int]:
     width, height = net.whole("width", least=1), net.whole("height", least=1)
-    if width != height:
-        raise net.error("height", f"expected the width of {width}; this program makes every input square")
-    if width % 32:
-        raise net.error("width", "expected a multiple of 32, the stride of the network")
+    for key, length in (("width", width), ("height", height)):
+        if length % 32:
+            raise net.error(key, "expected a multiple of 32, the stride of the network")
     if net.whole("channels", 3) != 3:
         raise net.error("channels", "expected 3, red, green and blue")
-    return width
+    return width, height
 
 
 def _layers(sections: Sequence[Section], computing: Sequence[set[str]], side: int) -> list[Layer]:
@@ -130,13 +131,14 @@ def as_config(network: Network, name: str) -> str:
     model = {key: getattr(network.model, key) for key in ("variant", "passthrough", "width", "layers", "graph")}
     default = ModelConfig()
     training = {section: dict(keys) for section, keys in network.training.items()}
+    width, height = network.size_px
     data = {"train": "datasets/voc/train", "val": "datasets/voc/test", "resize": "darknet-letterbox"}
     tree: dict[str, Any] = {
         "run": f"runs/{name}",
         "anchors": network.anchors,
         "data": {**data, **training.pop("data", {})},
         "model": {key: value for key, value in model.items() if value != getattr(default, key)},
-        "evaluate": {"side": network.side},
+        "evaluate": {"side": width, **({"height": height} if height != width else {})},
         **training,
     }
     if not network.softmax:

@@ -28,8 +28,8 @@ random=1
 """
 
 
-def as_cfg(config: ModelConfig, anchors: Sequence[float], num_classes: int, side: int) -> str:
-    """The text of the cfg. anchors: w, h, w, h ... in grid cells. side: px."""
+def as_cfg(config: ModelConfig, anchors: Sequence[float], num_classes: int, size_px: tuple[int, int]) -> str:
+    """The text of the cfg. anchors: w, h, w, h ... in grid cells. size_px: width, height."""
     network = Description() if config.graph else VARIANTS[config.variant]
     if config.layers is not None:
         network = Description(coarse=parse_layers(config.layers))
@@ -48,7 +48,8 @@ def as_cfg(config: ModelConfig, anchors: Sequence[float], num_classes: int, side
         sections += ["\n".join([f"[{kind}]", *keys, ""])]
     num_anchors = len(anchors) // 2
     output = f"[convolutional]\nsize=1\nstride=1\npad=1\nfilters={num_anchors * (5 + num_classes)}\nactivation=linear\n"
-    net = f"[net]\nbatch=1\nsubdivisions=1\nwidth={side}\nheight={side}\nchannels=3\n"
+    width, height = size_px
+    net = f"[net]\nbatch=1\nsubdivisions=1\nwidth={width}\nheight={height}\nchannels=3\n"
     listed = ", ".join(f"{number:g}" if float(f"{number:g}") == number else repr(number) for number in anchors)
     return "\n".join([net, *sections, output, REGION.format(anchors=listed, classes=num_classes, num=num_anchors)])
 

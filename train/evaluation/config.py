@@ -9,7 +9,8 @@ EVALUATIONS = 40  # of a run with every_epochs=auto
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateConfig:
-    side: int = 416  #: [px] of the square input
+    side: int = 416  #: [px] of the square input, or its width
+    height: int | None = None  #: [px] of the input; null: as its width. Training is always on squares
     every_epochs: int | str = 1  #: [epochs] between two evaluations; auto: about 40 evaluations in a run
     patience: int | None = None  #: [evaluations] without improvement after which the run ends; null: never
     batch: int = 32  #: [images] of one forward pass in each process
@@ -22,8 +23,9 @@ class EvaluateConfig:
     picture_threshold: float = 0.3  #: [score] detections below it are not drawn
 
     def __post_init__(self) -> None:
-        if self.side % 32 or self.side < 32:
-            raise ValueError(f"evaluate.side={self.side}: expected a multiple of 32 px, the stride of the network")
+        for name, length in (("side", self.side), ("height", self.height)):
+            if length is not None and (length % 32 or length < 32):
+                raise ValueError(f"evaluate.{name}={length}: expected a multiple of 32 px, the stride of the network")
         if self.batch < 1:
             raise ValueError(f"evaluate.batch={self.batch}: expected at least 1")
         if self.every_epochs != AUTO and (isinstance(self.every_epochs, str) or self.every_epochs < 1):
@@ -32,6 +34,16 @@ class EvaluateConfig:
             raise ValueError(f"evaluate.patience={self.patience}: expected at least 1, or null")
         if self.max_detections is not None and self.max_detections < 1:
             raise ValueError(f"evaluate.max_detections={self.max_detections}: expected at least 1, or null for all")
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height of the input."""
+        return self.side, self.height or self.side
+
+    @property
+    def size(self) -> str:
+        """The size of the input as it is shown: 416, or 480x288."""
+        return "x".join(str(length) for length in dict.fromkeys(self.size_px))
 
     def epochs_between(self, epochs: int) -> int:
         """Epochs between two evaluations in a run of `epochs`."""

@@ -141,7 +141,7 @@ class Evaluator:
         pictures: dict[int, NDArray[np.uint8]] = {}
         evaluated: list[int] = []
         largest_share = -(-index.num_samples // self.env.world_size)
-        batches = self.loader.evaluation_batches(config.side, config.batch, stop.waiting if stop else None)
+        batches = self.loader.evaluation_batches(config.size_px, config.batch, stop.waiting if stop else None)
         for number in range(-(-largest_share // config.batch)):
             if on_progress:
                 on_progress(min(number * config.batch * self.env.world_size, index.num_samples), index.num_samples)
@@ -161,7 +161,7 @@ class Evaluator:
                 softmax=step.loss.softmax,
             )
             for sample, image, of_image in zip(batch.samples.tolist(), batch.images, found, strict=True):
-                parts.append(to_pixels(of_image, sample, self._placement(sample), index, config.side))
+                parts.append(to_pixels(of_image, sample, self._placement(sample), index, config.size_px))
                 evaluated.append(sample)
                 if sample < config.pictures:
                     draw = partial(self._draw, image, sample, of_image, pictures)
@@ -169,14 +169,14 @@ class Evaluator:
         self._assert_complete(evaluated)
         return Detections.concatenate(parts) if parts else Detections.empty(), losses, pictures
 
-    def _predict(self, step: Step, images_BSS3: torch.Tensor) -> torch.Tensor:
+    def _predict(self, step: Step, images_BHW3: torch.Tensor) -> torch.Tensor:
         """Raw output. The batch is padded, because its size decides how layers are computed, and so the last bits."""
-        missing = self.config.batch - len(images_BSS3)
-        padded = torch.nn.functional.pad(images_BSS3, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else images_BSS3
-        return step.predict(padded)[: len(images_BSS3)]
+        missing = self.config.batch - len(images_BHW3)
+        padded = torch.nn.functional.pad(images_BHW3, (0, 0, 0, 0, 0, 0, 0, missing)) if missing else images_BHW3
+        return step.predict(padded)[: len(images_BHW3)]
 
     def _placement(self, sample: int) -> Placement:
-        return whole_image(*self.loader.index.size_px(sample), self.config.side, self.loader.config.resize)
+        return whole_image(*self.loader.index.size_px(sample), self.config.size_px, self.loader.config.resize)
 
     def _assert_complete(self, evaluated: list[int]) -> None:
         shares = self.env.gather(np.array(evaluated, np.int64))

@@ -20,15 +20,15 @@ def draw_validation(
     found: ImageDetections,
     threshold: float,
 ) -> NDArray[np.uint8]:
-    """[S, S, 3] network input -> a larger picture with a legend below. ignored: [M], for the image's truths."""
-    side = len(image)
+    """[H, W, 3] network input -> a larger picture with a legend below. ignored: [M], for the image's truths."""
+    height, width = image.shape[:2]
     objects = index.objects(sample)
     labels = index.arrays["labels"][objects]
-    boxes_xyxy = place_boxes(index.arrays["boxes_xyxy_px"][objects], placement, side)
-    zoom = -(-LEAST_SIDE_PX // side)
-    image, edge = image.repeat(zoom, 0).repeat(zoom, 1), side * zoom
+    boxes_xyxy = place_boxes(index.arrays["boxes_xyxy_px"][objects], placement, (width, height))
+    zoom = -(-LEAST_SIDE_PX // width)
+    image, size = image.repeat(zoom, 0).repeat(zoom, 1), np.array((width, height) * 2) * zoom
     shown = found.scores > threshold
-    drawn = draw_dashed(image, boxes_xyxy * edge, labels, ignored, index.classes)
-    drawn = draw_boxes(drawn, found.boxes_xyxy[shown] * edge, found.labels[shown], found.scores[shown], index.classes)
-    below = legend(edge, "truth", f"found, score > {threshold:g}", index.image_id(sample))
+    drawn = draw_dashed(image, boxes_xyxy * size, labels, ignored, index.classes)
+    drawn = draw_boxes(drawn, found.boxes_xyxy[shown] * size, found.labels[shown], found.scores[shown], index.classes)
+    below = legend(width * zoom, "truth", f"found, score > {threshold:g}", index.image_id(sample))
     return np.concatenate([drawn, below])

@@ -1,4 +1,4 @@
-"""Detections in fractions of the network's square input -> px of the original image."""
+"""Detections in fractions of the network's input -> px of the original image."""
 
 import numpy as np
 
@@ -9,10 +9,12 @@ from train.detection.head import ImageDetections
 from train.evaluation.scores.tables import Detections
 
 
-def to_pixels(found: ImageDetections, sample: int, placement: Placement, index: ShardIndex, side: int) -> Detections:
+def to_pixels(
+    found: ImageDetections, sample: int, placement: Placement, index: ShardIndex, size_px: tuple[int, int]
+) -> Detections:
     """Detections of one image, in pixels of the original image and clipped to it."""
     width, height = index.size_px(sample)
-    boxes = clip(unplace_boxes(found.boxes_xyxy, placement, side), width, height)
+    boxes = clip(unplace_boxes(found.boxes_xyxy, placement, size_px), width, height)
     return Detections(
         np.full(len(found.labels), sample, np.int64),
         found.labels,

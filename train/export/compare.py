@@ -1,9 +1,9 @@
-"""Compares what a written file finds with what the network finds: every picture, at several sides and batch sizes.
+"""Compares what a written file finds with what the network finds: every picture, at several sizes and batch sizes.
 
 The reference is the network in double precision. A file's error may be a few times that of the network in float32:
 boxes are exponentials, and the last digits of an untrained network's boxes mean nothing.
 
-    B images  N candidates  C classes  D detections  P pictures  S side
+    B images  N candidates  C classes  D detections  P pictures
 """
 
 import copy
@@ -53,14 +53,14 @@ class Difference(NamedTuple):
         return Difference(self.compared + other.compared, px, score, file_px, own_px, unmatched)
 
 
-def inputs(canvases_PSS3: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
-    """Inputs to compare on: all pictures in batches, some singly at a larger side, some that are not square."""
-    side = canvases_PSS3.shape[1]
-    for first in range(0, len(canvases_PSS3), BATCH):
-        yield _images(canvases_PSS3[first : first + BATCH], side, side)
-    for canvas in canvases_PSS3[:BATCH]:
-        yield _images(canvas[None], side + 2 * STRIDE_PX, side + 2 * STRIDE_PX)
-    yield _images(canvases_PSS3[:BATCH], side, side + STRIDE_PX)
+def inputs(canvases_PHW3: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
+    """Inputs to compare on: all pictures in batches, some singly and larger, some of another shape."""
+    height, width = canvases_PHW3.shape[1:3]
+    for first in range(0, len(canvases_PHW3), BATCH):
+        yield _images(canvases_PHW3[first : first + BATCH], width, height)
+    for canvas in canvases_PHW3[:BATCH]:
+        yield _images(canvas[None], width + 2 * STRIDE_PX, height + 2 * STRIDE_PX)
+    yield _images(canvases_PHW3[:BATCH], width, height + STRIDE_PX)
 
 
 def _images(canvases: NDArray[np.uint8], width: int, height: int) -> NDArray[np.float32]:
@@ -68,13 +68,13 @@ def _images(canvases: NDArray[np.uint8], width: int, height: int) -> NDArray[np.
     return np.ascontiguousarray(resized.transpose(0, 3, 1, 2), np.float32) / np.float32(255)
 
 
-def compare(exportable: Exportable, runtime: Runtime, outputs: Outputs, canvases_PSS3: NDArray[np.uint8]) -> Difference:
+def compare(exportable: Exportable, runtime: Runtime, outputs: Outputs, canvases_PHW3: NDArray[np.uint8]) -> Difference:
     """The difference between what a runtime and this program find on all `inputs`."""
     own = Decoded(exportable.model, exportable.anchors_cells).eval()
     exact = copy.deepcopy(own).double()
     decode = Decoded(nn.Identity(), exportable.anchors_cells)
     worst = Difference(0, 0, 0, 0, 0, 0)
-    batches = list(inputs(canvases_PSS3))
+    batches = list(inputs(canvases_PHW3))
     for images, found in zip(batches, runtime(batches), strict=True):
         tensor = torch.from_numpy(images)
         with torch.inference_mode():

@@ -19,12 +19,12 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 
 
 def load_canvases(config: Config, pictures: Sequence[Path], count: int) -> NDArray[np.uint8]:
-    """[P, S, S, 3] RGB at evaluate.side, at most `count`. ValueError if there are none."""
-    side = config.evaluate.side
+    """[P, H, W, 3] RGB at the size of evaluation, at most `count`. ValueError if there are none."""
+    width, height = config.evaluate.size_px
     canvases = []
     for image in islice(_named(pictures) if pictures else _of_validation(config), count):
-        canvas = np.empty((side, side, 3), np.uint8)
-        place_image(image, whole_image(image.shape[1], image.shape[0], side, config.data.resize), canvas)
+        canvas = np.empty((height, width, 3), np.uint8)
+        place_image(image, whole_image(image.shape[1], image.shape[0], (width, height), config.data.resize), canvas)
         canvases.append(canvas)
     if not canvases:
         raise ValueError(

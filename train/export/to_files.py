@@ -36,7 +36,7 @@ def write_safetensors(exportable: Exportable, path: Path, _outputs: Outputs) -> 
 def write_darknet(exportable: Exportable, path: Path, _outputs: Outputs) -> None:
     """path: of the .weights; the .cfg goes beside it."""
     config = exportable.config
-    text = as_cfg(config.model, config.anchors, len(exportable.classes), config.evaluate.side)
+    text = as_cfg(config.model, config.anchors, len(exportable.classes), config.evaluate.size_px)
     path.with_suffix(".cfg").write_text(text, encoding="utf-8")
     save_weights(exportable.model, path, passthrough=True)
 

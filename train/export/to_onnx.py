@@ -48,7 +48,8 @@ def about(exportable: Exportable, outputs: Outputs) -> dict[str, str]:
         "classes": json.dumps(exportable.classes),
         "anchors_cells": json.dumps(exportable.config.anchor_pairs),
         "resize": exportable.config.data.resize,
-        "side": str(exportable.config.evaluate.side),
+        "width": str(exportable.config.evaluate.size_px[0]),
+        "height": str(exportable.config.evaluate.size_px[1]),
     }
 
 

@@ -44,12 +44,13 @@ class Detector(NamedTuple):
         for number, image in enumerate(images):
             _require_pixels(image, number)
         evaluate, resize = self.config.evaluate, self.config.data.resize
+        width, height = evaluate.size_px
         threshold_C = np.asarray(threshold, np.float64)
         if threshold_C.shape not in ((), (len(self.classes),)):
             raise ValueError(f"expected one threshold or {len(self.classes)}, found {threshold_C.size}")
         threshold_C = np.broadcast_to(threshold_C, len(self.classes))
-        placements = [whole_image(image.shape[1], image.shape[0], evaluate.side, resize) for image in images]
-        canvases = np.empty((len(images), evaluate.side, evaluate.side, 3), grey_level(resize))
+        placements = [whole_image(image.shape[1], image.shape[0], evaluate.size_px, resize) for image in images]
+        canvases = np.empty((len(images), height, width, 3), grey_level(resize))
         for image, placement, canvas in zip(images, placements, canvases, strict=True):
             place_image(image, placement, canvas)
         with torch.inference_mode():
@@ -62,7 +63,7 @@ class Detector(NamedTuple):
             softmax=self.config.loss.softmax,
         )
         return [
-            _above(_of_image(each, placement, evaluate.side, image), threshold_C, evaluate.max_detections)
+            _above(_of_image(each, placement, evaluate.size_px, image), threshold_C, evaluate.max_detections)
             for each, placement, image in zip(found, placements, images, strict=True)
         ]
 
@@ -80,9 +81,9 @@ def _above(found: ImageDetections, threshold_C: NDArray[np.float64], most: int |
     return ImageDetections(found.boxes_xyxy[kept], found.labels[kept], found.scores[kept])
 
 
-def _of_image(found: ImageDetections, placement: Placement, side: int, image: Pixels) -> ImageDetections:
+def _of_image(found: ImageDetections, placement: Placement, size_px: tuple[int, int], image: Pixels) -> ImageDetections:
     """Detections in px of the image, without those in the border of a letterbox."""
-    boxes_px = clip(unplace_boxes(found.boxes_xyxy, placement, side), image.shape[1], image.shape[0])
+    boxes_px = clip(unplace_boxes(found.boxes_xyxy, placement, size_px), image.shape[1], image.shape[0])
     inside = (boxes_px[:, 2:] > boxes_px[:, :2]).all(-1)
     return ImageDetections(boxes_px[inside], found.labels[inside], found.scores[inside])
 

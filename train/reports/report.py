@@ -1,4 +1,4 @@
-"""Scores of one network on one set, at several sides: as tables and as JSON. Runs no network."""
+"""Scores of one network on one set, at several sizes: as tables and as JSON. Runs no network."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -29,19 +29,19 @@ AS_THEY_ARE = ("at score", "loss")  # not shown as fractions, unlike the rest
 
 
 class Scored(NamedTuple):
-    """Scores at one side of the input, by all protocols."""
+    """Scores at one size of the input, by all protocols."""
 
     evaluation: Evaluation
     errors: Errors
     calibration: Calibration
 
 
-def as_json(index: ShardIndex, scored: Mapping[int, Scored]) -> dict[str, Any]:
+def as_json(index: ShardIndex, scored: Mapping[str, Scored]) -> dict[str, Any]:
     """Numbers as JSON, 0..1; null if there is nothing to find."""
-    return {str(side): _side_as_json(index, each) for side, each in scored.items()}
+    return {size: _size_as_json(index, each) for size, each in scored.items()}
 
 
-def _side_as_json(index: ShardIndex, scored: Scored) -> dict[str, Any]:
+def _size_as_json(index: ShardIndex, scored: Scored) -> dict[str, Any]:
     evaluation, errors, calibration = scored
     means, voc = dict(evaluation.means()), evaluation.voc
     classes = {
@@ -78,25 +78,25 @@ def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def tables(index: ShardIndex, scored: Mapping[int, Scored]) -> str:
+def tables(index: ShardIndex, scored: Mapping[str, Scored]) -> str:
     """Tables of fractions; `-` if there is nothing to find."""
-    of_classes = [_classes(index, side, each.evaluation) for side, each in scored.items()]
+    of_classes = [_classes(index, size, each.evaluation) for size, each in scored.items()]
     return "\n\n".join([_means(scored), *of_classes, _errors(scored)])
 
 
-def _means(scored: Mapping[int, Scored]) -> str:
+def _means(scored: Mapping[str, Scored]) -> str:
     rows = {}
-    for side, each in scored.items():
+    for size, each in scored.items():
         headed = {MEANS.get(name, name): value for name, value in each.evaluation.means()}
         headed["ECE"] = each.calibration.error
-        rows[f"{side} px"] = {
+        rows[f"{size} px"] = {
             heading: _cell(heading, value) for heading, value in headed.items() if heading is not None
         }
     columns = list(next(iter(rows.values())))
     return _table("", columns, {name: list(cells.values()) for name, cells in rows.items()})
 
 
-def _classes(index: ShardIndex, side: int, evaluation: Evaluation) -> str:
+def _classes(index: ShardIndex, size: str, evaluation: Evaluation) -> str:
     columns = {OF_CLASSES.get(name, name): (name, values_C) for name, values_C in evaluation.of_classes()}
     rows = {
         class_name: [
@@ -105,15 +105,15 @@ def _classes(index: ShardIndex, side: int, evaluation: Evaluation) -> str:
         ]
         for label, class_name in enumerate(index.classes)
     }
-    return _table(f"{side} px", ["objects", *columns], rows)
+    return _table(f"{size} px", ["objects", *columns], rows)
 
 
-def _errors(scored: Mapping[int, Scored]) -> str:
+def _errors(scored: Mapping[str, Scored]) -> str:
     rows = {}
     for kind, name in enumerate(KINDS):
         cells = [(each.errors.cost_K[kind], each.errors.counts_KC[kind].sum()) for each in scored.values()]
         rows[name] = [f"{_fraction(cost)} ({count:,})" for cost, count in cells]
-    return _table("mAP@.5 lost (errors)", [f"{side} px" for side in scored], rows)
+    return _table("mAP@.5 lost (errors)", [f"{size} px" for size in scored], rows)
 
 
 def _table(corner: str, columns: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:

@@ -78,6 +78,7 @@ RULES = (
             "data.val",
             "data.resize",
             "evaluate.side",
+            "evaluate.height",
             "evaluate.score_threshold",
             "evaluate.iou_threshold",
             "evaluate.max_detections",

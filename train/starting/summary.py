@@ -33,13 +33,14 @@ def print_summary(
 def summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env: Environment, images: int) -> str:
     """The lines of the summary."""
     parameters = sum(each.numel() for each in step.model.parameters())
-    side, batch, end = config.evaluate.side, config.data.batch, config.epochs * train.num_samples
+    batch, end = config.data.batch, config.epochs * train.num_samples
     device = torch.cuda.get_device_name(env.device) if env.device.type == "cuda" else "CPU"
     seen, epoch = counted(images, "image"), images // train.num_samples + 1
     resumed = f"resumes after {seen}, epoch {epoch}" if images < end else f"complete after {seen}"
     position = resumed if images else "from the start"
     lines = {
-        "network": f"{config.model.variant}, {parameters:,} parameters, {gflop(config, train):.3g} GFLOP at {side} px",
+        "network": f"{config.model.variant}, {parameters:,} parameters, {gflop(config, train):.3g} GFLOP at "
+        f"{config.evaluate.size} px",
         "train": f"{config.data.train}: {_content(train)}",
         "val": f"{config.data.val}: {_content(val)}",
         "on": f"{env.world_size} x {device}, {str(step.dtype).removeprefix('torch.')}, "
@@ -60,10 +61,11 @@ def _memory(config: Config, step: Step, env: Environment) -> str:
 
 
 def gflop(config: Config, index: ShardIndex) -> float:
-    """GFLOP for one image at the side of evaluation; a multiplication and an addition count as two."""
+    """GFLOP for one image at the size of evaluation; a multiplication and an addition count as two."""
     with torch.device("meta"):
         model = build_model(config.model, len(index.classes), config.num_anchors).eval()
-        image = torch.empty(1, 3, config.evaluate.side, config.evaluate.side)
+        width, height = config.evaluate.size_px
+        image = torch.empty(1, 3, height, width)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(image)
     return float(counter.get_total_flops() / 1e9)

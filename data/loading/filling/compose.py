@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from data.images.augment import AugmentConfig, Draw, canvas_colour, canvas_placement
 from data.images.colour import Colour
-from data.images.geometry import Resize, Room, whole_image
+from data.images.geometry import Resize, Room, Size, whole_image
 from data.images.mosaic import Piece, piece_boxes, random_rooms, random_tile
 from data.loading.filling.order import BatchPlan
 from data.randomness import Generators, Purpose
@@ -33,15 +33,15 @@ class Composer:
 
     def __call__(self, plan: BatchPlan, row: int, shown: Mapping[int, int] = NONE) -> Canvas:
         """shown: {unreadable sample: the one shown in its place}."""
-        sample, epoch, side = int(plan.samples[row]), int(plan.epochs[row]), plan.side
+        sample, epoch, size = int(plan.samples[row]), int(plan.epochs[row]), plan.size_px
         if not plan.augmented:
-            placement = whole_image(*self.index.size_px(shown.get(sample, sample)), side, self.resize)
-            whole = Piece(sample, placement, Room(0, 0, side, side))
-            return Canvas([whole], Colour(), *self._truths(whole, side, shown))
+            placement = whole_image(*self.index.size_px(shown.get(sample, sample)), size, self.resize)
+            whole = Piece(sample, placement, Room(0, 0, *size))
+            return Canvas([whole], Colour(), *self._truths(whole, size, shown))
         pieces = self._pieces(plan, row, shown)
-        boxes, labels = self._truths(pieces[0], side, shown)
+        boxes, labels = self._truths(pieces[0], size, shown)
         for piece in pieces[1:]:
-            more_boxes, more_labels = self._truths(piece, side, shown)
+            more_boxes, more_labels = self._truths(piece, size, shown)
             boxes, labels = np.concatenate([boxes, more_boxes]), np.concatenate([labels, more_labels])
         draw = self._draw(epoch, sample)
         colour = canvas_colour(self.augment, draw)
@@ -91,10 +91,10 @@ class Composer:
         return pieces
 
     def _truths(
-        self, piece: Piece, side: int, shown: Mapping[int, int]
+        self, piece: Piece, size: Size, shown: Mapping[int, int]
     ) -> tuple[NDArray[np.float32], NDArray[np.integer]]:
         arrays, objects = self.index.arrays, self.index.objects(shown.get(piece.sample, piece.sample))
         trained = self.index.trained(objects)
         boxes, labels = arrays["boxes_xyxy_px"][objects][trained], arrays["labels"][objects]
-        boxes, kept = piece_boxes(boxes, piece, side, self.augment)
+        boxes, kept = piece_boxes(boxes, piece, size, self.augment)
         return boxes[kept], labels[trained][kept]

@@ -31,9 +31,15 @@ class BatchPlan(NamedTuple):
 
     samples: Ids  # [B] sample numbers in the shard index
     epochs: Ids  # [B] in whose order each sample comes, on which its random draws depend
-    side: int  # px
+    side: int  # px: of the square canvas, or its width
     augmented: bool = True  # False for evaluation: the whole image in its own colours
     partners: Ids | None = None  # [B, GROUP - 1] samples that may share its canvas; None: none
+    height: int | None = None  # px of the canvas, in evaluation; None: as wide
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """Width and height of the canvas."""
+        return self.side, self.height or self.side
 
     @property
     def reads(self) -> Ids:

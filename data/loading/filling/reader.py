@@ -87,9 +87,9 @@ class BatchReader(Dataset[Filled]):
 
     def _place(self, slot: Slot, plan: BatchPlan) -> Filled:
         """Writes canvases. Each image is decoded once and laid wherever the batch shows it."""
-        rows, side = len(plan.samples), plan.side
-        num_bytes = rows * side * side * 3 * self.level.itemsize
-        canvases = slot.pixels[:num_bytes].view(self.level).reshape(rows, side, side, 3)
+        rows, (width, height) = len(plan.samples), plan.size_px
+        num_bytes = rows * height * width * 3 * self.level.itemsize
+        canvases = slot.pixels[:num_bytes].view(self.level).reshape(rows, height, width, 3)
         faults, shown = list[str](), dict[int, int]()
         drawn = [self._draw(slot, plan, row, shown) for row in range(rows)]
         rows_of: dict[int, list[int]] = {}

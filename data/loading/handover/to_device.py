@@ -34,18 +34,18 @@ class Transfer:
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def __call__(self, number: int, plan: BatchPlan, filled: Filled) -> Batch:
-        slot, rows, side = self.slots[number], len(plan.samples), plan.side
+        slot, rows, (width, height) = self.slots[number], len(plan.samples), plan.size_px
         pixels = slot.pixels[: filled.num_bytes].view(self.level)
         images, truths, colours, layout = self._copied(
             pixels, slot.truths[:rows], slot.colours[:rows], slot.layout[:rows]
         )
         left_to_device = plan.augmented and not self.coloured
         return Batch(
-            images=images if self.packed else images.view(rows, side, side, 3),
+            images=images if self.packed else images.view(rows, height, width, 3),
             truths=truths,
             samples=torch.from_numpy(plan.samples),
             faults=filled.faults,
-            side=side,
+            side=plan.side,
             colours=colours if left_to_device else None,
             layout=layout if self.packed else None,
         )

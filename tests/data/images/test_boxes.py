@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from data.images.boxes import clip, cxcywh_from_xyxy, iou, xyxy_from_cxcywh
+from data.images.boxes import clip, clip_boxes, cxcywh_from_xyxy, iou, xyxy_from_cxcywh
 
 
 @st.composite
@@ -75,3 +75,13 @@ def test_clipped_boxes_lie_inside_and_boxes_inside_do_not_change(boxes: NDArray[
 def test_a_box_outside_becomes_empty() -> None:
     clipped = clip(np.array([[-30.0, 10.0, -5.0, 20.0], [510.0, 10.0, 520.0, 20.0]]), 500, 300)
     assert (clipped[:, 2] <= clipped[:, 0]).all()
+
+
+def test_boxes_are_clipped_to_the_canvas_and_thin_ones_are_dropped() -> None:
+    boxes = np.array(
+        [[-0.5, 0.2, 0.5, 1.2], [1.1, 0, 1.5, 1], [0.2, 0.9995, 0.8, 1.4], [0.1, 0.1, 0.102, 0.2]], np.float32
+    )
+    clipped, kept = clip_boxes(boxes, 0.001)
+    np.testing.assert_allclose(clipped[0], [0, 0.2, 0.5, 1])
+    np.testing.assert_array_equal(kept, [True, False, False, True])
+    assert clipped.dtype == np.float32

@@ -230,13 +230,16 @@ def test_evaluation_may_have_more_ranks_than_images(shards: Path) -> None:
     assert [share[0].samples.tolist() for share in shares[:21]] == [[rank] for rank in range(21)]
 
 
+@pytest.mark.parametrize("size", [(96, 96), (128, 64)])
 @pytest.mark.parametrize(("resize", "placement"), [("letterbox", letterbox), ("stretch", stretch)])
-def test_evaluation_resizes_and_does_nothing_else(index: ShardIndex, resize: str, placement: Any) -> None:
-    batch = next(loader_of(index, resize=resize).evaluation_batches(96, 4))
+def test_evaluation_resizes_and_does_nothing_else(
+    index: ShardIndex, resize: str, placement: Any, size: tuple[int, int]
+) -> None:
+    batch = next(loader_of(index, resize=resize).evaluation_batches(size, 4))
     with ShardReader(index) as reader:
         for row, sample in enumerate(batch.samples.tolist()):
-            image, canvas = decode(reader.image(sample)), np.empty((96, 96, 3), np.uint8)
-            place_image(image, placement(image.shape[1], image.shape[0], 96), canvas)
+            image, canvas = decode(reader.image(sample)), np.empty((*size[::-1], 3), np.uint8)
+            place_image(image, placement(image.shape[1], image.shape[0], size), canvas)
             np.testing.assert_array_equal(batch.images[row].numpy(), canvas)
 
 

@@ -69,7 +69,7 @@ def cfg(folder: Path, text: str = TINY) -> Path:
 def test_a_plain_network(tmp_path: Path) -> None:
     network = read_cfg(cfg(tmp_path))
     assert network.model.layers == "16 pool 32 pool pool pool pool -8"
-    assert network.anchors == [1, 2, 3, 4.5] and network.num_classes == 2 and network.side == 224
+    assert network.anchors == [1, 2, 3, 4.5] and network.num_classes == 2 and network.size_px == (224, 224)
     model = build_model(network.model, 2, 2)
     convolutions = [module for module in model.modules() if isinstance(module, torch.nn.Conv2d)]
     assert [tuple(each.weight.shape) for each in convolutions] == [
@@ -83,6 +83,14 @@ def test_its_config_is_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     config = load(tmp_path / "config.yaml", [])
     assert config.model.layers == "16 pool 32 pool pool pool pool -8" and config.anchor_pairs == [(1, 2), (3, 4.5)]
     assert config.evaluate.side == 224 and config.run == "runs/net"
+
+
+def test_an_input_need_not_be_square(tmp_path: Path) -> None:
+    network = read_cfg(cfg(tmp_path, TINY.replace("width=224", "width=320")))
+    assert network.size_px == (320, 224)
+    assert network.remarks == ["line 4, [net] height=224: training is on squares of data.sides"]
+    (tmp_path / "config.yaml").write_text(as_config(network, "net"))
+    assert load(tmp_path / "config.yaml", []).evaluate.size_px == (320, 224)
 
 
 def test_the_published_shape_at_an_eighth_of_its_width(shared: Path) -> None:
@@ -164,12 +172,8 @@ def test_what_training_reads_goes_into_the_config_or_is_named(
         ),
         ("filters=32\n", "", r"net\.cfg:16: \[convolutional\] filters: expected .* the key is missing"),
         ("width=224   # px", "width", r"net\.cfg:3: expected key=value inside a \[section\]"),
-        (
-            "width=224   # px",
-            "width=256",
-            r"\[net\] height=224: expected the width of 256; this program makes every input sq",
-        ),
-        ("width=224   # px", "width=220", r"height=224: expected the width"),
+        ("width=224   # px", "width=220", r"\[net\] width=220: expected a multiple of 32, the stride of the network"),
+        ("height=224", "height=220", r"\[net\] height=220: expected a multiple of 32, the stride of the network"),
         ("height=224", "height=224\nchannels=1", r"\[net\] channels=1: expected 3, red, green and blue"),
         (
             "height=224",

@@ -171,7 +171,8 @@ def try_all(name: str, tmp_path: Path, *, every_section: bool) -> Counter[str]:
         model = build_model(network.model, network.num_classes, len(network.anchors) // 2).eval()
         randomise(model)
         save_weights(model, weights)
-        image = np.random.default_rng(0).random((3, 32, 32))
+        width, height = network.size_px
+        image = np.random.default_rng(0).random((3, height, width))
         found = model(torch.from_numpy(image[None]).float())[0].detach().numpy()
         np.testing.assert_allclose(
             found, forward(text, weights, image), rtol=1e-3, atol=1e-4, err_msg=f"{kind} {change}"

@@ -81,13 +81,13 @@ def trained(config: ModelConfig) -> YOLOv2:
 )
 def test_darknet_computes_the_same(tmp_path: Path, config: ModelConfig) -> None:
     model, path = trained(config), tmp_path / "net.cfg"
-    path.write_text(as_cfg(config, ANCHORS, 3, 224))
+    path.write_text(as_cfg(config, ANCHORS, 3, (224, 288)))
     save_weights(model, tmp_path / "net.weights", passthrough=True)
     images = torch.rand(2, 3, 64, 96)
     found = run_darknet(path.read_text(), read_numbers(tmp_path / "net.weights")[1], images)
     torch.testing.assert_close(found, model(images), rtol=1e-4, atol=1e-4)
     network = read_cfg(path)
-    assert network.anchors == ANCHORS and network.num_classes == 3 and network.side == 224
+    assert network.anchors == ANCHORS and network.num_classes == 3 and network.size_px == (224, 288)
     again = build_model(network.model, 3, 2).eval().requires_grad_(False)
     load_weights(again, tmp_path / "net.weights")
     assert torch.equal(again(images), model(images))

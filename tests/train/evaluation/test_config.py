@@ -6,6 +6,7 @@ from train.evaluation.config import EvaluateConfig
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
+        ({"height": 300}, r"evaluate.height=300: expected a multiple of 32 px"),
         ({"side": 300}, r"evaluate.side=300: expected a multiple of 32 px"),
         ({"batch": 0}, r"evaluate.batch=0: expected at least 1"),
         ({"every_epochs": 0}, r"evaluate.every_epochs=0: expected at least 1, or auto"),

@@ -19,6 +19,17 @@ def test_boxes_are_pixels_of_the_image(trained_run: Path) -> None:
     assert found.boxes_xyxy.min() >= 0 and found.boxes_xyxy[:, 2].max() <= 600 and found.boxes_xyxy[:, 3].max() <= 300
 
 
+def test_an_input_need_not_be_square(trained_run: Path) -> None:
+    detector = load_detector(trained_run, ["evaluate.height=192"])
+    (found,) = detector([np.zeros((384, 832, 3), np.uint8)], 0.5)  # twice the input
+    low, high = found.boxes_xyxy[:, :2], found.boxes_xyxy[:, 2:]
+    whole = (low > 0).all(1) & (high < (832, 384)).all(1)
+    assert whole.any()
+    np.testing.assert_allclose((high - low)[whole], 2 * 64, atol=2)  # 2 cells, here of 64 px
+    np.testing.assert_allclose(((low + high) / 2 / 64 % 1)[whole], 0.5, atol=0.02)  # in the middle of a cell
+    assert high[:, 0].max() > 800 and high[:, 1].max() > 352
+
+
 def test_images_of_different_sizes_are_one_batch(trained_run: Path) -> None:
     detector = load_detector(trained_run)
     images = [np.full(shape, 90, np.uint8) for shape in ((300, 600, 3), (50, 40, 3), (416, 416, 3))]
