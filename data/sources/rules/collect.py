@@ -60,9 +60,7 @@ def collect(found: Found, choice: Choice) -> Annotations:
     objects, names = found.objects, [picture.name for picture in found.pictures]
     chosen = label_of_found[objects.label] >= 0
     rows = chosen_rows(choice, names, objects.picture, chosen, found.root)
-    is_taken = np.zeros(len(names), np.bool_)
-    is_taken[rows] = True
-    there = is_taken[objects.picture]
+    there = np.isin(np.arange(len(names)), rows)[objects.picture]
     others = int((there & ~chosen).sum())
     kept = np.flatnonzero(there & chosen)
     del there, chosen
@@ -75,7 +73,8 @@ def collect(found: Found, choice: Choice) -> Annotations:
     findings = Findings(dict(found.findings.found))
     inspect_names(findings, classes, found.classes)
     place = partial(_place, found, short=True)
-    inspect_boxes(findings, len(objects), objects.xyxy_px, lambda part: _clipped(found, part), place)
+    least_px = found.sizes_px[np.bincount(objects.picture, minlength=len(names)) > 0].min(initial=np.inf)
+    inspect_boxes(findings, len(objects), objects.xyxy_px, partial(_clipped, found), place, least_px)
     inspect_areas(findings, objects.area_px, place)
     dropped = {"degenerate boxes": num_degenerate, "objects of other classes": others}
     return Annotations(

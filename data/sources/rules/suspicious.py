@@ -12,6 +12,7 @@ from data.sources.rules.objects import slices
 
 MOST_CUT = 0.1  # share of a box, at the border of its image
 ROUNDING_PX = 1.0  # by which an edge may lie outside its image
+FEWEST, CHANCE = 3, 1e-4  # boxes, and how likely they lie in one corner by chance: below it, in another unit
 
 
 def inspect_boxes(
@@ -20,8 +21,10 @@ def inspect_boxes(
     given_xyxy_px: Callable[[slice], NDArray[np.float64]],
     boxes_xyxy_px: Callable[[slice], NDArray[np.float64]],
     place: Callable[[int], str],
+    least_side_px: float,
 ) -> None:
-    """Checks boxes. given: some rows of [count, 4] as written; boxes: clipped. place: where box i is written."""
+    """Checks boxes. given: some rows of [count, 4] as written; boxes: clipped. place: where box i is written.
+    least_side_px: of the images with boxes."""
     largest, cut, num_cut, lost_by_cut = -np.inf, list[int](), 0, 0.0
     for rows in slices(count):
         given, boxes = given_xyxy_px(rows), boxes_xyxy_px(rows)
@@ -37,6 +40,9 @@ def inspect_boxes(
 
     if count and largest <= 1:
         add("boxes within 0..1, all boxes of the set (fractions of the image, not px?)", range(count), count)
+    elif count >= FEWEST and largest < least_side_px / 2 and (largest / least_side_px) ** (2 * count) < CHANCE:
+        what = f"boxes within 0..{largest:g} px of images of at least {least_side_px:,.0f} px, all boxes of the set"
+        add(f"{what} (percent or thousandths of the image? px of a smaller copy?)", range(count), count)
     elif cut:
         mean = lost_by_cut / num_cut
         what = f"boxes of {count:,} that lose more than a tenth at the border of their image, {mean:.0%} on average"

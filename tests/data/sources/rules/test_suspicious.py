@@ -7,11 +7,12 @@ from data.records import Findings
 from data.sources.rules.suspicious import inspect_boxes, inspect_names
 
 
-def boxes_found(*given: tuple[float, float, float, float]) -> list[str]:
-    """In an image of 100x80."""
+def boxes_found(*given: tuple[float, float, float, float], width: int = 100, height: int = 80) -> list[str]:
+    """In images of one size."""
     findings, edges = Findings(), np.array(given, np.float64).reshape(-1, 4)
-    clipped = edges.clip(0, [100, 80, 100, 80])
-    inspect_boxes(findings, len(edges), edges.__getitem__, clipped.__getitem__, lambda row: f"box {row}")
+    clipped = edges.clip(0, [width, height] * 2)
+    side = min(width, height)
+    inspect_boxes(findings, len(edges), edges.__getitem__, clipped.__getitem__, lambda row: f"box {row}", side)
     return findings.lines()
 
 
@@ -27,6 +28,19 @@ def test_boxes_that_can_hardly_be_meant() -> None:
     (line,) = boxes_found(*[(0.1, 0.1, 0.5, 0.5)] * 5)
     assert line.endswith("(fractions of the image, not px?): 5 (box 0, box 1, box 2, ...)")
     assert boxes_found((0.1, 0.1, 0.5, 0.5), (0.1, 0.1, 0.5, 1.5)) == []
+
+
+def test_boxes_in_another_unit() -> None:
+    percent = [(10, 20, 60, 90), (5, 5, 100, 50), (70, 70, 99, 99)]
+    (line,) = boxes_found(*percent, width=640, height=480)
+    assert line.startswith("boxes within 0..100 px of images of at least 480 px, all boxes of the set (percent")
+    assert line.endswith(": 3 (box 0, box 1, box 2)")
+    assert (
+        boxes_found(*percent, height=100) == [] and boxes_found(*percent[:1], width=640, height=480) == []
+    )  # it may lie there
+    assert boxes_found(*percent, (300, 10, 400, 90), width=640, height=480) == []
+    (line,) = boxes_found(*[(100, 200, 600, 900)] * 5, width=4000, height=3000)
+    assert line.startswith("boxes within 0..900 px of images of at least 3,000 px")
 
 
 def test_chosen_names_that_the_source_writes_in_another_way() -> None:
