@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from launch.command import run
+from train.detection.validate import CELL_PX
 from train.graph.network import Graph, parse_graph
 from train.graph.variants import COARSE, FINE, VARIANTS, Description, Layers, Variant, build_stack, parse_layers
 from train.layers import Output, Reorg, SpaceToDepth
@@ -146,6 +147,12 @@ class YOLOv2(nn.Module):
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        height, width = images.shape[-2:]
+        if height % CELL_PX or width % CELL_PX or images.numel() == 0:
+            raise ValueError(
+                f"images {list(images.shape)}: expected [B, 3, height, width] in multiples of {CELL_PX} px, the side "
+                "of a grid cell; resize or pad them"
+            )
         fine, coarse = self.backbone(images)
         features = self.neck(coarse)
         if self.passthrough is not None:

@@ -41,6 +41,13 @@ def test_output_is_one_vector_for_each_anchor_and_cell(variant: str, passthrough
     assert model(torch.zeros(2, 3, 96, 160)).shape == (2, 3 * 12, 3, 5)
 
 
+@pytest.mark.parametrize("variant", ["yolov2", "tiny-voc"])
+@pytest.mark.parametrize("shape", [(1, 3, 400, 416), (1, 3, 64, 33), (1, 3, 0, 32)])
+def test_images_that_are_no_whole_cells_are_refused(variant: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match=r"images \[1, 3, .*\]: expected .* in multiples of 32 px"):
+        YOLOv2(2, 5, variant=variant, width=0.125)(torch.zeros(shape))  # type: ignore[arg-type]
+
+
 def test_a_new_network_is_built_from_its_whole_description(monkeypatch: pytest.MonkeyPatch) -> None:
     fine = (4, POOL, 5, POOL, 6, POOL, 7, POOL, 8)
     monkeypatch.setitem(VARIANTS, "tiny-voc", Description(fine, (POOL, 9, -10), (11,), 3, (12,)))

@@ -65,6 +65,8 @@ def inspect_areas(findings: Findings, areas_px: NDArray[np.float64], place: Call
 
 def inspect_names(findings: Findings, classes: Sequence[str], known: Sequence[str]) -> None:
     """Checks names of classes. known: those of the source, of which the user may have chosen some, misspelt."""
+    missing = sorted(set(classes) - set(known))
+    findings.add("classes of which the source has no object (misspelt?)", [repr(name) for name in missing])
     alike: dict[str, list[str]] = {}
     chosen = set(classes)
     for name in (*classes, *(name for name in known if name not in chosen)):

@@ -47,8 +47,9 @@ def test_chosen_names_that_the_source_writes_in_another_way() -> None:
     """As of --classes 'cat, dog'."""
     findings = Findings()
     inspect_names(findings, ["cat", " dog"], ["cat", "dog", "cow", "Cow"])
-    (line,) = findings.lines()
-    assert line.endswith("Unicode form: 1 (' dog' / 'dog')")
+    missing, alike = findings.lines()
+    assert missing == "classes of which the source has no object (misspelt?): 1 (' dog')"
+    assert alike.endswith("Unicode form: 1 (' dog' / 'dog')")
 
 
 def test_names() -> None:
