@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from data.images.geometry import Resize, whole_image
 from data.randomness import Purpose, random_bits
-from data.records import counted
 from data.shards.index import ShardIndex
+from data.wording import counted
 from launch.command import run
 from launch.config_file import read_yaml
 

@@ -9,20 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-NUM_LISTED = 10  # a message about many things lists this many
-NUM_NAMED = 100  # classes in a message
 NUM_EXAMPLES = 3  # for each kind of finding
-#: blanks that do not break a line, of other widths, and joiners of letters and emoji: they are part of names
-BLANKS = dict.fromkeys((0xA0, *range(0x2000, 0x200B), 0x200C, 0x200D, 0x202F, 0x205F, 0x3000))
-
-
-def is_printable(text: str) -> bool:
-    """Whether a text has no control characters, line ends or parts of broken encodings."""
-    return text.isprintable() or text.translate(BLANKS).isprintable()
-
-
-def is_class_name(text: str) -> bool:
-    return is_printable(text) and bool(text.strip())
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -142,21 +129,3 @@ class Annotations:
     findings: Findings = field(default_factory=Findings)
     #: table -> {number: the source's own id} for ids that are not numbers there
     source_ids: dict[str, dict[str, str]] = field(default_factory=dict)
-
-
-def listed(things: Sequence[object]) -> str:
-    """The first few things, each on its own line of at most 500 characters."""
-    more = ["..."] if len(things) > NUM_LISTED else []
-    return "".join(f"\n  {thing!s:.500}" for thing in [*things[:NUM_LISTED], *more])
-
-
-def in_words(names: Sequence[str]) -> str:
-    """Names with commas between them; of many, the first few and how many there are."""
-    more = f", ... ({len(names):,} in all)" if len(names) > NUM_NAMED else ""
-    return ", ".join(names[:NUM_NAMED]) + more
-
-
-def counted(count: int, noun: str) -> str:
-    """ "1 image", "1,234 images"; noun: in the singular."""
-    ending = "" if count == 1 else "es" if noun.endswith("s") else "s"
-    return f"{count:,} {noun}{ending}"

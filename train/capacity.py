@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import torch
 
-from data.records import counted
+from data.wording import counted
 from launch.command import run
 from launch.processes.environment import Environment
 from train.config import Config, load

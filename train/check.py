@@ -17,9 +17,9 @@ from pathlib import Path
 
 from data.loading.loader import Loader
 from data.loading.opening import open_shards
-from data.records import counted, in_words
 from data.remote.addresses import is_remote
 from data.shards.index import ShardIndex
+from data.wording import counted, in_words, size_text
 from launch.command import run
 from launch.config_file import ALLOW_PIPE
 from launch.processes.environment import Environment
@@ -29,7 +29,6 @@ from train.checking.plan import check_plans, expected_time, loaders_of_all_ranks
 from train.checking.report import Report
 from train.checking.sets import shared_images
 from train.config import AUTO, VOC_ANCHORS, Config, load
-from train.run.display.units import size_text
 from train.starting.changes import accept_changes
 from train.starting.fit import remarks_on
 from train.starting.resolve import resolved

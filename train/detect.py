@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from data.records import counted, in_words
+from data.wording import counted, in_words
 from launch.command import ended_by_sigterm, run
 from train.inference.detector import Detector, load_detector
 from train.inference.inputs import is_video, list_inputs, require_own_folder, unique_names

@@ -24,10 +24,10 @@ from typing import Any
 from data.files import write_whole
 from data.loading.loader import Loader
 from data.loading.opening import open_shards
-from data.records import counted
 from data.remote.staging import Staging, Wanted
 from data.shards.index import ShardIndex
 from data.view.attempts import describe
+from data.wording import counted
 from launch.command import run
 from launch.config_file import ALLOW_PIPE
 from launch.processes.environment import Environment, connect, leave

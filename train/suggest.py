@@ -23,9 +23,9 @@ import torch
 
 from data.loading.loader import Loader
 from data.loading.opening import open_shards
-from data.records import counted
 from data.shards.index import ShardIndex
 from data.view.statistics.advice import SIDES, SMALL_PX, SMALLEST, choose_side, hard_points, shorter_sides
+from data.wording import counted
 from launch.command import run
 from launch.config_file import as_yaml
 from launch.processes.environment import Environment, connect

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data.records import in_words
+from data.wording import in_words
 from train.config import Config, load
 from train.model import YOLOv2, build_model
 from train.run.checkpoint_files import best

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from data.loading.loader import Loader
-from data.records import in_words
 from data.remote.addresses import is_remote
 from data.remote.remote_set import open_remote
 from data.remote.staging import Staging, Wanted
 from data.shards.index import ShardIndex
+from data.wording import in_words
 
 
 def open_shards(address: str, classes: list[str] | None, staging: str | None) -> ShardIndex:

@@ -17,13 +17,13 @@ from threading import Event, Thread
 from typing import NamedTuple
 
 from data.files import length
-from data.records import counted
 from data.remote.addresses import is_remote
 from data.remote.arrivals import FAILURE, POLL_S
 from data.remote.fetch import fetch
 from data.remote.lock import FolderLock
 from data.shards.format.header import Shard
 from data.shards.index import ShardIndex
+from data.wording import counted
 
 PROGRESS_S = 10.0  # between two lines about progress
 CONNECTIONS = 4  # a window of shards is needed at once, so it costs nothing if the first shares the line with others

@@ -20,7 +20,7 @@ from typing import get_args
 
 from data.images.geometry import Resize
 from data.loading.config import DataConfig
-from data.records import Annotations, Findings, counted, listed
+from data.records import Annotations, Findings
 from data.shards.index import ShardIndex
 from data.shards.summary import inspect_set, names_of, summary
 from data.shards.verify import verify
@@ -32,6 +32,7 @@ from data.sources import coco, voc, yolo
 from data.sources.rules.choose import Choice
 from data.view.statistics.measure import measure, read_anchors
 from data.view.statistics.text import table
+from data.wording import counted, listed
 from launch.command import run
 
 # A new annotation format is a module like these, and a name here.

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from data.records import NUM_EXAMPLES, Findings, counted
+from data.records import NUM_EXAMPLES, Findings
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
+from data.wording import counted
 
 MAX_COMPARED = 2**28  # bytes of images to read in search of duplicates
 

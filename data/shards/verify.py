@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from data.files import sha256
 from data.images.files.decode import decode
 from data.parallel import in_parallel
-from data.records import counted, listed
 from data.shards.format.columns import COLUMNS, SHRUNK
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 from data.shards.writing.scan import labels_of, scan_shard
+from data.wording import counted, listed
 
 
 def verify(folder: Path, workers: int = 0) -> ShardIndex:

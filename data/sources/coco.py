@@ -10,12 +10,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from data.records import NUM_LISTED, Annotations, Findings
+from data.records import Annotations, Findings
 from data.sources.parsing.coco_json import Category, Image, Instances, read_instances
 from data.sources.rules.choose import Choice
 from data.sources.rules.collect import Found, Picture, collect
 from data.sources.rules.files import is_file, nfc, without_suffix
 from data.sources.rules.objects import Objects
+from data.wording import NUM_LISTED
 
 TITLE = "COCO instances JSON and images"
 

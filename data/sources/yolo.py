@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from data.images.files.facts import stored_size
-from data.records import Annotations, Findings, counted
+from data.records import Annotations, Findings
 from data.sources.parsing.yolo_images import images_of, label_file, label_files
 from data.sources.parsing.yolo_layout import Layout, find_layout
 from data.sources.rules.choose import Choice
 from data.sources.rules.collect import Found, Picture, collect
 from data.sources.rules.files import nfc, read_text
 from data.sources.rules.objects import Objects
+from data.wording import counted
 
 ROUNDING = 0.01  # fractions up to this far outside 0..1 count as rounding and are clipped
 CORNERS = 8  # numbers of a turned box

@@ -8,18 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.records import (
-    NUM_LISTED,
-    NUM_NAMED,
-    Findings,
-    Record,
-    RecordTable,
-    SomeRecords,
-    counted,
-    in_words,
-    is_printable,
-    listed,
-)
+from data.records import Findings, Record, RecordTable, SomeRecords
 
 
 def test_a_record_is_a_value_of_its_own() -> None:
@@ -30,25 +19,6 @@ def test_a_record_is_a_value_of_its_own() -> None:
     assert record != dataclasses.replace(record)  # arrays do not compare to one truth value
 
 
-@pytest.mark.parametrize(
-    ("text", "printable"),
-    [
-        ("valve [open] 猫", True),
-        ("Screenshot 9.00.00\u202fAM", True),
-        ("traffic\xa0light \u3000", True),
-        ("\U0001f469\u200d\U0001f33e", True),
-        ("a\tb", False),
-        ("a\nb", False),
-        ("a\u2028b", False),
-        ("\u202ea", False),
-        ("\x1b[2J", False),
-        ("\udcff", False),
-    ],
-)
-def test_names_of_people_are_printable(text: str, printable: bool) -> None:
-    assert is_printable(text) == printable
-
-
 def test_findings_are_counted_and_shown_by_the_first_of_them() -> None:
     findings, other = Findings(), Findings()
     findings.add("things (why)", ["a", "b"])
@@ -57,11 +27,6 @@ def test_findings_are_counted_and_shown_by_the_first_of_them() -> None:
     other.add("others", ["e"], 1500)
     findings.merge(other)
     assert findings.lines() == ["things (why): 4 (a, b, c, ...)", "others: 1,500 (e, ...)"]
-
-
-def test_of_many_things_some_are_listed() -> None:
-    assert listed(["a", "b"]) == "\n  a\n  b"
-    assert listed(range(20)).count("\n") == NUM_LISTED + 1 and listed(range(20)).endswith("\n  ...")
 
 
 def table() -> RecordTable:
@@ -97,23 +62,3 @@ def test_some_records_are_sent_as_a_list_of_them() -> None:
     assert [record.key for record in some] == ["c", "a"] and [record.key for record in some[1:]] == ["a"]
     sent = pickle.loads(pickle.dumps(some))
     assert isinstance(sent, list) and [record.image_id for record in sent] == ["9", "7"]
-
-
-@pytest.mark.parametrize(
-    ("count", "noun", "said"),
-    [
-        (1, "image", "1 image"),
-        (0, "image", "0 images"),
-        (1234, "object", "1,234 objects"),
-        (1, "class", "1 class"),
-        (2, "process", "2 processes"),
-    ],
-)
-def test_a_count_has_its_noun_in_the_right_number(count: int, noun: str, said: str) -> None:
-    assert counted(count, noun) == said
-
-
-def test_of_many_names_the_first_few_are_shown() -> None:
-    names = [str(number) for number in range(NUM_NAMED)]
-    assert in_words(["cat", "a dog"]) == "cat, a dog" and in_words(names).endswith(f", {NUM_NAMED - 1}")
-    assert in_words([*names, "more"]) == f"{', '.join(names)}, ... (101 in all)"

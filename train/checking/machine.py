@@ -10,11 +10,11 @@ import torch
 
 from data.files import private_folder
 from data.shards.index import ShardIndex
+from data.wording import size_text
 from launch.processes.machine import memory_left
 from train.capacity import memory_of
 from train.checking.report import Report, nearest
 from train.config import Config
-from train.run.display.units import size_text
 
 FILES, FILES_OF_A_WORKER = 48, 16  # a run of one process has some 30 open at a time, and 12 for each of data.workers
 

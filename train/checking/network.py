@@ -12,12 +12,12 @@ from data.loading.loader import Loader
 from data.remote.addresses import is_remote
 from data.shards.index import ShardIndex
 from data.sources.drawn_picture import CLASSES
+from data.wording import size_text
 from launch.processes.environment import Environment
 from train.checking.report import Report
 from train.config import Config
 from train.evaluation.evaluator import Evaluator
 from train.run.checkpoint import Checkpoint
-from train.run.display.units import size_text
 from train.schedule.duration import RunLength
 from train.schedule.progress import Progress
 from train.starting.build import build_step

@@ -7,11 +7,10 @@ import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from data.loading.loader import Loader
-from data.records import counted
 from data.shards.index import ShardIndex
+from data.wording import counted, duration_text
 from launch.processes.environment import CPU
 from train.config import Config
-from train.run.display.units import duration_text
 
 SPEED = "speed/images_per_s"  # in a run's TensorBoard log
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from data.wording import size_text
 from launch.command import reason_of
-from train.run.display.units import size_text
 
 
 class Report:

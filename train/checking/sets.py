@@ -1,8 +1,9 @@
 """Finds what two sets share though they should not."""
 
-from data.records import NUM_EXAMPLES, counted
+from data.records import NUM_EXAMPLES
 from data.shards.index import ShardIndex
 from data.shards.summary import duplicates
+from data.wording import counted
 
 
 def shared_images(train: ShardIndex, val: ShardIndex) -> str | None:

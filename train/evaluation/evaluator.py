@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from data.images.geometry import Placement, whole_image
 from data.loading.loader import Loader
-from data.records import counted
 from data.shards.index import ShardIndex
 from data.view.attempts import Attempts
+from data.wording import counted
 from launch.processes.environment import Environment
 from launch.processes.stop import Stop
 from train.detection.head import ImageDetections, detections

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, get_args
 
-from data.records import counted
+from data.wording import counted
 from launch.command import ended_by_sigterm, run
 from train.export import to_files, to_onnx, to_torch
 from train.export.compare import Runtime, compare

@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from data.records import counted
 from data.view.drawing import draw_boxes
+from data.wording import counted
 from train.detection.head import ImageDetections
 from train.inference.detector import Detector, Pixels
 from train.inference.inputs import drawn_suffix, read_upright, require_plain

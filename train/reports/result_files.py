@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import write_whole
-from data.records import counted, in_words
 from data.shards.index import ShardIndex
+from data.wording import counted, in_words
 from train.evaluation.scores.tables import Detections, xywh_from_xyxy
 
 VOC_NAME = "comp4_det_test_{}.txt"

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import torch
 
-from data.records import counted
+from data.wording import counted
 from launch.processes.environment import Environment
 from train.run.checkpoint_files import intact, listed, prepare, read, report_skipped, write
 from train.stepping.optimizer import AnotherOptimizer

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.files import write_whole
-from data.records import counted
 from data.view.batch_sheet import tiled, write_png
+from data.wording import counted
 from train.evaluation.evaluator import Evaluation
 
 NAME = "results.csv"

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from data.records import counted
+from data.wording import counted
 from train.schedule.duration import RunLength, given_images, parse_duration, require_one
 
 BURN_IN_IMAGES, DROP_IMAGES = 64_000, [2_560_000, 3_840_000]  # darknet burn_in=1000, steps=40000,60000 at batch 64

@@ -1,7 +1,7 @@
 """Checks whether a config fits its set: objects that would not be trained on, schedules that cannot complete."""
 
-from data.records import counted
 from data.shards.index import ShardIndex
+from data.wording import counted
 from train.config import Config
 from train.schedule.duration import RunLength
 from train.schedule.learning_rate import misfit

@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from data.records import counted
 from data.shards.index import ShardIndex
+from data.wording import counted
 from train.config import Config, load, save
 from train.run.checkpoint_files import has_checkpoints
 from train.starting.sets import save_sets

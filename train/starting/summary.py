@@ -5,13 +5,12 @@ from pathlib import Path
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from data.records import counted
 from data.shards.index import ShardIndex
 from data.view.attempts import Attempts
+from data.wording import counted, size_text
 from launch.processes.environment import Environment
 from train.config import Config
 from train.model import build_model
-from train.run.display.units import size_text
 from train.starting.fit import remarks_on
 from train.starting.sets import changed_sets
 from train.stepping.memory.warm_up import memory_at

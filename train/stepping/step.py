@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from data.images.on_device import place_packed
 from data.loading.batch import Batch
-from data.records import counted
+from data.wording import counted
 from launch.processes.environment import Environment
 from train.graph.network import Graph
 from train.layers import Stack

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from data.records import counted
+from data.wording import counted
 from train.darknet.weights import fill, in_order, misfit, read_numbers, without_passthrough
 from train.model import YOLOv2
 from train.weights.foreign import Parts, ordered_convolutions

@@ -7,7 +7,7 @@ import reprlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from data.records import is_class_name
+from data.wording import is_class_name
 
 FORMAT = "yolov2-shards"
 VERSION = 2

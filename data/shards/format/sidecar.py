@@ -8,7 +8,8 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.typing import NDArray
 
-from data.records import Record, counted, is_class_name, is_printable
+from data.records import Record
+from data.wording import counted, is_class_name, is_printable
 
 MAX_SIDE_PX = 65_535  # JPEG's own limit
 MAX_IMAGE_ID = 500  # characters

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.records import is_printable
 from data.shards.format.columns import COLUMNS, SHRUNK, Columns
 from data.shards.format.sidecar import MAX_IMAGE_ID, MAX_SIDE_PX
+from data.wording import is_printable
 
 BLOCK = 1 << 14  # samples that are checked together
 

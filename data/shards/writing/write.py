@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from data.files import locked_folder
 from data.parallel import in_parallel
 from data.randomness import Purpose, random_bits
-from data.records import Annotations, Findings, Record, SomeRecords, counted, listed
+from data.records import Annotations, Findings, Record, SomeRecords
 from data.shards.index import ShardIndex
 from data.shards.writing.one_shard import Pixels, is_written, write_shard
 from data.shards.writing.scan import check_classes, write_index
 from data.shards.writing.unfinished import clear, join, plan_digest, resume_or_begin, without_parts
+from data.wording import counted, listed
 
 SHARD_MB = 32  # a window of eight must be there before the first batch; fewer shards mix worse (docs/data.md)
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from data.records import NUM_LISTED
 from data.sources.rules.choose import Choice, fraction_of
 from data.sources.rules.files import IMAGE_SUFFIXES, by_name, nfc, read_lines, without_suffix
+from data.wording import NUM_LISTED
 
 XML_FOLDERS = ("Annotations", "annotations", "xml", "xmls", "labels")
 IMAGE_FOLDERS = ("JPEGImages", "images", "Images", "imgs", "img")

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from data.records import is_class_name
 from data.shards.format.sidecar import MAX_SIDE_PX
 from data.sources.rules.files import nfc, require_file, text_of
+from data.wording import is_class_name
 
 DECLARED = re.compile(rb"""\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z][\w.-]*)""")
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data.randomness import Purpose, random_bits
-from data.records import is_class_name
 from data.sources.rules.files import nfc
+from data.wording import is_class_name
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.records import Annotations, Findings, RecordTable, counted, is_printable, listed
+from data.records import Annotations, Findings, RecordTable
 from data.shards.format.sidecar import MAX_IMAGE_ID
 from data.sources.rules.choose import Choice, chosen_classes, chosen_rows
 from data.sources.rules.files import is_file, nfc
 from data.sources.rules.objects import CROWD, DIFFICULT, FLAT, Objects, slices
 from data.sources.rules.suspicious import inspect_areas, inspect_boxes, inspect_names
+from data.wording import counted, is_printable, listed
 
 
 class Picture(NamedTuple):

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from data.records import counted
 from data.shards.index import ShardIndex
 from data.view.statistics.measure import class_counts
+from data.wording import counted
 
 SMALL_PX, SMALLEST = 24, 0.05  # shorter side in the input that all but this share of objects reach (`choose_side`)
 HARD_PX = 8  # a quarter of a cell: objects below it are hardly ever found

@@ -5,9 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from data.anchors import STRIDE_PX, average_iou, shape_iou
-from data.records import counted
 from data.view.figures import BAR_IN, BLUE, DPI, PANEL_IN, bars, heat, histogram, plain
 from data.view.statistics.measure import Floats, Stats, class_counts, coco_sizes, image_sizes
+from data.wording import counted
 
 KINDS = ("trained on", "difficult", "crowd")
 SIZES_PX = 2.0 ** np.arange(1, 10.5, 0.5)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from data.anchors import STRIDE_PX, shape_iou
 from data.images.geometry import Resize, place_boxes, whole_image
-from data.records import counted
 from data.shards.index import ShardIndex
+from data.wording import counted
 from launch.config_file import read_yaml
 
 Floats = NDArray[np.float64]

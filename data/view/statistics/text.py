@@ -9,10 +9,10 @@ from PIL import Image
 
 from data.anchors import STRIDE_PX, average_iou, shape_iou
 from data.images.files.facts import ORIENTATION
-from data.records import counted
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 from data.view.statistics.measure import Floats, Stats, class_counts, coco_sizes, image_sizes, shared_slots
+from data.wording import counted
 
 QUANTILES = {"min": 0.0, "1 %": 0.01, "10 %": 0.1, "median": 0.5, "90 %": 0.9, "99 %": 0.99, "max": 1.0}
 NUM_FILES = 1000  # inspected

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.records import NUM_LISTED
 from data.shards.format.columns import COLUMNS
 from data.shards.index import ShardIndex
 from data.shards.verify import verify
 from data.shards.writing.scan import index_shards
+from data.wording import NUM_LISTED
 from tests.data.pictures import change_header, flip_byte, jpeg, note, write_tar
 
 

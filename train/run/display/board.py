@@ -14,9 +14,9 @@ from typing import Any
 import torch
 
 from data.loading.batch import Batch
-from data.records import counted
 from data.view.attempts import Attempts
 from data.view.batch_sheet import batch_sheet, write_png
+from data.wording import counted, duration_text
 from launch.processes.environment import Environment
 from train.evaluation.evaluator import Evaluation
 from train.loss import Losses
@@ -24,7 +24,6 @@ from train.run.display.console import Console
 from train.run.display.events import GLANCE, Events, training_scalars
 from train.run.display.lines import evaluation_line, training_line
 from train.run.display.mean_losses import mean_losses
-from train.run.display.units import duration_text
 from train.run.results import TRAINING_BATCH, Results, ending
 from train.schedule.duration import RunLength
 from train.stepping.step import Norms

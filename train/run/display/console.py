@@ -9,7 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from train.run.display.units import duration_text
+from data.wording import duration_text
 
 ASIDE_S = 10.0  # between two lines of a log file outside training
 BAR = 16  # characters

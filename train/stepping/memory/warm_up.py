@@ -11,7 +11,7 @@ from itertools import islice
 import torch
 
 from data.loading.batch import Batch
-from data.records import counted
+from data.wording import counted
 from launch.processes.stop import Stop
 from train.stepping.memory.peak import Memory, step_memory
 from train.stepping.optimizer import num_moments
