@@ -15,14 +15,13 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from data.images.geometry import Resize, whole_image
+from data.images.geometry import CELL_PX, Resize, whole_image
 from data.randomness import Purpose, random_bits
 from data.shards.index import ShardIndex
 from data.wording import counted
 from launch.command import run
 from launch.config_file import read_yaml
 
-STRIDE_PX = 32  # of the network: one grid cell
 BINS_PER_OCTAVE = 32  # sizes within 2.2 % of each other are pooled: changes average IoU by under 0.001
 RESTARTS = 5
 MAX_STEPS = 500  # a mean is not the best centre by IoU, so nothing guarantees an end; 15 clusters need some 200
@@ -39,7 +38,7 @@ def sizes_cells(index: ShardIndex, side: int, resize: Resize) -> Sizes:
     targets = np.array([whole_image(width, height, side, resize).target for width, height in shapes_px.tolist()])
     zooms = ((targets[:, 2:] - targets[:, :2]) / shapes_px)[shape_of.reshape(-1)]
     sizes_px = (arrays["boxes_xyxy_px"][:, 2:] - arrays["boxes_xyxy_px"][:, :2]).astype(np.float64)
-    sizes = sizes_px * np.repeat(zooms, np.diff(arrays["object_starts"]), axis=0) / STRIDE_PX
+    sizes = sizes_px * np.repeat(zooms, np.diff(arrays["object_starts"]), axis=0) / CELL_PX
     trained: Sizes = sizes[index.trained()]
     return trained
 
@@ -130,8 +129,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="YAML file for the anchors, to copy into a config")
     options = parser.parse_args(arguments)
-    if options.side < STRIDE_PX or options.side % STRIDE_PX:
-        raise ValueError(f"--side {options.side}: expected a multiple of {STRIDE_PX} px, the stride of the network")
+    if options.side < CELL_PX or options.side % CELL_PX:
+        raise ValueError(f"--side {options.side}: expected a multiple of {CELL_PX} px, the stride of the network")
     _refuse_config(options.out)
     index = ShardIndex.load(options.shards)
     sizes = sizes_cells(index, options.side, options.resize)
@@ -144,7 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = (
         f"# {counted(options.count, 'dimension cluster')} of {counted(len(sizes), 'object')}, "
         f"average IoU {average_iou(sizes, anchors):.3f}\n"
-        f"# {index.source}; {options.resize} at {options.side} px; in grid cells of {STRIDE_PX} px: w, h, w, h, ...\n"
+        f"# {index.source}; {options.resize} at {options.side} px; in grid cells of {CELL_PX} px: w, h, w, h, ...\n"
         f"anchors: {anchors.reshape(-1).tolist()}\n"
     )
     print(text, end="")

@@ -24,6 +24,7 @@ from launch.config_file import ALLOW_PIPE, escaped, parse_overrides, parse_yaml,
 from launch.jobs.sweep import members, split_sweep
 from launch.keys import keys_of, text_keys
 from train.darknet.cfg import translated
+from train.detection.validate import CELL_PX
 from train.evaluation.config import EvaluateConfig
 from train.keys.page import page
 from train.keys.problems import outside_its_unit, unknown_key, wrong_value
@@ -72,7 +73,7 @@ class Config:
             whole_pairs = False
         if not whole_pairs:
             raise ValueError(f"anchors={self.anchors}: expected pairs w, h in grid cells of 32 px, or auto")
-        most = 2 * max(416, *self.data.sides) // 32
+        most = 2 * max(416, *self.data.sides) // CELL_PX
         if not 0 < min(self.anchors) <= max(self.anchors) <= most:
             raise ValueError(
                 f"anchors={self.anchors}: expected w, h in grid cells of 32 px, above 0 and at most {most}, twice the "

@@ -19,6 +19,7 @@ Canvas = NDArray[np.uint8 | np.float32]
 Resize = Literal["letterbox", "stretch", "darknet-letterbox", "darknet-stretch"]
 Size = int | tuple[int, int]  # of a canvas, px: the side of a square, or width and height
 GREY = 128  # darknet fills with .5
+CELL_PX = 32  # side of the network's grid cells: sides of its input are multiples
 
 
 class Room(NamedTuple):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from data.images.augment import AugmentConfig
-from data.images.geometry import Resize
+from data.images.geometry import CELL_PX, Resize
 
 UNRESOLVED_SLOTS = 50
 
@@ -29,8 +29,8 @@ class DataConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        if not self.sides or any(side % 32 or side < 32 for side in self.sides):
-            raise ValueError(f"data.sides={self.sides}: expected multiples of 32 px, the stride of the network")
+        if not self.sides or any(side % CELL_PX or side < CELL_PX for side in self.sides):
+            raise ValueError(f"data.sides={self.sides}: expected multiples of {CELL_PX} px, the stride of the network")
         if self.geometry == "device" and self.augment.mixed:
             raise ValueError(
                 f"data.geometry=device with data.augment.mosaic={self.augment.mosaic}, mixup={self.augment.mixup}: the "

@@ -15,6 +15,7 @@ from launch.command import run
 from train.darknet.keys import sort_keys, training_config
 from train.darknet.sections import Section, read_sections
 from train.darknet.shorthand import shorthand
+from train.detection.validate import CELL_PX
 from train.graph.layer_specs import KEYS, Convolution, KeyProblem, Layer, read_layer
 from train.graph.shapes import Shape, shape_after
 from train.model import ModelConfig
@@ -73,8 +74,8 @@ def read_cfg(path: Path) -> Network:
 def _size(net: Section) -> tuple[int, int]:
     width, height = net.whole("width", least=1), net.whole("height", least=1)
     for key, length in (("width", width), ("height", height)):
-        if length % 32:
-            raise net.error(key, "expected a multiple of 32, the stride of the network")
+        if length % CELL_PX:
+            raise net.error(key, f"expected a multiple of {CELL_PX}, the stride of the network")
     if net.whole("channels", 3) != 3:
         raise net.error("channels", "expected 3, red, green and blue")
     return width, height
@@ -89,10 +90,10 @@ def _layers(sections: Sequence[Section], computing: Sequence[set[str]], side: in
             shapes.append(shape_after(layers[-1], shapes))
         except KeyProblem as problem:
             raise section.error(problem.key, problem.problem) from None
-    if layers and shapes[-1][1] * 32 != side:
+    if layers and shapes[-1][1] * CELL_PX != side:
         raise ValueError(
-            f"{sections[-1].path}:{sections[-1].line}: expected cells of 32 px, {side // 32} each way of an input of "
-            f"{side} px, found {shapes[-1][1]}; the strides of all layers must give 32"
+            f"{sections[-1].path}:{sections[-1].line}: expected cells of {CELL_PX} px, {side // CELL_PX} each way of "
+            f"an input of {side} px, found {shapes[-1][1]}; the strides of all layers must give {CELL_PX}"
         )
     return layers
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from train.detection.validate import CELL_PX
+
 AUTO = "auto"
 EVALUATIONS = 40  # of a run with every_epochs=auto
 
@@ -24,8 +26,10 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         for name, length in (("side", self.side), ("height", self.height)):
-            if length is not None and (length % 32 or length < 32):
-                raise ValueError(f"evaluate.{name}={length}: expected a multiple of 32 px, the stride of the network")
+            if length is not None and (length % CELL_PX or length < CELL_PX):
+                raise ValueError(
+                    f"evaluate.{name}={length}: expected a multiple of {CELL_PX} px, the stride of the network"
+                )
         if self.batch < 1:
             raise ValueError(f"evaluate.batch={self.batch}: expected at least 1")
         if self.every_epochs != AUTO and (isinstance(self.every_epochs, str) or self.every_epochs < 1):

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from train.detection.nms import Survivors, suppress
-from train.export.network import STRIDE_PX, Decoded, Exportable, Outputs
+from train.detection.validate import CELL_PX
+from train.export.network import Decoded, Exportable, Outputs
 
 Arrays = Sequence[NDArray[Any]]
 Runtime = Callable[[Sequence[NDArray[np.float32]]], Sequence[Arrays]]  # batches of images -> outputs of each
@@ -59,8 +60,8 @@ def inputs(canvases_PHW3: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
     for first in range(0, len(canvases_PHW3), BATCH):
         yield _images(canvases_PHW3[first : first + BATCH], width, height)
     for canvas in canvases_PHW3[:BATCH]:
-        yield _images(canvas[None], width + 2 * STRIDE_PX, height + 2 * STRIDE_PX)
-    yield _images(canvases_PHW3[:BATCH], width, height + STRIDE_PX)
+        yield _images(canvas[None], width + 2 * CELL_PX, height + 2 * CELL_PX)
+    yield _images(canvases_PHW3[:BATCH], width, height + CELL_PX)
 
 
 def _images(canvases: NDArray[np.uint8], width: int, height: int) -> NDArray[np.float32]:

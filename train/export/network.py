@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram
 
 from train.config import Config
 from train.detection.head import cell_grid
+from train.detection.validate import CELL_PX
 from train.model import YOLOv2
 
 Outputs = Literal["raw", "boxes", "detections"]
@@ -23,7 +24,6 @@ NAMES: dict[Outputs, list[str]] = {
     "boxes": ["boxes_xyxy", "scores"],
     "detections": ["image", "box_xyxy", "label", "score"],
 }
-STRIDE_PX = 32
 FAR_PX = 1e6  # an untrained network's exp may be infinite, and infinite boxes have no IoU
 
 
@@ -46,7 +46,7 @@ class Decoded(nn.Module):
     def __init__(self, model: nn.Module, anchors_cells: torch.Tensor, softmax: bool = True) -> None:
         super().__init__()
         self.model, self.softmax = model, softmax
-        self.register_buffer("anchors_px", anchors_cells * STRIDE_PX)
+        self.register_buffer("anchors_px", anchors_cells * CELL_PX)
         self.anchors_px: torch.Tensor
 
     def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -54,7 +54,7 @@ class Decoded(nn.Module):
         batch, channels, height, width = raw.shape
         num_anchors = len(self.anchors_px)
         raw_BAHWK = raw.view(batch, num_anchors, channels // num_anchors, height, width).permute(0, 1, 3, 4, 2)
-        centre = (raw_BAHWK[..., 0:2].sigmoid() + cell_grid(raw, height, width)) * STRIDE_PX
+        centre = (raw_BAHWK[..., 0:2].sigmoid() + cell_grid(raw, height, width)) * CELL_PX
         size = self.anchors_px[:, None, None] * raw_BAHWK[..., 2:4].exp()
         boxes = torch.cat([centre - size / 2, centre + size / 2], dim=-1).clamp(-FAR_PX, FAR_PX)
         logits = raw_BAHWK[..., 5:]
@@ -69,6 +69,6 @@ def program(exportable: Exportable, outputs: Outputs) -> ExportedProgram:
         if outputs == "raw"
         else Decoded(exportable.model, exportable.anchors_cells, exportable.config.loss.softmax)
     )
-    images = torch.zeros(2, 3, 3 * STRIDE_PX, 4 * STRIDE_PX)
-    sizes = {0: Dim("batch"), 2: STRIDE_PX * Dim("rows"), 3: STRIDE_PX * Dim("columns")}
+    images = torch.zeros(2, 3, 3 * CELL_PX, 4 * CELL_PX)
+    sizes = {0: Dim("batch"), 2: CELL_PX * Dim("rows"), 3: CELL_PX * Dim("columns")}
     return torch.export.export(network.eval(), (images,), dynamic_shapes=(sizes,))

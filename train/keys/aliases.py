@@ -19,7 +19,6 @@ ALIASES = {
     "fp16": "step.precision",
     "gradient_clip_val": "step.clip_norm",
     "half": "step.precision",
-    "height": "data.sides",
     "hsv_h": "data.augment.hue",
     "hsv_s": "data.augment.saturation",
     "hsv_v": "data.augment.exposure",

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from data.images.geometry import CELL_PX
 from data.shards.index import ShardIndex
 from data.view.statistics.measure import class_counts
 from data.wording import counted
@@ -37,7 +38,7 @@ def choose_side(index: ShardIndex) -> int:
     passed = np.cumsum(weights[ascending]) / weights.sum()
     wanted = SMALL_PX / float(sizes[ascending][np.searchsorted(passed, SMALLEST + 1e-9)])
     own = float(np.median(np.maximum(index.arrays["widths"], index.arrays["heights"])))
-    return int(np.clip(-(-min(wanted, own) // 32) * 32, *SIDES))
+    return int(np.clip(-(-min(wanted, own) // CELL_PX) * CELL_PX, *SIDES))
 
 
 def hard_points(train: ShardIndex, val: ShardIndex | None, side: int) -> list[str]:

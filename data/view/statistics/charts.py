@@ -4,7 +4,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from data.anchors import STRIDE_PX, average_iou, shape_iou
+from data.anchors import average_iou, shape_iou
+from data.images.geometry import CELL_PX
 from data.view.figures import BAR_IN, BLUE, DPI, PANEL_IN, bars, heat, histogram, plain
 from data.view.statistics.measure import Floats, Stats, class_counts, coco_sizes, image_sizes
 from data.wording import counted
@@ -46,12 +47,12 @@ def _classes(axes: Axes, stats: Stats) -> None:
 
 
 def _boxes(places: list[Axes], stats: Stats) -> None:
-    sizes_px, side = stats.sizes_cells * STRIDE_PX, stats.side
+    sizes_px, side = stats.sizes_cells * CELL_PX, stats.side
     centres_px = (stats.boxes_xyxy[:, :2] + stats.boxes_xyxy[:, 2:]) / 2 * side
     into = f"{side} px {stats.resize}"
     heat(places[0], f"box sizes, {into}", sizes_px, side, "width, px", "height, px")
     if stats.anchors_cells is not None:
-        places[0].scatter(*(stats.anchors_cells.T * STRIDE_PX), marker="x", color=BLUE, label="anchors")
+        places[0].scatter(*(stats.anchors_cells.T * CELL_PX), marker="x", color=BLUE, label="anchors")
         places[0].legend(fontsize=8)
     heat(places[1], f"box centres, {into}", centres_px, side, "from the left, px", "from the top, px")
     places[1].invert_yaxis()

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from data.anchors import STRIDE_PX, shape_iou
-from data.images.geometry import Resize, place_boxes, whole_image
+from data.anchors import shape_iou
+from data.images.geometry import CELL_PX, Resize, place_boxes, whole_image
 from data.shards.index import ShardIndex
 from data.wording import counted
 from launch.config_file import read_yaml
@@ -35,7 +35,7 @@ class Stats:
     @property
     def sizes_cells(self) -> Floats:
         """[T, 2] w, h"""
-        return (self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2]).astype(np.float64) * self.side / STRIDE_PX
+        return (self.boxes_xyxy[:, 2:] - self.boxes_xyxy[:, :2]).astype(np.float64) * self.side / CELL_PX
 
     @property
     def per_image(self) -> NDArray[np.int64]:
@@ -45,8 +45,8 @@ class Stats:
 
 def measure(index: ShardIndex, side: int, resize: Resize, anchors_cells: Floats | None) -> Stats:
     """Places every object in the input, as evaluation does."""
-    if side < STRIDE_PX or side % STRIDE_PX:
-        raise ValueError(f"side={side}: expected a multiple of {STRIDE_PX} px, the stride of the network")
+    if side < CELL_PX or side % CELL_PX:
+        raise ValueError(f"side={side}: expected a multiple of {CELL_PX} px, the stride of the network")
     arrays = index.arrays
     trained = index.trained()
     boxes = [np.empty((0, 4), np.float32)]
@@ -68,7 +68,7 @@ def read_anchors(text: str) -> Floats:
         anchors = np.empty((0, 2))
     if not len(anchors) or not (np.isfinite(anchors) & (anchors > 0)).all():
         raise ValueError(
-            f"--anchors {text}: expected 1.32,1.73,3.19,4.01,... (w,h in cells of {STRIDE_PX} px), or a YAML file with "
+            f"--anchors {text}: expected 1.32,1.73,3.19,4.01,... (w,h in cells of {CELL_PX} px), or a YAML file with "
             "`anchors: [w, h, w, h, ...]`"
         )
     return anchors
@@ -85,7 +85,7 @@ def class_counts(index: ShardIndex) -> NDArray[np.int64]:
 def shared_slots(stats: Stats, anchors_cells: Floats) -> int:
     """Number of objects beyond the slots they take: a slot (cell, anchor) of an image trains on one object only."""
     nearest = shape_iou(stats.sizes_cells, anchors_cells).argmax(1)
-    grid = stats.side // STRIDE_PX
+    grid = stats.side // CELL_PX
     centres = (stats.boxes_xyxy[:, :2] + stats.boxes_xyxy[:, 2:]) / 2
     cells = np.clip(np.floor(centres * grid), 0, grid - 1).astype(np.int64)
     slots = np.stack([stats.samples, cells[:, 0], cells[:, 1], nearest])

@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from data.anchors import STRIDE_PX, average_iou, shape_iou
+from data.anchors import average_iou, shape_iou
 from data.images.files.facts import ORIENTATION
+from data.images.geometry import CELL_PX
 from data.shards.index import ShardIndex
 from data.shards.read import ShardReader
 from data.view.statistics.measure import Floats, Stats, class_counts, coco_sizes, image_sizes, shared_slots
@@ -45,7 +46,7 @@ def _class_table(stats: Stats) -> str:
 def _quantile_table(stats: Stats) -> str:
     arrays = stats.index.arrays
     sizes_px = (arrays["boxes_xyxy_px"][:, 2:] - arrays["boxes_xyxy_px"][:, :2])[stats.trained]
-    sizes = stats.sizes_cells * STRIDE_PX
+    sizes = stats.sizes_cells * CELL_PX
     rows: dict[str, tuple[NDArray[Any], str]] = {
         "image width, px": (arrays["widths"], ".0f"),
         "image height, px": (arrays["heights"], ".0f"),

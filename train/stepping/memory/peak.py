@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 
+from train.detection.validate import CELL_PX
 from train.model import YOLOv2
 from train.stepping.memory.per_layer import FLOAT, LayerMemory, layers_of
 
@@ -53,7 +54,7 @@ def step_memory(
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     num_trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     copied = 0 if dtype == torch.float32 else dtype.itemsize  # bytes of autocast's copy of a weight
-    loss = FLOAT * model.num_anchors * (side // 32) ** 2 * LOSS_NUMBERS * truth_slots
+    loss = FLOAT * model.num_anchors * (side // CELL_PX) ** 2 * LOSS_NUMBERS * truth_slots
     pixels = FLOAT * 3 * side**2
     beside = pixels + loss if recompute else max(pixels, loss)  # pixels until the network is done, then the loss
     sizes = {"pixels": pixels, "beside": beside, "trained": num_trained, "copied": copied}
