@@ -83,8 +83,9 @@ def nearest(name: str, known: Iterable[str], others: Mapping[str, str]) -> str |
         by_last.setdefault(key.rpartition(".")[2], key)  # among equals, the first section's
     section = {k.rpartition(".")[2]: k for k in known if k.rpartition(".")[0] == plain.rpartition(".")[0]}
     for near in (
+        [last] if last in by_last else [],
         [section[close] for close in difflib.get_close_matches(last, section, 1, 0.7)],
-        [last] if last in by_last else [others[last]] if last in others else [],
+        [others[last]] if last in others else [],
         difflib.get_close_matches(plain, known, 1, 0.8),
         difflib.get_close_matches(last, by_last, 1, 0.6),
     ):

@@ -44,7 +44,7 @@ def test_it_is_shown_and_submitted_from_here(
     ("word", "message"),
     [
         ("data.bach=32", "own.yaml: data.bach=32: unknown key data.bach; did you mean data.batch"),
-        ("sweep.seed=0,1 sweep.schedule.rate=1e-3,fast", "schedule.rate=fast: expected number"),
+        ("sweep.seed=0,1 sweep.schedule.rate=1e-3,fast", "schedule.rate=fast: expected a number"),
         ("sweep.schedule.rat=1e-3,1e-2", "schedule.rat=0.001: unknown key schedule.rat; did you mean schedule.rate"),
         ("evaluate.iou_threshold=45", "evaluate.iou_threshold=45.*: expected 0 to 1"),
     ],

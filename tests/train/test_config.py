@@ -122,6 +122,7 @@ WRONG_KEYS = [
     ("training.epochs", "epochs"),
     ("output_dir", "run"),
     ("loss.momentum", "step.momentum"),
+    ("height", "evaluate.height"),
     ("evalute.side", "evaluate.side"),
     ("schedule.burnin", "schedule.burn_in"),
 ]
