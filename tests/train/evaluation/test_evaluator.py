@@ -58,7 +58,7 @@ with connect() as env:
         loader = Loader(index, config, seed=0, rank=env.rank, world_size=env.world_size, device=env.device)
         evaluator = Evaluator(EvaluateConfig(side=96, batch=4, pictures=2, protocol="coco"), loader, env)
         voc, coco, everything, pictures, *_ = evaluator(step)
-        found, _, drawn = evaluator._predict_share(step, None)
+        found, _, drawn = evaluator._predict_share(step, None, None)
         answers = {}
         for sample in np.unique(found.images).tolist():
             mine = found.images == sample
