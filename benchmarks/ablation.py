@@ -22,6 +22,7 @@ SHORTENED: Mapping[str, Sequence[str]] = {
     ),
     "voc256": (
         "epochs=8", "data.sides=[96,128]", "evaluate.side=128", "model.variant=tiny-voc", "model.width=0.5",
+        "loss.boxes=darknet", "loss.coord=2",
         "data.augment={scale_min: 1, scale_max: 1, min_visible: 0.25, mosaic: 0}",
     ),
 }  # fmt: skip
