@@ -54,7 +54,7 @@ def read_cfg(path: Path) -> Network:
     sorted_keys = [sort_keys(section) for section in sections]
     size_px = _size(net)
     computing = [keys for keys, _ in sorted_keys]
-    for side in (416, *size_px):  # what fits one input by chance must fit all inputs
+    for side in dict.fromkeys((416, *size_px)):  # what fits one input by chance must fit all inputs
         described = _layers(sections[1:-1], computing[1:-1], side)
     anchors, num_classes = _region(region, sections[-2], described[-1])
     training, remarks = training_config(net, region)
