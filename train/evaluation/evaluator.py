@@ -30,14 +30,14 @@ from train.loss import Losses
 from train.stepping.step import Step
 
 
-def require_objects(index: ShardIndex) -> None:
-    """ValueError for a set in which there is nothing to find."""
+def require_objects(index: ShardIndex, use: str = "find", remedy: str = "evaluate on a split with annotations") -> None:
+    """ValueError for a set without an object to find, or for another use of them."""
     if not index.trained().any():
         count = len(index.arrays["labels"])
-        found = f"{count}, all difficult or crowds," if count else "none"
+        found = f"{count:,}, all difficult or crowds," if count else "none"
         raise ValueError(
-            f"{index.folder}: expected objects to find, found {found} in {counted(index.num_samples, 'image')}; "
-            "evaluate on a split with annotations"
+            f"{index.folder}: expected objects to {use}, found {found} in {counted(index.num_samples, 'image')}; "
+            f"{remedy}"
         )
 
 

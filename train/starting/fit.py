@@ -3,6 +3,7 @@
 from data.shards.index import ShardIndex
 from data.wording import counted
 from train.config import Config
+from train.evaluation.evaluator import require_objects
 from train.schedule.duration import RunLength
 from train.schedule.learning_rate import misfit
 
@@ -16,13 +17,7 @@ def remarks_on(config: Config, index: ShardIndex) -> list[str]:
     trial.
     """
     counts, slots = index.trained_per_image(), config.data.num_slots
-    if not counts.any():
-        count = len(index.arrays["labels"])
-        found = f"{count:,}, all difficult or crowds," if count else "none"
-        raise ValueError(
-            f"{index.folder}: expected objects to train on, found {found} in {counted(index.num_samples, 'image')}; "
-            "are annotations missing?"
-        )
+    require_objects(index, "train on", "are annotations missing?")
     remarks = []
     run = RunLength(index.num_samples, config.epochs)
     problem = misfit(config.schedule.in_images(run), run)
