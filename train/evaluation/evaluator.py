@@ -30,15 +30,18 @@ from train.loss import Losses
 from train.stepping.step import Step
 
 
-def require_objects(index: ShardIndex, use: str = "find", remedy: str = "evaluate on a split with annotations") -> None:
-    """ValueError for a set without an object to find, or for another use of them."""
+def require_objects(index: ShardIndex) -> None:
+    """ValueError for a set in which there is nothing to find."""
     if not index.trained().any():
-        count = len(index.arrays["labels"])
-        found = f"{count:,}, all difficult or crowds," if count else "none"
-        raise ValueError(
-            f"{index.folder}: expected objects to {use}, found {found} in {counted(index.num_samples, 'image')}; "
-            f"{remedy}"
-        )
+        raise no_objects(index, "find", "evaluate on a split with annotations")
+
+
+def no_objects(index: ShardIndex, use: str, remedy: str) -> ValueError:
+    """The error about a set whose objects, if it has any, are all difficult or crowds."""
+    count = len(index.arrays["labels"])
+    found = f"{count:,}, all difficult or crowds," if count else "none"
+    images = counted(index.num_samples, "image")
+    return ValueError(f"{index.folder}: expected objects to {use}, found {found} in {images}; {remedy}")
 
 
 class Evaluation(NamedTuple):

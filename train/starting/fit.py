@@ -3,7 +3,7 @@
 from data.shards.index import ShardIndex
 from data.wording import counted
 from train.config import Config
-from train.evaluation.evaluator import require_objects
+from train.evaluation.evaluator import no_objects
 from train.schedule.duration import RunLength
 from train.schedule.learning_rate import misfit
 
@@ -17,7 +17,8 @@ def remarks_on(config: Config, index: ShardIndex) -> list[str]:
     trial.
     """
     counts, slots = index.trained_per_image(), config.data.num_slots
-    require_objects(index, "train on", "are annotations missing?")
+    if not counts.any():
+        raise no_objects(index, "train on", "are annotations missing?")
     remarks = []
     run = RunLength(index.num_samples, config.epochs)
     problem = misfit(config.schedule.in_images(run), run)
