@@ -111,8 +111,8 @@ def reason_of(error: Exception) -> str | None:
     """The reason to show the user; None if the error is a bug of this program."""
     text = str(error).strip() or type(error).__name__
     is_cv2 = type(error).__module__ == "cv2"  # by name: importing OpenCV takes a second
-    from_outside = is_cv2 or isinstance(error, RuntimeError | OSError)
-    if isinstance(error, MemoryError) or (from_outside and OUT_OF_MEMORY.search(text)):
+    lacks_memory = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    if lacks_memory or ((is_cv2 or isinstance(error, RuntimeError)) and OUT_OF_MEMORY.search(text)):
         return f"out of memory ({text.splitlines()[0]}): use a smaller batch, fewer processes or a larger machine"
     if isinstance(error, OSError) and error.errno in LIMITS:
         return f"{text}: {LIMITS[error.errno]}"

@@ -87,7 +87,7 @@ ROWS = [
         "failing fsync checkpoints/ FAULT_SLEEP=8 FAULT_ARM=$PWD/slow; "
         + TRAINING
         + "; until_said 'epoch .*images/s'; "
-        "touch slow; until_there run/checkpoints/*.part; kill -INT $run; sleep 1; unset LD_PRELOAD; train epochs=2; "
+        "touch slow; until_there run/checkpoints/*.part; kill -INT $run; sleep 1; unset LD_PRELOAD; train epochs=40; "
         "ended; wait $run; cat said; ls -a run/checkpoints",
         0,
         r"resumes after(?s:.*)the last checkpoint is still being written(?s:(?!\.part).)*$",

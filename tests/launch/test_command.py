@@ -89,6 +89,7 @@ def ended(*words: str, stdout: object = subprocess.PIPE, **environ: str) -> tupl
             "IsADirectoryError(21, 'Is a directory', 'x.part', None, 'x')",
             "x: expected a file, found a folder; choose another place",
         ),
+        ("ChildProcessError('killed, perhaps out of memory')", "killed, perhaps out of memory"),
         ("FloatingPointError('nan')", "nan"),
         ("UnicodeDecodeError('utf-8', b'x', 0, 1, 'why')", "'utf-8' codec can't decode byte 0x78 in position 0: why"),
         ("EOFError()", "EOFError"),

@@ -96,8 +96,9 @@ class Checkpoint:
         self.env.on_rank_0(self._wait)
 
     def _wait(self) -> None:
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
+        if (writing := self._writing) is not None:
+            wait_for([writing])  # interrupted, it is still known to __exit__
+            self._writing = None
             try:
                 writing.result()
             except (OSError, RuntimeError) as error:  # torch.save hides a full disk behind its own RuntimeError

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -216,7 +217,8 @@ def test_newer_is_the_larger_number_whatever_its_digits_or_its_time(tmp_path: Pa
     assert checkpoint(tmp_path, Part()).restore() == 1_000_000_000
 
 
-def test_leaving_waits_for_the_last_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("during", ["training", "the next save"])
+def test_leaving_waits_for_the_last_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, during: str) -> None:
     def slow(state: object, file: object, save: Any = torch.save) -> None:
         time.sleep(0.5)
         save(state, file)
@@ -226,6 +228,10 @@ def test_leaving_waits_for_the_last_byte(tmp_path: Path, monkeypatch: pytest.Mon
     def interrupted() -> None:
         with checkpoint(tmp_path, Part(1)) as writer:
             writer.save(100)
+            if during == "the next save":
+                main = threading.main_thread().ident
+                threading.Timer(0.1, signal.pthread_kill, (main, signal.SIGINT)).start()
+                writer.save(200)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
