@@ -37,6 +37,22 @@ TRAINING: dict[str, dict[str, str]] = {
         "max": "data.truth_slots",
     },
 }
+#: darknet's values of those that a cfg leaves out (src/parser.c, parse_net_options and parse_region)
+DEFAULTS = {
+    "learning_rate": 1e-3,
+    "burn_in": 0,
+    "momentum": 0.9,
+    "decay": 1e-4,
+    "hue": 0.0,
+    "saturation": 1.0,
+    "exposure": 1.0,
+    "jitter": 0.2,
+    "thresh": 0.5,
+    "coord_scale": 1.0,
+    "object_scale": 1.0,
+    "noobject_scale": 1.0,
+    "class_scale": 1.0,
+}
 #: only training reads these, and the config has no such key
 NAMED = {
     "net": {"subdivisions", "max_batches", "policy", "time_steps", "angle", "aspect", "flip", "max_crop", "min_crop"}
@@ -54,8 +70,8 @@ NEUTRAL = {
 }
 #: what training does here anyway: such a value is not reported
 AS_HERE = {
-    "net": {"policy": "steps", "angle": "0"},
-    "region": {"bias_match": "1", "rescore": "1", "absolute": "1"},
+    "net": {"policy": {"steps", "constant"}, "angle": {"0"}},
+    "region": {"bias_match": {"1"}, "rescore": {"1"}, "absolute": {"1"}},
 }
 
 
@@ -71,7 +87,7 @@ def sort_keys(section: Section) -> tuple[set[str], list[str]]:
             if value != NEUTRAL[kind][key]:
                 raise section.error(key, f"expected {NEUTRAL[kind][key]}; other values make another network")
         elif key in NAMED.get(kind, ()):
-            if AS_HERE.get(kind, {}).get(key) != value:
+            if value not in AS_HERE.get(kind, {}).get(key, ()):
                 remarks.append(f"line {section.lines[key]}, [{kind}] {key}={value:.80}")
         elif key not in TRAINING.get(kind, {}):
             if kind in USED and key not in USED[kind]:
@@ -85,11 +101,14 @@ def training_config(net: Section, region: Section) -> tuple[dict[str, Any], list
     flat: dict[str, Any] = {}
     remarks: list[str] = []
     batch, unheld = net.whole("batch", 1, least=1), _unheld(net)
+    if _policy(net) == "constant" and batch > 1:
+        flat["schedule.drop_images"] = []
     for section in (net, region):
         for key, target in TRAINING[section.kind].items():
             if key not in section.options:
-                continue
-            if section is net and key in unheld:
+                if key in DEFAULTS and key not in unheld:
+                    flat[target] = DEFAULTS[key]
+            elif section is net and key in unheld:
                 remarks.append(f"line {section.lines[key]}, [{section.kind}] {key}={section.options[key]:.80}")
             elif key == "scales":
                 flat[target] = section.numbers(key)[0]
@@ -109,13 +128,17 @@ def _unheld(net: Section) -> set[str]:
     """
     steps, factors = net.numbers("steps"), net.numbers("scales")
     found = {"batch", "burn_in", "steps", "scales"} if net.whole("batch", 1, least=1) == 1 else set()
-    if net.options.get("policy", "steps") != "steps":
+    if _policy(net) != "steps":
         found |= {"steps", "scales"}
     if min(steps, default=0) < 0:
         found.add("steps")
     if len(set(factors)) > 1 or len(factors) != len(steps):
         found.add("scales")
     return found
+
+
+def _policy(net: Section) -> str:
+    return net.options.get("policy", "constant")
 
 
 def _nested(flat: dict[str, Any]) -> dict[str, Any]:

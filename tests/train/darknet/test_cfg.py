@@ -134,7 +134,8 @@ def test_networks_of_other_layers_score_as_darknet_computes_them(shared: Path) -
 def test_what_training_reads_goes_into_the_config_or_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said = "batch=8\nsubdivisions=2\nlearning_rate=.01\nburn_in=100\nsteps=10,20\nscales=.5,.5\nhue=.2\nmax_batches=30"
+    schedule = "learning_rate=.01\nburn_in=100\npolicy=steps\nsteps=10,20\nscales=.5,.5\nmax_batches=30"
+    said = f"batch=8\nsubdivisions=2\n{schedule}\nhue=.2"
     text = TINY.replace("height=224", f"height=224\n{said}").replace(
         "num=2", "num=2\njitter=.1\nrescore=0\nbias_match=1"
     )

@@ -38,30 +38,42 @@ def test_a_layer_that_darknet_would_not_load_is_refused() -> None:
 
 
 def test_batches_become_images() -> None:
-    net = section("net", batch="16", burn_in="100", steps="10,30", scales=".1,.1")
-    assert training_config(net, section("region", max="90")) == (
-        {
-            "data": {"batch": 16, "truth_slots": 90},
-            "schedule": {"burn_in_images": 1600, "drop_images": [160, 480], "drop": 0.1},
-        },
-        [],
-    )
+    net = section("net", batch="16", policy="steps", burn_in="100", steps="10,30", scales=".1,.1")
+    config, remarks = training_config(net, section("region", max="90"))
+    assert config["data"]["batch"] == 16 and config["data"]["truth_slots"] == 90
+    schedule = {"rate": 0.001, "burn_in_images": 1600, "drop_images": [160, 480], "drop": 0.1}
+    assert config["schedule"] == schedule and not remarks
 
 
 def test_batches_of_a_cfg_for_testing_have_no_size() -> None:
     """Taken as they are, 40,000 batches would be 40,000 images."""
     net = section("net", batch="1", burn_in="1000", steps="40000", scales=".1", learning_rate=".01")
-    remarks = ["batch=1", "burn_in=1000", "steps=40000", "scales=.1"]
-    expected = {"schedule": {"rate": 0.01}}, [f"line 2, [net] {remark}" for remark in remarks]
-    assert training_config(net, section("region")) == expected
+    config, remarks = training_config(net, section("region"))
+    assert config["schedule"] == {"rate": 0.01} and "batch" not in config["data"]
+    assert remarks == [f"line 2, [net] {key}" for key in ("batch=1", "burn_in=1000", "steps=40000", "scales=.1")]
 
 
 def test_steps_are_of_one_policy() -> None:
-    net = section("net", batch="64", policy="poly", steps="100", scales=".1")
-    remarks = ["line 2, [net] steps=100", "line 2, [net] scales=.1"]
-    assert training_config(net, section("region")) == ({"data": {"batch": 64}}, remarks)
+    for policy, drops in (({"policy": "poly"}, {}), ({}, {"drop_images": []})):
+        net = section("net", batch="64", steps="100", scales=".1", **policy)
+        config, remarks = training_config(net, section("region"))
+        assert config["schedule"] == {"rate": 0.001, "burn_in_images": 0, **drops}
+        assert remarks == ["line 2, [net] steps=100", "line 2, [net] scales=.1"]
 
 
 def test_steps_that_the_config_cannot_hold_are_named() -> None:
-    config, remarks = training_config(section("net", steps="-1,100", scales=".1,10"), section("region"))
-    assert config == {} and remarks == ["line 2, [net] steps=-1,100", "line 2, [net] scales=.1,10"]
+    config, remarks = training_config(section("net", policy="steps", steps="-1,100", scales=".1,10"), section("region"))
+    assert config["schedule"] == {"rate": 0.001}
+    assert remarks == ["line 2, [net] steps=-1,100", "line 2, [net] scales=.1,10"]
+
+
+def test_what_a_cfg_leaves_out_is_as_in_darknet() -> None:
+    """Not as in this program's recipe, which distorts colours, for example."""
+    config, remarks = training_config(section("net", batch="64"), section("region"))
+    assert config == {
+        "data": {"batch": 64, "augment": {"hue": 0, "saturation": 1, "exposure": 1, "jitter": 0.2}},
+        "schedule": {"rate": 0.001, "burn_in_images": 0, "drop_images": []},
+        "step": {"momentum": 0.9, "decay": 0.0001},
+        "loss": {"ignore_iou": 0.5, "coord": 1, "object": 1, "noobject": 1, "classes": 1},
+    }
+    assert not remarks
