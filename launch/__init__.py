@@ -1,0 +1,3 @@
+from launch.interrupt import end_while_importing
+
+end_while_importing()

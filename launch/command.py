@@ -3,9 +3,9 @@
     if __name__ == "__main__":
         sys.exit(run(main))
 
-Exit status 1 after an error, 130 after Ctrl-C; `--traceback` anywhere on the command line shows where it came from.
-Bugs of this program keep their traceback. Printing never ends a command: characters that the console cannot show are
-replaced, and a console that is gone (a closed pipe, a full disk) is reported once, at the end.
+Exit status 1 after an error, 130 after Ctrl-C, SIGTERM or SIGHUP; `--traceback` anywhere on the command line shows
+where it came from. Bugs of this program keep their traceback. Printing never ends a command: characters that the
+console cannot show are replaced, and a console that is gone (a closed pipe, a full disk) is reported once, at the end.
 """
 
 import atexit
@@ -14,15 +14,13 @@ import gc
 import io
 import os
 import re
-import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 
-INTERRUPTED = 130  # the shell's convention: 128 + SIGINT
+from launch.interrupt import INTERRUPTED, NOTICE, interrupted_by_signals
+
 TRACEBACK = "--traceback"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
 #: what to do about limits of the user
@@ -51,20 +49,6 @@ class Stopped(Exception):
     """The user or the scheduler asked to stop before there was anything to save. Not an error."""
 
 
-@contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """A context in which SIGTERM ends the command as Ctrl-C does, so that nothing half-written stays."""
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def run(main: Callable[[Sequence[str]], object], usage: Callable[[], str] | None = None) -> int:
     """Calls main with the words of the command line; returns the exit status.
 
@@ -76,7 +60,8 @@ def run(main: Callable[[Sequence[str]], object], usage: Callable[[], str] | None
         text = usage().strip()
         main = lambda _: print(text)  # noqa: E731
     failures = [_make_unbreakable("stdout"), _make_unbreakable("stderr")]
-    status = _status(main, words, TRACEBACK in sys.argv)
+    with interrupted_by_signals():
+        status = _status(main, words, TRACEBACK in sys.argv)
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             stream.flush()
@@ -93,7 +78,7 @@ def _status(main: Callable[[Sequence[str]], object], words: Sequence[str], with_
         print(stopped, file=sys.stderr)
         return 0
     except KeyboardInterrupt:
-        reason, status = "interrupted", INTERRUPTED
+        reason, status = NOTICE, INTERRUPTED
     except Exception as error:
         found = reason_of(error)
         if found is None:

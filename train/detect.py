@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 
 from data.wording import counted, in_words
-from launch.command import ended_by_sigterm, run
+from launch.command import run
 from train.inference.detector import Detector, load_detector
 from train.inference.inputs import is_video, list_inputs, require_own_folder, unique_names
 from train.inference.passes import Options, Speed, detect_pictures, detect_video
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = Options(given.out, read_thresholds(given.threshold, detector), not given.no_labels)
     given.out.mkdir(parents=True, exist_ok=True)
     speed, problems, done = Speed(), list[str](), 0
-    with ended_by_sigterm(), ExitStack() as formats:
+    with ExitStack() as formats:
         adds = [formats.enter_context(FORMATS[name](given.out, detector.classes)) for name in given.formats]
         for result in detect(detector, paths, options, speed):
             if isinstance(result, Exception):

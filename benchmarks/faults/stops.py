@@ -55,6 +55,31 @@ ROWS = [
         INTERRUPTED + r"\ndetections\.json\n$",
     ),
     Row(
+        "importing, then Ctrl-C",
+        "begin -m train.score $T/trained; until_true grep -qs numpy /proc/$run/maps; end_by INT",
+        130,
+        INTERRUPTED,
+    ),
+    Row(
+        "scoring, then SIGTERM",
+        "begin -m train.score $T/trained --out out; until_there out; end_by TERM; ended; ls -A out",
+        130,
+        INTERRUPTED + r"\n$",
+    ),
+    Row(
+        "suggesting a config, then SIGTERM",
+        "begin -m train.suggest $T/train; until_said images/s; end_by TERM; ended; grep batch: said; true",
+        130,
+        INTERRUPTED + r"\n$",
+    ),
+    Row(
+        "checking a job before it is submitted, then SIGTERM",
+        f"begin -m launch.submit $T/tiny.yaml run=r gpus_per_node=0 {SILENT} --check; "
+        "until_true eval 'ps -o pid= --ppid $run > child'; sleep 1; end_by TERM; ended; xargs ps -p < child",
+        130,
+        INTERRUPTED + r"(?s:(?!train.check).)*$",
+    ),
+    Row(
         "checking a set at a silent server, then Ctrl-C",
         f"begin -m train.check $TINY {SILENT}; until_true has_socket; end_by INT",
         130,

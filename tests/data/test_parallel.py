@@ -85,8 +85,8 @@ def test_a_handler_of_the_caller_has_the_last_word(tmp_path: Path) -> None:
     path = tmp_path / "one"
     code = "import signal, sys; from launch.command import Stopped, run; from data.parallel import in_parallel\n"
     code += "def stop(*_):\n    raise Stopped('stopped before the first step')\n"
-    code += "signal.signal(signal.SIGTERM, stop)\n"
-    code += f"sys.exit(run(lambda _: in_parallel(exec, [({BEATING.format(path=str(path))!r},)] * 2, 2, 'beating')))"
+    jobs = f"in_parallel(exec, [({BEATING.format(path=str(path))!r},)] * 2, 2, 'beating')"
+    code += f"def main(_):\n    signal.signal(signal.SIGTERM, stop)\n    {jobs}\nsys.exit(run(main))"
     program = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60
     while not path.exists() and time.monotonic() < deadline:

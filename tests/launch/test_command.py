@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from launch.command import ended_by_sigterm, reason_of
+from launch.command import reason_of
 from tests.conftest import ROOT
 
 COMMAND = """
@@ -154,11 +154,12 @@ def test_a_traceback_is_shown_on_demand() -> None:
     assert status == 1 and "Traceback" in errors and errors.endswith("error: x\n")
 
 
-def test_ctrl_c_is_one_line() -> None:
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_ctrl_c_sigterm_and_a_closed_terminal_are_one_line(sent: signal.Signals) -> None:
     process = started("wait")
     assert process.stdout is not None and process.stdout.readline() == "waits\n"
     began = time.monotonic()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     assert process.communicate(timeout=20)[1] == "error: interrupted\n"
     assert process.returncode == 130 and time.monotonic() - began < 2
 
@@ -188,20 +189,3 @@ def test_without_any_console_it_runs() -> None:
         ["bash", "-c", '"$@" >&- 2>&-', "-", sys.executable, "-c", COMMAND, "x", "3"], cwd=ROOT, timeout=60
     )
     assert process.returncode == 0
-
-
-def test_sigterm_ends_what_is_being_written_as_ctrl_c_does() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    undone = []
-
-    def write() -> None:
-        with ended_by_sigterm():
-            try:
-                os.kill(os.getpid(), signal.SIGTERM)
-                time.sleep(10)
-            finally:
-                undone.append(True)
-
-    with pytest.raises(KeyboardInterrupt):
-        write()
-    assert undone and signal.getsignal(signal.SIGTERM) == before

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import NamedTuple, get_args
 
 from data.wording import counted
-from launch.command import ended_by_sigterm, run
+from launch.command import run
 from train.export import to_files, to_onnx, to_torch
 from train.export.compare import Runtime, compare
 from train.export.network import Exportable, Outputs
@@ -70,7 +70,7 @@ def export(
         raise ValueError(f"--to {kind} --outputs {outputs}: expected {' or '.join(form.outputs)}")
     canvases = load_canvases(exportable.config, pictures, count)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with ended_by_sigterm(), tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
         form.write(exportable, Path(folder, path.name), outputs)
         difference = compare(exportable, form.read(Path(folder, path.name)), outputs, canvases)
         if not difference.accepted:
