@@ -7,9 +7,9 @@ from typing import NamedTuple
 from data.wording import in_words
 from train.config import Config, load
 from train.model import YOLOv2, build_model
-from train.run.checkpoint_files import best
+from train.run.checkpoint_files import best, has_checkpoints
 from train.weights.locate import local_file
-from train.weights.saved import is_darknets, read_saved
+from train.weights.saved import is_darknets, read_checkpoint, read_saved
 from train.weights.transfer import transfer
 
 
@@ -34,9 +34,10 @@ def find_trained(target: Path, overrides: Sequence[str]) -> tuple[Config, Path]:
     if is_checkpoint and not weights_named:
         return config, target
     if run and not weights_named:
-        checkpoint = best(run / "checkpoints")
+        checkpoint = best(run / "checkpoints", read_checkpoint)
         if checkpoint is None:
-            raise ValueError(f"no checkpoint under {run / 'checkpoints'}; train the run first")
+            whole = "whole " if has_checkpoints(run / "checkpoints") else ""
+            raise ValueError(f"no {whole}checkpoint under {run / 'checkpoints'}; train the run first")
         return config, checkpoint
     if config.weights is None:
         raise ValueError("expected a run folder or a config with weights=FILE, found neither; name one")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from data.files import sha256
 from launch.processes.environment import Environment
 from tests.conftest import Weights
 from train.config import Config, load
@@ -12,6 +13,7 @@ from train.darknet.weights import save_weights
 from train.model import YOLOv2, build_model
 from train.run.checkpoint import Checkpoint, CheckpointConfig
 from train.trained import find_trained, load_trained
+from train.weights.locate import local_file
 
 CFG = """
 [net]
@@ -69,6 +71,25 @@ def test_a_run_gives_its_best_checkpoint_and_a_checkpoint_itself(run: Path) -> N
     assert find_trained(newest, [])[1] == newest
     assert load_trained(config, path).classes == ("a", "b")
     assert first_weight(config, path) != first_weight(config, newest)
+
+
+@pytest.mark.parametrize("lacking", ["step", "network"])
+def test_a_best_checkpoint_that_lacks_a_part_is_passed_over(
+    run: Path, lacking: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (path,) = (run / "checkpoints").glob("best-*")
+    state = torch.load(path, weights_only=True)
+    path.unlink()
+    torch.save({name: part for name, part in state.items() if name != lacking}, run / "content")
+    odd = path.with_name(f"best-000000064-{sha256(run / 'content')[:16]}.pt")
+    (run / "content").rename(odd)
+    assert find_trained(run, [])[1].name.startswith("000000128-")
+    assert f"checkpoint {odd} is skipped, " in capsys.readouterr().err
+    assert local_file(str(run)).name.startswith("000000128-")
+    for whole in (run / "checkpoints").glob("0*.pt"):
+        whole.unlink()
+    with pytest.raises(ValueError, match="no whole checkpoint under"):
+        find_trained(run, [])
 
 
 def test_averaged_weights_are_taken_where_there_are_any(run: Path) -> None:

@@ -5,7 +5,6 @@ and bytes match, the checkpoint is verified. The newest verified one wins. Files
 cannot run code.
 """
 
-import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,7 +18,8 @@ import torch
 
 from data.wording import counted
 from launch.processes.environment import Environment
-from train.run.checkpoint_files import intact, listed, prepare, read, report_skipped, write
+from train.run.checkpoint_files import intact, listed, position_of, prepare, read, report_skipped, write
+from train.run.checkpoint_state import copied, describes, non_finite
 from train.stepping.optimizer import AnotherOptimizer
 
 
@@ -85,10 +85,10 @@ class Checkpoint:
         self.wait()
         self.position, self._since = images, time.monotonic()
         if self.env.rank == 0:
-            state = {name: _copy(part.state_dict()) for name, part in self.parts.items()}
+            state = {name: copied(part.state_dict()) for name, part in self.parts.items()}
             if self.env.device.type == "cuda":
                 torch.cuda.current_stream(self.env.device).synchronize()
-            state["network"] = _copy(self.network)
+            state["network"] = copied(self.network)
             self._writing = self._writer.submit(self._write, state, images, best)
 
     def wait(self) -> None:
@@ -109,7 +109,7 @@ class Checkpoint:
                 ) from error
 
     def _write(self, state: dict[str, Any], images: int, best: bool) -> None:
-        if bad := _non_finite(state):
+        if bad := non_finite(state):
             raise FloatingPointError(
                 f"{bad} holds nan or infinite numbers after {counted(images, 'image')}: not saved. The newest "
                 f"checkpoint in {self.folder} is from before; resume from it with a lower schedule.rate or a longer "
@@ -126,7 +126,7 @@ class Checkpoint:
         while path := self.env.on_rank_0(lambda: next(candidates, None)):
             reason = self._load(path)
             if not self.env.any(reason is not None):
-                self.position = int(path.name.removeprefix("best-").split("-")[0])
+                self.position = position_of(path)
                 return self.position
             if self.env.rank == 0:
                 report_skipped(path, reason or "another process could not load it")
@@ -143,8 +143,13 @@ class Checkpoint:
             state = read(path)
         except (ValueError, OSError) as error:
             return str(error)
-        if self.network and not self.network.keys() & state["network"].keys():
+        if self.network and not describes(state["network"], self.network):
             return "it does not describe its network"
+        if bad := non_finite(state):
+            return f"its {bad} is not made of finite numbers"
+        progress, named = state.get("progress"), position_of(path)
+        if isinstance(progress, Mapping) and (images := str(progress.get("images"))) != str(named):
+            return f"its name says {counted(named, 'image')}, its progress {images}"
         self._require_network(path, state["network"])
         for name, part in self.parts.items():
             if not isinstance(state.get(name), Mapping):
@@ -164,28 +169,3 @@ class Checkpoint:
                 f"{name} was {was!r}, the config says {now!r}" for name, (was, now) in differing.items()
             )
             raise ValueError(f"{path} holds another network: {listing}; choose another `run` or correct the config")
-
-
-def _non_finite(state: Any, name: str = "") -> str | None:
-    """The name of a tensor with nan or infinite numbers, if there is one."""
-    if isinstance(state, torch.Tensor):
-        return name if state.is_floating_point() and not bool(state.isfinite().all()) else None
-    inner = state.items() if isinstance(state, Mapping) else enumerate(state) if isinstance(state, list | tuple) else ()
-    return next((bad for key, item in inner if (bad := _non_finite(item, f"{name}.{key}".strip(".")))), None)
-
-
-def _copy(value: Any) -> Any:
-    """A nested state with every tensor copied to the host; copies from a GPU may still be under way.
-
-    Equal strings become one object, so that the bytes of a file do not depend on where the state came from.
-    """
-    if isinstance(value, str):
-        return sys.intern(value)
-    if isinstance(value, torch.Tensor):
-        copy = torch.empty_like(value, device="cpu", pin_memory=value.is_cuda)  # torch caches page-locked memory
-        return copy.copy_(value.detach(), non_blocking=True)
-    if isinstance(value, Mapping):
-        return {_copy(key): _copy(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_copy(item) for item in value)
-    return value

@@ -11,8 +11,9 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -85,6 +86,11 @@ def _mark_best(written: Path, marked: Path) -> None:
     _remove(each.path for each in listed(marked.parent) if each.best and each.path != marked)
 
 
+def position_of(path: Path) -> int:
+    """The images seen, by the name of a checkpoint."""
+    return int(path.name.removeprefix("best-").split("-")[0])
+
+
 def has_checkpoints(folder: Path) -> bool:
     """Whether there are any, whole or damaged: a run restores one, or says why it cannot."""
     return any(folder.glob("*.pt"))
@@ -114,10 +120,20 @@ def newest(folder: Path) -> Path | None:
     return next(intact(folder), None)
 
 
-def best(folder: Path) -> Path | None:
-    """The best one if the run has been evaluated, otherwise the newest."""
-    marked = (each.path for each in listed(folder) if each.best and not defect(each.path))
-    return next(marked, None) or newest(folder)
+def best(folder: Path, usable: Callable[[Path], object] = lambda _: True) -> Path | None:
+    """The best one if the run has been evaluated, otherwise the newest.
+
+    usable: raises ValueError or OSError for a file that lacks what is needed: it is reported and passed over.
+    """
+    marked = [each.path for each in listed(folder) if each.best and not defect(each.path)]
+    for path in chain(marked, (each for each in intact(folder) if each not in marked)):
+        try:
+            usable(path)
+        except (ValueError, OSError) as error:
+            report_skipped(path, str(error))
+        else:
+            return path
+    return None
 
 
 def defect(path: Path) -> str | None:

@@ -38,5 +38,7 @@ class Progress:
         counts = {name: value for name, value in known.items() if name != "best_map"}
         if bad := {name: value for name, value in counts.items() if not isinstance(value, int) or value < 0}:
             raise ValueError(f"expected whole numbers from 0, found {bad}")
+        if not isinstance(best := known.get("best_map", -1.0), int | float):
+            raise ValueError(f"expected a number as best mAP, found {best!r}")
         for name, value in {"images_evaluated": state["images"], **known}.items():  # older states counted epochs
             setattr(self, name, value)

@@ -1,5 +1,6 @@
 """The optimizer of a step: parameter groups with their rates and decay, and state that is complete from the start."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -8,6 +9,7 @@ from train.model import YOLOv2
 from train.stepping.config import StepConfig
 
 FACTOR = "rate_factor"  # key of a group: its rate as a multiple of the schedule's
+KINDS = {"sgd": {"momentum_buffer"}, "adamw": {"step", "exp_avg", "exp_avg_sq"}}  # what is kept of each parameter
 
 
 class AnotherOptimizer(ValueError):
@@ -64,14 +66,24 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def load_state(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
-    """Loads moments from a checkpoint; rates, momentum and decay come from this start's config."""
-    kinds = {name for state in saved["state"].values() for name in state}
-    expected = {name for state in optimizer.state.values() for name in state}
-    if kinds and kinds != expected:
-        names = {"momentum_buffer": "sgd", "exp_avg": "adamw"}
-        was = next((names[kind] for kind in kinds if kind in names), "another")
+    """Loads moments from a checkpoint; rates, momentum and decay come from this start's config.
+
+    ValueError unless there is one of each kind and shape for every parameter; `AnotherOptimizer` for another's.
+    """
+    here = optimizer.state_dict()
+    there, expected = (
+        {name for state in states.values() for name in state} for states in (saved["state"], here["state"])
+    )
+    if there != expected and there in KINDS.values():
+        was = next(name for name, kinds in KINDS.items() if kinds == there)
         raise AnotherOptimizer(
             f"the checkpoint was trained with step.optimizer={was}, the config says another; set it to {was} (recipe="
             f"{'darknet' if was == 'sgd' else 'scratch'}), or choose another `run`"
         )
-    optimizer.load_state_dict({**saved, "param_groups": optimizer.state_dict()["param_groups"]})
+    if _shapes(saved["state"]) != _shapes(here["state"]):
+        raise ValueError("its moments are not those of this network's parameters")
+    optimizer.load_state_dict({**saved, "param_groups": here["param_groups"]})
+
+
+def _shapes(state: Mapping[int, Mapping[str, torch.Tensor]]) -> dict[int, dict[str, torch.Size]]:
+    return {number: {name: tensor.shape for name, tensor in kept.items()} for number, kept in state.items()}

@@ -171,7 +171,10 @@ class Step:
         load_state(self.optimizer, state["optimizer"])
         if state["scaler"]:  # empty if the run was not fp16 before this start
             self.scaler.load_state_dict(state["scaler"])
-        self.images_at_once = state.get("images_at_once")
+        at_once = state.get("images_at_once")
+        if at_once is not None and (not isinstance(at_once, int) or at_once < 1):
+            raise ValueError(f"expected a number of images at once, found {at_once!r}")
+        self.images_at_once = at_once
         if self.ema is not None:
             self.ema.load_state_dict(evaluated_weights(state))
 

@@ -16,6 +16,7 @@ from data.remote.addresses import check_address, is_remote
 from data.remote.fetch import fetch
 from data.remote.lock import FolderLock
 from train.run.checkpoint_files import best
+from train.weights.saved import read_checkpoint
 
 DIGEST = "#sha256="
 POLL_S = 0.2
@@ -36,7 +37,7 @@ def local_file(source: str, cache: Path | None = None) -> Path:
         return _cached(where, digest, cache or Path(torch.hub.get_dir()) / "checkpoints")
     path = Path(url2pathname(urlsplit(where).path)) if where.startswith("file://") else Path(where)
     if path.is_dir():
-        found = best(path / "checkpoints")
+        found = best(path / "checkpoints", read_checkpoint)
         if found is None:
             raise ValueError(f"weights={where}: expected a run folder with a checkpoint or a file, found neither")
         path = found

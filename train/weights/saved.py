@@ -7,6 +7,7 @@ import json
 import pickle
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -58,12 +59,44 @@ def _from_torch(path: Path) -> Saved:
     except Exception as error:  # torch raises half a dozen unrelated types for damaged files
         reason = str(error).strip().partition("\n")[0]
         raise ValueError(f"{path}: expected a PyTorch state dict, found a damaged file ({reason})") from None
-    if isinstance(loaded, dict) and {"step", "network"} <= loaded.keys():
-        return Saved(_as_float(evaluated_weights(loaded["step"])), loaded["network"])
+    if isinstance(loaded, dict) and all(isinstance(loaded.get(part), Mapping) for part in ("step", "network")):
+        return _of_checkpoint(path, loaded)
     found = max(_state_dicts(loaded), key=len, default=None)
     if found is None:
         raise ValueError(f"{path}: expected a PyTorch state dict, found no named tensors")
     return Saved(_as_float(found), {})
+
+
+def read_checkpoint(path: Path) -> Saved:
+    """Like `read_saved`, but ValueError for what is not a checkpoint of this program."""
+    saved = read_saved(path)
+    if not saved.network:
+        raise ValueError(f"{path}: expected a checkpoint of this program, found another file or one that lacks a part")
+    return saved
+
+
+def _of_checkpoint(path: Path, loaded: Mapping[str, Any]) -> Saved:
+    """ValueError for weights or a network of another type."""
+    try:
+        tensors = _as_float(evaluated_weights(loaded["step"]))
+    except (AttributeError, KeyError) as error:
+        raise ValueError(f"{path}: expected weights of this program, found none ({error!r})") from None
+    return Saved(tensors, _network(path, loaded["network"]))
+
+
+def _network(path: Path, found: Any) -> Mapping[str, Any]:
+    """ValueError unless it names classes, and anchors only as numbers."""
+    if (
+        isinstance(found, Mapping)
+        and _holds(found.get("classes"), str)
+        and _holds(found.get("anchors", []), int | float)
+    ):
+        return found
+    raise ValueError(f"{path}: expected a network of this program with its classes, found {str(found)[:80]}")
+
+
+def _holds(values: Any, kind: Any) -> bool:
+    return isinstance(values, list) and all(isinstance(each, kind) for each in values)
 
 
 def _state_dicts(loaded: Any) -> Iterator[Mapping[str, torch.Tensor]]:
@@ -84,11 +117,14 @@ def _from_safetensors(path: Path) -> Saved:
         raise ValueError(f"{path}: .safetensors needs another package: pip install safetensors") from None
     try:
         with safe_open(path, framework="pt") as file:
-            network = json.loads((file.metadata() or {}).get("network", "{}"))
+            described = (file.metadata() or {}).get("network")
             names = sorted(file.keys(), key=natural_key)  # safetensors keeps no order
             tensors = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise ValueError(f"{path}: expected .safetensors, found a damaged file ({error})") from None
+    network: Mapping[str, Any] = {}
+    with suppress(ValueError):  # another program's metadata
+        network = _network(path, json.loads(described or "{}"))
     return Saved(_as_float(tensors), network)
 
 

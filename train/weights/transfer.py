@@ -128,7 +128,7 @@ def _by_name(saved: Saved, here: Mapping[str, Parts], network: Mapping[str, Any]
 
 
 def _meanings(network: Mapping[str, Any]) -> tuple[list[float], list[str]]:
-    return list(network["anchors"]), list(network["classes"])
+    return list(network.get("anchors", ())), list(network["classes"])
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import math
 import os
 import resource
 import signal
@@ -31,7 +32,7 @@ class Part:
     def __init__(self, value: float = 0, size: int = 1000) -> None:
         self.weight = torch.full((size,), value)
         self.momentum = [torch.full((3,), value), torch.full((2,), value)]
-        self.steps = int(value)
+        self.steps = int(value) if math.isfinite(value) else 0
 
     def state_dict(self) -> dict[str, Any]:
         state = {0: {"momentum": self.momentum}, "steps": self.steps, "nothing": None}
@@ -196,6 +197,10 @@ def test_odd_things_with_the_name_of_a_checkpoint_are_passed_over(
         {"network": NETWORK, "part": {"weight": torch.zeros(2), "state": "none"}},
         {"network": "yolov2", "part": {}},
         {"network": {}, "part": {"weight": torch.zeros(2), "state": "none"}},
+        {"network": {**NETWORK, "classes": 2}, "part": Part().state_dict()},
+        {"network": NETWORK, "part": Part(math.inf).state_dict()},
+        {"network": NETWORK, "part": {**Part().state_dict(), "weight": torch.zeros(1000).to_sparse()}},
+        {"network": NETWORK, "part": Part().state_dict(), "progress": {"images": 64}},  # renamed: it would stay newest
         [1, 2],
     ],
 )

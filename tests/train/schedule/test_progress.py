@@ -91,3 +91,8 @@ def test_what_is_no_position_is_refused(bad: dict[str, int | float]) -> None:
     with pytest.raises(ValueError, match=r"expected whole numbers from 0, found \{'images"):
         progress.load_state_dict(bad)
     assert progress == Progress(images=3)
+
+
+def test_what_is_no_best_map_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"expected a number as best mAP, found '0\.5'"):
+        Progress().load_state_dict({"images": 8, "best_map": "0.5"})  # type: ignore[dict-item]

@@ -1,6 +1,7 @@
 """Optimizers: groups, updates against their definitions, state that is whole from the start and comes back."""
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -87,6 +88,15 @@ def test_momentum_and_decay_are_those_of_the_config_after_a_resume() -> None:
 def test_another_optimizer_than_the_checkpoints_is_refused() -> None:
     with pytest.raises(ValueError, match=r"trained with step\.optimizer=sgd, .*recipe=darknet"):
         small_step(optimizer="adamw").load_state_dict(small_step().state_dict())
+
+
+@pytest.mark.parametrize("odd", [{}, {"momentum_buffer": torch.zeros(3)}, {"momentum_buffer": None}])
+def test_moments_that_are_missing_or_of_another_shape_are_refused(odd: dict[str, Any]) -> None:
+    """torch would take them, and write beyond their memory."""
+    state = small_step().state_dict()
+    state["optimizer"]["state"][0] = odd
+    with pytest.raises((ValueError, AttributeError), match=r"moments are not those|'NoneType' object has no"):
+        small_step().load_state_dict(state)
 
 
 def test_a_run_may_change_to_fp16() -> None:

@@ -23,7 +23,9 @@ def test_files_run_folders_and_file_addresses(tmp_path: Path) -> None:
     assert local_file(str(path)) == path == local_file(f"{path}#sha256={DIGEST.upper()}")
     assert local_file(path.as_uri()) == path == local_file(f"{path.as_uri()}#sha256={DIGEST}")
     parts = {"step": Weights(YOLOv2(2, 2, variant="tiny-voc", width=1 / 16)), "progress": Weights(torch.nn.Module())}
-    checkpoint = Checkpoint(tmp_path / "run/checkpoints", CheckpointConfig(), Environment(), {}, **parts)
+    checkpoint = Checkpoint(
+        tmp_path / "run/checkpoints", CheckpointConfig(), Environment(), {"classes": ["a", "b"]}, **parts
+    )
     for images, best in ((1, True), (2, False)):
         checkpoint.save(images, best=best)
     checkpoint.wait()

@@ -12,7 +12,7 @@ from torch import nn
 from tests.conftest import Weights
 from train.darknet.weights import save_weights
 from train.model import YOLOv2
-from train.weights.saved import is_darknets, read_saved
+from train.weights.saved import is_darknets, read_checkpoint, read_saved
 
 
 def tiny() -> YOLOv2:
@@ -86,3 +86,31 @@ def test_a_pickled_model_is_refused_without_running_it(tmp_path: Path) -> None:
     torch.save({"epoch": 3}, tmp_path / "model.pt")
     with pytest.raises(ValueError, match="expected a PyTorch state dict, found no named tensors"):
         read_saved(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": None}, "expected a PyTorch state dict, found no named tensors"),
+        ({"step": {}}, r"expected weights of this program, found none \(KeyError\('model'\)\)"),
+        ({"step": {"model": {"weight": 3}}}, "expected weights of this program, found none"),
+        ({"step": {"model": [1]}}, "expected weights of this program, found none"),
+        ({"network": None}, "found another file or one that lacks a part"),
+        ({"network": {}}, "expected a network of this program with its classes, found {}"),
+        ({"network": {"classes": [1, 2]}}, "expected a network of this program with its classes, found"),
+        ({"network": {"classes": ["a"], "anchors": ["x"]}}, "expected a network of this program with its classes"),
+    ],
+)
+def test_a_checkpoint_that_lacks_a_part_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    whole = {"step": Weights(tiny()).state_dict(), "network": {"classes": ["a", "b"]}}
+    torch.save(whole, tmp_path / "run.pt")
+    assert read_checkpoint(tmp_path / "run.pt").network["classes"] == ["a", "b"]
+    torch.save({name: part for name, part in {**whole, **change}.items() if part is not None}, tmp_path / "run.pt")
+    with pytest.raises(ValueError, match=message):
+        read_checkpoint(tmp_path / "run.pt")
+
+
+@pytest.mark.parametrize("described", ["other", "[1]", '{"classes": 3}'])
+def test_metadata_of_another_program_are_no_network(tmp_path: Path, described: str) -> None:
+    safetensors.torch.save_file({"a.weight": torch.zeros(2)}, tmp_path / "net", metadata={"network": described})
+    assert read_saved(tmp_path / "net").network == {}
