@@ -14,7 +14,6 @@ from data.images.files.prepare import turn
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
-RESULTS = ("detections*", "labels", "voc")  # one of them is in every folder that train.detect has written to
 
 
 def list_inputs(inputs: Sequence[str], out: Path) -> list[Path]:

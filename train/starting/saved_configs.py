@@ -4,10 +4,12 @@ RUN/starts/0002-000012800.yaml    the second start's, at 12,800 images seen; cha
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 
 from data.shards.index import ShardIndex
+from data.view.attempts import notice
 from data.wording import counted
 from train.config import Config, load, save
 from train.run.checkpoint_files import has_checkpoints
@@ -30,8 +32,24 @@ def save_start(config: Config, images: int, changes: list[str], sets: Mapping[st
         (run / FOLDER).mkdir(exist_ok=True)
         (run / "config.yaml").rename(run / FOLDER / "0001-000000000.yaml")  # of a run that kept only the newest
         number = 2
+    elif (kept := _kept(run, starts[-2:])) is not None:
+        notice(f"{run / 'config.yaml'} will hold the config of this start; the one that was there is kept as {kept}")
     save(config, run / FOLDER / f"{number:04d}-{images:09d}.yaml", [f"at {counted(images, 'image')}", *changes])
     save(config, run / "config.yaml")
+
+
+def _kept(run: Path, starts: Sequence[Path]) -> Path | None:
+    """Renames RUN/config.yaml if no start has written it, so that nothing of the user's is lost. Returns the name."""
+    path = run / "config.yaml"
+    if not path.is_file() or path.read_bytes() in [_without_remarks(start) for start in starts]:
+        return None
+    kept = next(each for each in (run / f"config-{number}.yaml" for number in count(1)) if not each.exists())
+    return path.rename(kept)
+
+
+def _without_remarks(start: Path) -> bytes:
+    """The bytes of RUN/config.yaml after that start."""
+    return b"".join(line for line in start.read_bytes().splitlines(keepends=True) if not line.startswith(b"# "))
 
 
 def earlier_starts(run: Path) -> list[Path]:

@@ -41,3 +41,18 @@ def test_starts_are_ordered_by_number(tmp_path: Path) -> None:
     assert load_start(first) == load_start(last) == config
     with pytest.raises(ValueError, match="9999-000000064"):
         load_start(damaged)
+
+
+def test_a_config_that_the_user_wrote_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, path = replace(load(ROOT / "configs/demo.yaml", []), run=str(tmp_path)), tmp_path / "config.yaml"
+    path.write_text("epochs: 3  # enough\n")
+    save_start(config, 0, ["epochs 3 -> 10"], {})
+    assert (tmp_path / "config-1.yaml").read_text() == "epochs: 3  # enough\n"
+    assert f"kept as {tmp_path}/config-1.yaml" in capsys.readouterr().err
+    for epochs in (10, 20, 20):  # what a start has written is not kept
+        save_start(replace(config, epochs=epochs), 0, [], {})
+    assert load(path, []).epochs == 20 and not (tmp_path / "config-2.yaml").exists()
+    assert not capsys.readouterr().err
+    path.write_text("run: x  # edited\n")
+    save_start(config, 0, [], {})
+    assert (tmp_path / "config-2.yaml").read_text() == "run: x  # edited\n"
