@@ -75,24 +75,27 @@ def private_folder(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to that replaces `path` once all of it is on disk.
+def replacing(path: Path, *, synced: bool = True) -> Iterator[BinaryIO]:
+    """A file to write to that replaces `path`, not the target of a link there, once all of it is on disk.
 
-    An exception leaves `path` unchanged and removes what was written. The folder must exist.
+    An exception leaves `path` unchanged and removes what was written. The folder must exist. synced: False for files
+    that may be lost in a power cut.
     """
     part = part_name(path)
     try:
         with part.open("wb") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if synced:
+                os.fsync(file.fileno())
         part.replace(path)
     except BaseException as error:
         _add_filename(error, path)
         with suppress(OSError):
             part.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    if synced:
+        sync_folder(path.parent)
 
 
 def write_whole(path: Path, content: bytes | str) -> None:

@@ -33,6 +33,7 @@ from train.inference.result_formats import FORMATS, Result
 __all__ = ["Detector", "load_detector", "main"]
 
 USUAL_THRESHOLD = 0.3
+MOST_SAID = 20  # files with problems: a full disk is one for each
 
 
 def read_thresholds(text: str, detector: Detector) -> NDArray[np.float64]:
@@ -100,7 +101,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 def main(arguments: Sequence[str] | None = None) -> None:
     given = _arguments(arguments)
     paths = list_inputs([each for each in given.inputs if each not in given.overrides], given.out)
-    require_own_folder(given.out, paths)
+    require_own_folder(given.out, paths, given.formats)
     detector = load_detector(given.target, given.overrides, "cuda" if torch.cuda.is_available() else "cpu")
     options = Options(given.out, read_thresholds(given.threshold, detector), not given.no_labels)
     given.out.mkdir(parents=True, exist_ok=True)
@@ -112,13 +113,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 problems.append(str(result))
                 continue
             done += 1
-            for add in adds:
-                add(result)
+            for name, add in zip(given.formats, adds, strict=True):
+                try:
+                    add(result)
+                except (OSError, ValueError) as error:
+                    problems.append(f"{result.source} is not in {name}: {error}")
             counts = Counter(name for name, _, _ in result.rows(detector.classes))
             print(f"{result.source}: {', '.join(f'{count} {name}' for name, count in counts.items()) or 'nothing'}")
     print(f"{given.out}: {counted(done, 'picture')}, {', '.join(given.formats)}\n{speed}")
     if problems:
-        raise ValueError("\n".join(problems))
+        more = [f"and {len(problems) - MOST_SAID} more"] * (len(problems) > MOST_SAID)
+        raise ValueError("\n".join([*problems[:MOST_SAID], *more]))
 
 
 if __name__ == "__main__":

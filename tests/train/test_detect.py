@@ -1,6 +1,7 @@
 """The command: what it writes and prints, and that one bad file costs nothing but itself."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -99,6 +100,26 @@ def test_a_picture_that_cannot_be_written_costs_only_itself(trained_run: Path, t
         main([str(trained_run), str(tmp_path / "pictures"), "--out", str(tmp_path / "out")])
     assert len(json.loads((tmp_path / "out/detections.json").read_text())) == 3
     assert (tmp_path / "out/b.jpg").is_file() and (tmp_path / "out/图.jpg").is_file()
+
+
+def test_a_result_that_cannot_be_written_costs_only_itself(trained_run: Path, tmp_path: Path) -> None:
+    names = [f"pictures/{number:02}.png" for number in range(23)]
+    grey(tmp_path, *names)
+    for name in names[:21]:
+        (tmp_path / "out/labels" / Path(name).with_suffix(".txt").name).mkdir(parents=True)
+    with pytest.raises(ValueError, match=r"00\.png is not in yolo: .*Is a directory(?s:.*)\nand 1 more$"):
+        main([str(trained_run), str(tmp_path / "pictures"), "--out", str(tmp_path / "out"), "--format", "yolo,json"])
+    assert len(json.loads((tmp_path / "out/detections.json").read_text())) == 23
+    assert (tmp_path / "out/labels/22.txt").is_file()
+
+
+def test_names_that_are_not_unicode(trained_run: Path, tmp_path: Path) -> None:
+    grey(tmp_path, "a.png")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "a.png").rename(tmp_path / os.fsdecode(b"pictures/caf\xe9.png"))
+    formats = "json,csv,coco,voc,yolo"
+    main([str(trained_run), str(tmp_path / "pictures"), "--out", str(tmp_path / "out"), "--format", formats])
+    assert len(list((tmp_path / "out").rglob("caf*"))) == 3
 
 
 def test_what_was_found_is_kept_when_something_ends_the_command(

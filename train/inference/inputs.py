@@ -14,6 +14,10 @@ from data.images.files.prepare import turn
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg")
+#: files of train.detect: one for all pictures, or one for each
+WHOLE_RESULTS = {"json": "detections.json", "csv": "detections.csv", "coco": "detections-coco.json"}
+EACH_RESULT = {"voc": "voc/{}.xml", "yolo": "labels/{}.txt"}
+MAX_LABEL_BYTES = 1 << 24
 
 
 def list_inputs(inputs: Sequence[str], out: Path) -> list[Path]:
@@ -42,15 +46,34 @@ def list_inputs(inputs: Sequence[str], out: Path) -> list[Path]:
     return list(dict.fromkeys(paths))
 
 
-def require_own_folder(out: Path, paths: Sequence[Path]) -> None:
-    """ValueError if drawing `paths` would overwrite a file in `out`, and `out` holds no earlier results."""
-    if any(any(out.glob(pattern)) for pattern in RESULTS):
-        return
-    drawn = [f"{name}{drawn_suffix(path)}" for name, path in zip(unique_names(paths), paths, strict=True)]
-    if taken := [name for name in drawn if (out / name).is_file()]:
+def require_own_folder(out: Path, paths: Sequence[Path], formats: Sequence[str]) -> None:
+    """ValueError if results of `paths` would overwrite a file in `out` that is not an earlier result."""
+    others = [WHOLE_RESULTS[name] for name in formats if name in WHOLE_RESULTS] + ["classes.txt"] * ("yolo" in formats)
+    labels = []
+    for name, path in zip(unique_names(paths), paths, strict=True):
+        others.append(f"{name}{drawn_suffix(path)}")
+        first = f"{name}-000000" if is_video(path) else name
+        labels += [file.format(first) for kind, file in EACH_RESULT.items() if kind in formats]
+    found = [(name, _scored(out / name)) for name in labels if (out / name).is_file()]
+    taken = [name for name, scored in found if scored is False]
+    earlier = any((out / name).is_file() for name in WHOLE_RESULTS.values()) or any(scored for _, scored in found)
+    if not earlier:
+        taken += [name for name in others if (out / name).is_file()]
+    if taken:
         raise ValueError(
             f"--out {out}: expected a new folder or one of earlier results; {taken[0]} there would be overwritten"
         )
+
+
+def _scored(path: Path) -> bool | None:
+    """Whether a file of labels has scores, which only detections have; None if there is no object in it."""
+    if path.stat().st_size > MAX_LABEL_BYTES:
+        return False
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if path.suffix == ".xml":
+        return "<score>" in text if "<object>" in text else None
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    return all(len(line) == 6 for line in lines) if lines else None
 
 
 def drawn_suffix(path: Path) -> str:

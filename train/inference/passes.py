@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from data.files import replacing
 from data.view.drawing import draw_boxes
 from data.wording import counted
 from train.detection.head import ImageDetections
@@ -121,7 +122,8 @@ def _draw(image: Pixels, result: Result, detector: Detector, options: Options) -
     try:
         drawn = draw_boxes(image, found.boxes_xyxy, found.labels, found.scores, detector.classes, named=options.named)
         _, jpeg = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
-        path.write_bytes(jpeg.tobytes())  # unlike cv2.imwrite it accepts any name and says why it fails
+        with replacing(path, synced=False) as file:  # unlike cv2.imwrite it accepts any name and says why it fails
+            file.write(jpeg.tobytes())
     except (OSError, ValueError, cv2.error) as error:
         return error if isinstance(error, OSError | ValueError) else ValueError(f"{path} could not be drawn: {error}")
     return None

@@ -127,7 +127,7 @@ def write_voc(out: Path, classes: tuple[str, ...]) -> Iterator[Add]:
 
     def add(result: Result) -> None:
         root = ElementTree.Element("annotation")
-        _element(root, "filename", Path(result.source).name)
+        _element(root, "filename", Path(result.source).name.encode("utf-8", "backslashreplace").decode())
         size = _element(root, "size")
         for tag, number in (("width", result.width), ("height", result.height), ("depth", 3)):
             _element(size, tag, number)

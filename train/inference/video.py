@@ -57,6 +57,8 @@ def write_frames(path: Path, rate: float) -> Iterator[Write]:
         nonlocal video
         height, width = frame.shape[0] // 2 * 2, frame.shape[1] // 2 * 2
         if video is None:
+            if path.is_file() or path.is_symlink():
+                path.unlink()  # OpenCV would write into an original that this is a link to
             video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*CODEC), rate, (width, height))
             if not video.isOpened():
                 raise OSError(f"{path} could not be written; OpenCV has no encoder for {CODEC} or the folder is full")

@@ -61,9 +61,35 @@ def test_pictures_of_others_in_the_folder_for_results_are_never_overwritten(tmp_
     for path in (Path("a/one.png"), Path("two.jpg")):
         expected = pytest.raises(ValueError, match=r"one\.jpg there would be") if path.stem == "one" else nullcontext()
         with expected:
-            require_own_folder(tmp_path, [path])
+            require_own_folder(tmp_path, [path], ["json"])
     (tmp_path / "detections.csv").touch()  # results of an earlier time are
-    require_own_folder(tmp_path, [Path("a/one.png")])
+    require_own_folder(tmp_path, [Path("a/one.png")], ["json"])
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "kept"),
+    [
+        ("detections.json", "{}", False),  # a sign of earlier results
+        ("detections-of-mine.json", "{}", False),  # is not written
+        ("classes.txt", "cat\n", True),
+        ("labels/one.txt", "0 .5 .5 .1 .1\n", True),
+        ("labels/one.txt", "0 .5 .5 .1 .1 .9\n", False),
+        ("labels/one.txt", "", False),
+        ("labels/another.txt", "0 .5 .5 .1 .1\n", False),
+        ("voc/one.xml", "<annotation><object><name>cat</name></object></annotation>", True),
+        ("voc/one.xml", "<annotation><object><score>1</score></object></annotation>", False),
+        ("voc/film-000000.xml", "<annotation><object><name>cat</name></object></annotation>", True),
+    ],
+)
+@pytest.mark.parametrize("before", [False, True])
+def test_annotations_are_never_overwritten(tmp_path: Path, name: str, text: str, kept: bool, before: bool) -> None:
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text(text)
+    if before and name != "classes.txt":
+        (tmp_path / "detections.csv").touch()
+    expected = pytest.raises(ValueError, match=f"{name} there would be overwritten") if kept else nullcontext()
+    with expected:
+        require_own_folder(tmp_path, [Path("a/one.jpg"), Path("film.mp4")], ["json", "yolo", "voc"])
 
 
 def test_no_frame_overwrites_a_picture() -> None:

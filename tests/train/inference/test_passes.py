@@ -32,6 +32,18 @@ def test_results_have_the_names_of_their_pictures_over_batches(trained_run: Path
     assert all((tmp_path / f"picture {number}.jpg").exists() for number in (0, 8)) and speed.images == count - 1
 
 
+def test_originals_that_results_are_linked_to_are_not_overwritten(trained_run: Path, tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.jpg"), np.full((64, 64, 3), 9, np.uint8))
+    before = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/a.jpg").symlink_to(tmp_path / "a.jpg")
+    (tmp_path / "out/b.jpg").hardlink_to(tmp_path / "a.jpg")
+    named = [(name, tmp_path / "a.jpg") for name in ("a", "b")]
+    list(detect_pictures(load_detector(trained_run), named, options(tmp_path / "out"), Speed()))
+    assert (tmp_path / "a.jpg").read_bytes() == before
+    assert all((tmp_path / f"out/{name}.jpg").read_bytes() != before for name in "ab")
+
+
 def test_boxes_are_drawn_without_names_where_asked(trained_run: Path, tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), np.full((200, 200, 3), 9, np.uint8))
     for name, named in (("with", True), ("without", False)):

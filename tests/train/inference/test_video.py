@@ -23,6 +23,14 @@ def test_frames_are_read_as_they_were_written(tmp_path: Path, size: tuple[int, i
         assert np.abs(frame.mean((0, 1)) - (200, 20 * number, 20 * number)).max() < 12
 
 
+def test_an_original_that_the_result_is_a_link_to_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "original.mp4").write_text("original")
+    (tmp_path / "a.mp4").symlink_to("original.mp4")
+    with write_frames(tmp_path / "a.mp4", 12.5) as write:
+        write(np.zeros((64, 64, 3), np.uint8))
+    assert (tmp_path / "original.mp4").read_text() == "original" and not (tmp_path / "a.mp4").is_symlink()
+
+
 def test_what_is_no_video_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_text("text")
     with pytest.raises(ValueError, match=r"a\.mp4 does not decode: expected a video, found no frame"):
