@@ -16,6 +16,15 @@ WAITS = {
         "begin_training drawn.pictures=p drawn.train=90000 data.train=a data.val=b; until_there p/*/J*/*.jpg"
     ),
 }
+#: where rank 0 works while rank 1 waits for it
+TOGETHER = {
+    "drawing its set": (
+        "begin_pair drawn.pictures=p drawn.train=90000 data.train=a data.val=b; until_there p/*/J*/*.jpg"
+    ),
+    "waiting for another run's set": (
+        "hold p; begin_pair drawn.pictures=p data.train=a data.val=b; until_started; sleep 2"
+    ),
+}
 TRAINING = "begin_training $LONG checkpoint.every_images=24 "
 
 ROWS = [
@@ -25,6 +34,15 @@ ROWS = [
     ),
     Row(
         "a set at a silent server, then Ctrl-C", f"begin_training {SILENT}; until_started; end_by INT", 130, INTERRUPTED
+    ),
+    *(
+        Row(
+            f"two processes {wait}, then SIGTERM",
+            f"{script}; kill -TERM $other; end_by TERM; ended; wait $other; cat said1; echo rank 1: $?; release",
+            0,
+            NOTHING_TRAINED + "(?s:.*)rank 1: 0",
+        )
+        for wait, script in TOGETHER.items()
     ),
     Row(
         "drawing, then Ctrl-C",

@@ -6,7 +6,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,6 +14,7 @@ from typing import NoReturn, TypeVar, cast
 import torch
 import torch.distributed as dist
 
+from launch.processes.aside import Aside
 from launch.processes.failure import is_of_another_process, tell_torchrun
 from launch.processes.heartbeat import Heartbeat
 from launch.processes.machine import keep_freed_memory, memory_left, signal_when_the_parent_dies
@@ -78,11 +78,14 @@ class Environment:
         """Runs `work` on rank 0; returns its result on all. It may outlast the timeout: all meet once a second."""
         if self.world_size == 1:
             return work()
-        with ThreadPoolExecutor(1, thread_name_prefix="rank 0") as thread:
-            doing = thread.submit(work) if self.rank == 0 else None
-            while self.any(doing is not None and not _over(doing)):
+        if self.rank:
+            while self.any(False):
                 pass
-            return self.broadcast(doing.result() if doing else cast(T, None))
+            return self.broadcast(cast(T, None))
+        with Aside(work) as aside:
+            while self.any(not aside.is_over()):
+                pass
+            return self.broadcast(aside.result())
 
     def say(self, text: str) -> None:
         """Prints a line on stderr, once for all processes."""
@@ -103,11 +106,6 @@ class Environment:
         """Waits until all processes call it."""
         if self.world_size > 1:
             dist.all_reduce(torch.zeros(1))  # on the host: needs no device and keeps none busy
-
-
-def _over(work: Future[T]) -> bool:
-    """Whether it is done; waits up to a second."""
-    return bool(wait([work], 1.0).done)
 
 
 def detect(environ: Mapping[str, str], gpus: int) -> Environment:
