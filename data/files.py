@@ -17,8 +17,18 @@ POLL_S = 0.2  # between two attempts to lock
 
 def sha256(path: Path) -> str:
     """Digest as 64 hexadecimal digits; reads the whole file."""
-    with path.open("rb") as file:
+    with naming(path), path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """A context whose errors of reading, writing or syncing name the file; Python's do not."""
+    try:
+        yield
+    except OSError as error:
+        _add_filename(error, path)
+        raise
 
 
 def natural_key(name: str | Path) -> list[tuple[int, str]]:
@@ -38,10 +48,8 @@ def sync_folder(folder: Path) -> None:
     """Makes renames and deletions in a folder survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(descriptor)
-    except OSError as error:
-        _add_filename(error, folder)
-        raise
+        with naming(folder):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

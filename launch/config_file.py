@@ -38,6 +38,8 @@ def read_yaml(path: Path, texts: Collection[str] = ()) -> DictConfig:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected YAML in UTF-8 ({error})") from None
+    except OSError as error:  # of reading: Python does not say of what
+        raise OSError(error.errno, error.strerror, str(path)) from None
     return parse_yaml(text, str(path), texts)
 
 

@@ -32,6 +32,7 @@ from train.config import AUTO, VOC_ANCHORS, Config, load
 from train.starting.changes import accept_changes
 from train.starting.fit import remarks_on
 from train.starting.resolve import resolved
+from train.starting.room import for_staging
 
 
 def read(path: str, overrides: Sequence[str], report: Report) -> Config | None:
@@ -128,8 +129,7 @@ def _set(name: str, config: Config, report: Report) -> ShardIndex | None:
         if remote:
             staging = Path(data.staging or "")
             require_writable(staging, "data.staging")
-            there = sum(path.stat().st_size for path in (staging / index.folder.name).glob("*.tar*"))
-            report.need(staging, size - there, f"of {address}")
+            report.need(for_staging(config, index))
     return index
 
 

@@ -14,6 +14,28 @@ ROWS = [
         "root",
     ),
     Row(
+        "no room for one checkpoint",
+        "small_disk 64k run; train",
+        1,
+        r"(?s:(?!warm-up).)*error: .*expected room for a checkpoint of 3\.\d MB, found",
+        "root",
+    ),
+    Row(
+        "no room for all checkpoints, the board and decoded images",
+        "small_disk 5m run; small_disk 64k c; train data.decoded_cache=c",
+        0,
+        r"run/checkpoints: expected room for 13\.\d MB of checkpoints(?s:.*)board: expected room for(?s:.*)"
+        r"decoded each time(?s:.*)warm-up(?s:.*)best mAP",
+        "root",
+    ),
+    Row(
+        "no room for staged shards",
+        'small_disk 16k s; train "data.train=pipe:cat $T/train/{}" data.staging=s',
+        1,
+        "s: expected room for .* of shards of(?s:.*)error: .*expected room",
+        "root",
+    ),
+    Row(
         "the disk of the checkpoints fills up",
         "small_disk 8m run; begin_training $LONG checkpoint.every_images=24; "
         "until_there run/checkpoints/0*.pt; fill run; await; ended; ls run/checkpoints/",
@@ -55,6 +77,27 @@ ROWS = [
         "mkdir 000000098-0123456789abcdef.pt; cp best-*.pt 000001copy.pt; cd ../..; train epochs=2" + "; ended; ls run",
         0,
         "link to nothing(?s:.*)it is a folder(?s:.*)resumes after 24 images(?s:.*)finished",
+    ),
+    Row(
+        "a checkpoint that was renamed to a later position",
+        "cp -r $T/trained run; (cd run/checkpoints; cp 0*.pt 000000999-$(echo 0*.pt | cut -c 11-)); train epochs=2; "
+        "ended; ls run",
+        0,
+        "says 999 images, its progress 24(?s:.*)resumes after 24 images(?s:.*)finished",
+    ),
+    Row(
+        "the configs of a run lie on bad blocks",
+        "cp -r $T/trained run; failing read run/starts FAULT_ERRNO=5; train epochs=2; ended; ls run",
+        0,
+        "cannot be read .Input/output error.(?s:.*)resumes after 24 images(?s:.*)finished",
+        "gcc",
+    ),
+    Row(
+        "an index lies on a bad block",
+        "failing read train/index.json FAULT_ERRNO=5; train",
+        1,
+        "error: .*Input/output error: '.*train/index.json'",
+        "gcc",
     ),
     Row(
         "the newest checkpoint lies on a bad block",
@@ -112,6 +155,12 @@ ROWS = [
         "cat $T/val/shard-000000.tar > cut/shard-000000.tar; await",
         1,
         r"error: .*unreadable images(?s:.*)shard-000000\.tar",
+    ),
+    Row(
+        "a file where decoded images go",
+        "touch c; train data.decoded_cache=c",
+        1,
+        "(?s:(?!warm-up).)*error: c: expected a folder, found a file",
     ),
     Row(
         "no room for decoded images, two loader processes",

@@ -19,6 +19,12 @@ ROWS = [
         "error: .*ulimit -n",
     ),
     Row("4 GB of address space", "ulimit -v 4000000; train", 0, "best mAP"),
+    Row(
+        "files of 500 kB at most",
+        "ulimit -f 500; train",
+        1,
+        "error: .*found a limit of 0.5 MB; raise it with ulimit -f",
+    ),
     Row("1 GB of address space", "ulimit -v 1000000; train data.sides=[608] data.batch=24", 1, "error: out of memory"),
     Row(
         "/dev/shm is full, two loader processes",

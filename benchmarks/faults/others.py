@@ -38,6 +38,13 @@ ROWS = [
         "root",
     ),
     Row(
+        "a config that the user wrote into the run's folder",
+        "mkdir run; sed s,runs/tiny,run, $T/tiny.yaml > run/config.yaml; cp run/config.yaml mine; "
+        "start run/config.yaml; ended; cmp mine run/config-1.yaml && ls run",
+        0,
+        "kept as run/config-1.yaml(?s:.*)finished",
+    ),
+    Row(
         "other shards since the run ended",
         "cp -r $T/trained run; train data.train=$T/val epochs=6; ended; ls run",
         0,

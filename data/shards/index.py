@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data.files import length, sha256
+from data.files import length, naming, sha256
 from data.shards.format.columns import map_columns, release_pages
 from data.shards.format.header import MADE_ELSEWHERE, MAX_BYTES, Shard, parse_header
 from data.shards.format.values import check_values
@@ -104,7 +104,7 @@ class ShardIndex:
 
 def _text(folder: Path) -> bytes:
     try:
-        with (folder / "index.json").open("rb") as file:
+        with naming(folder / "index.json"), (folder / "index.json").open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ValueError(

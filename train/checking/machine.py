@@ -5,7 +5,6 @@ import resource
 import shutil
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from data.files import private_folder
@@ -13,8 +12,9 @@ from data.shards.index import ShardIndex
 from data.wording import size_text
 from launch.processes.machine import memory_left
 from train.capacity import memory_of
-from train.checking.report import Report, nearest
+from train.checking.report import Report
 from train.config import Config
+from train.starting.room import for_decoded, free, nearest
 
 FILES, FILES_OF_A_WORKER = 48, 16  # a run of one process has some 30 open at a time, and 12 for each of data.workers
 
@@ -68,7 +68,7 @@ def say_room_for_decoded(folder: Path, index: ShardIndex, report: Report) -> Non
     require_writable(folder, "data.decoded_cache")
     if folder.exists():
         private_folder(folder)
-    size = int((index.arrays["widths"].astype(np.int64) * index.arrays["heights"]).sum()) * 3
-    free = report.free(folder)
-    rest = "" if free >= size else "; images that do not fit are decoded each time"
-    report.say("cache", f"{folder}: {size_text(size)} of decoded images, {size_text(free)} free on this machine{rest}")
+    _, size, what = for_decoded(folder, index)
+    room = free(folder)
+    rest = "" if room >= size else "; images that do not fit are decoded each time"
+    report.say("cache", f"{folder}: {size_text(size)} {what}, {size_text(room)} free on this machine{rest}")

@@ -5,14 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 import torch.distributed as dist
 
 from data.loading.loader import Loader
 from data.remote.addresses import is_remote
 from data.shards.index import ShardIndex
 from data.sources.drawn_picture import CLASSES
-from data.wording import size_text
 from launch.processes.environment import Environment
 from train.checking.report import Report
 from train.config import Config
@@ -21,6 +19,7 @@ from train.run.checkpoint import Checkpoint
 from train.schedule.duration import RunLength
 from train.schedule.progress import Progress
 from train.starting.build import build_step
+from train.starting.room import for_board, for_checkpoints, lacking, num_bytes, require_one
 
 
 @contextmanager
@@ -47,23 +46,18 @@ def build(
         report.say("weights", "will be fetched at the start")
         config = dataclasses.replace(config, weights=None)
     config = dataclasses.replace(config, step=dataclasses.replace(config.step, compile="no"))
-    step = build_step(config, classes, RunLength(index.num_samples if index else 1, config.epochs), env)
+    run = RunLength(index.num_samples if index else 1, config.epochs)
+    step = build_step(config, classes, run, env)
     numbers = sum(each.numel() for each in step.model.parameters())
     report.say("network", f"{config.model.variant}, {numbers:,} parameters, recipe {config.recipe}")
     if val:
         Evaluator(config.evaluate, Loader(val, config.data, seed=0, rank=0, world_size=1, device=env.device), env)
     folder, progress = Path(config.run) / "checkpoints", Progress()
-    size = _num_bytes(step.state_dict())
-    there = sum(path.lstat().st_size for path in folder.glob("*.pt"))
-    with report.part("disk"):  # the newest, the best, and the one being written
-        report.need(folder, (config.checkpoint.keep + 2) * size - there, f"of checkpoints of {size_text(size)}")
+    size = num_bytes(step.state_dict())
+    with report.part("disk"):
+        report.need(for_checkpoints(config, size))
+        require_one(folder, size)
     Checkpoint(folder, config.checkpoint, env, config.network(classes), step=step, progress=progress).restore()
+    for remark in lacking([for_board(config, run, progress.images, len(classes))]):
+        report.say("remark", remark)
     return progress
-
-
-def _num_bytes(state: object) -> int:
-    """Bytes of all tensors in a nested state."""
-    if isinstance(state, torch.Tensor):
-        return state.numel() * state.element_size()
-    inner = state.values() if isinstance(state, dict) else state if isinstance(state, list | tuple) else ()
-    return sum(_num_bytes(item) for item in inner)

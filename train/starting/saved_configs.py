@@ -5,6 +5,7 @@ RUN/starts/0002-000012800.yaml    the second start's, at 12,800 images seen; cha
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -41,8 +42,11 @@ def save_start(config: Config, images: int, changes: list[str], sets: Mapping[st
 def _kept(run: Path, starts: Sequence[Path]) -> Path | None:
     """Renames RUN/config.yaml if no start has written it, so that nothing of the user's is lost. Returns the name."""
     path = run / "config.yaml"
-    if not path.is_file() or path.read_bytes() in [_without_remarks(start) for start in starts]:
+    if not path.is_file():
         return None
+    with suppress(OSError):  # on a bad block
+        if path.read_bytes() in [_without_remarks(start) for start in starts]:
+            return None
     kept = next(each for each in (run / f"config-{number}.yaml" for number in count(1)) if not each.exists())
     return path.rename(kept)
 
@@ -59,7 +63,10 @@ def earlier_starts(run: Path) -> list[Path]:
 
 def load_start(path: Path) -> Config:
     """The config of a start. ValueError if the file is missing or damaged."""
-    return load(path, [], opens_sets=False)
+    try:
+        return load(path, [], opens_sets=False)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from None
 
 
 def _starts(run: Path) -> list[Path]:

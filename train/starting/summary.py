@@ -12,6 +12,7 @@ from launch.processes.environment import Environment
 from train.config import Config
 from train.model import build_model
 from train.starting.fit import remarks_on
+from train.starting.room import say_room
 from train.starting.sets import changed_sets
 from train.stepping.memory.warm_up import memory_at
 from train.stepping.step import Step
@@ -22,6 +23,7 @@ def print_summary(
 ) -> None:
     """Prints the summary once for all processes, on stderr. config: resolved. images: seen so far."""
     sets = {"train": train, "val": val}
+    say_room(config, step, sets, env, images)
     for remark in [*changed_sets(Path(config.run), sets), *remarks_on(config, train)]:
         env.say(remark)
     if env.rank == 0:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from data.files import private_folder
 from data.shards.index import ShardIndex
 
+FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -28,9 +29,8 @@ class DecodedCache:
         self.index = index
         sizes = index.arrays["widths"].astype(np.int64) * index.arrays["heights"] * 3
         self._starts = np.concatenate([[0], np.cumsum(sizes)])
-        boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else "boot"
         private_folder(folder)  # another user's pixels might not be those of the set
-        stem = folder / f"decoded-{index.digest[:16]}-{boot[:8]}"
+        stem = _stem(index, folder)
         self._is_full = False
         self._file = _opened(stem.with_suffix(".pixels"), int(self._starts[-1]))
         self._pixels = _mapped(self._file, int(self._starts[-1]))
@@ -70,9 +70,21 @@ class DecodedCache:
         return self._pixels[self._starts[sample] : self._starts[sample + 1]].reshape(height, width, 3)
 
 
+def require_usable(index: ShardIndex, folder: Path) -> None:
+    """Makes the folder and the files. ValueError or OSError if a cache could not."""
+    private_folder(folder)
+    for suffix in (".pixels", ".stored"):
+        os.close(os.open(_stem(index, folder).with_suffix(suffix), FLAGS, 0o644))
+
+
+def _stem(index: ShardIndex, folder: Path) -> Path:
+    boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else "boot"
+    return folder / f"decoded-{index.digest[:16]}-{boot[:8]}"
+
+
 def _opened(path: Path, size: int) -> int:
     """A descriptor of the file, which keeps its content. Links are not followed."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    descriptor = os.open(path, FLAGS, 0o644)
     os.ftruncate(descriptor, size)
     return descriptor
 

@@ -1,5 +1,6 @@
 """The configs of a run's starts; tests/train/starting/test_changes.py has them in whole runs."""
 
+import errno
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +42,22 @@ def test_starts_are_ordered_by_number(tmp_path: Path) -> None:
     assert load_start(first) == load_start(last) == config
     with pytest.raises(ValueError, match="9999-000000064"):
         load_start(damaged)
+
+
+def test_a_bad_block_under_an_earlier_config_ends_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = replace(load(ROOT / "configs/demo.yaml", []), run=str(tmp_path))
+    save_start(config, 0, [], {})
+    (start,) = (tmp_path / "starts").iterdir()
+
+    def failing(*_: object, **__: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")  # as of read(2): without a name
+
+    monkeypatch.setattr(Path, "read_text", failing)
+    with pytest.raises(ValueError, match=f"{start} cannot be read .Input/output error"):
+        load_start(start)
+    monkeypatch.setattr(Path, "read_bytes", failing)
+    save_start(config, 0, [], {})
+    assert len(list((tmp_path / "starts").iterdir())) == 2
 
 
 def test_a_config_that_the_user_wrote_is_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

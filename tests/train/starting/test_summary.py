@@ -56,6 +56,7 @@ def test_a_summary_that_fails_ends_nothing(
     index: ShardIndex, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("train.starting.summary.remarks_on", lambda *_: ["a remark"])
+    monkeypatch.setattr("train.starting.summary.say_room", lambda *_: None)
     print_summary(config(), index, index, SimpleNamespace(), Environment(), 0)  # type: ignore[arg-type]
     print_summary(config(), index, index, SimpleNamespace(), Environment(rank=1), 0)  # type: ignore[arg-type]
     printed = capsys.readouterr().err
