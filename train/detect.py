@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from data.wording import counted, in_words
 from launch.command import run
 from train.inference.detector import Detector, load_detector
-from train.inference.inputs import is_video, list_inputs, require_own_folder, unique_names
+from train.inference.inputs import EACH_RESULT, is_video, list_inputs, require_own_folder, unique_names
 from train.inference.passes import Options, Speed, detect_pictures, detect_video
 from train.inference.result_formats import FORMATS, Result
 
@@ -117,6 +117,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 try:
                     add(result)
                 except (OSError, ValueError) as error:
+                    if name not in EACH_RESULT:  # one file for all: it would lack a piece in its middle
+                        raise
                     problems.append(f"{result.source} is not in {name}: {error}")
             counts = Counter(name for name, _, _ in result.rows(detector.classes))
             print(f"{result.source}: {', '.join(f'{count} {name}' for name, count in counts.items()) or 'nothing'}")

@@ -65,11 +65,11 @@ def train(config: Config, env: Environment, stop: Stop) -> None:
                 break
             losses = step(batch, progress.images)
             progress.images += config.data.batch
-            if board.add(losses, progress.images) or progress.evaluation_due(every, end):
+            if shown := board.add(losses, progress.images) or progress.evaluation_due(every, end):
                 means = board.log(learning_rate(progress.images, step.schedule), batch.side, step.norms())
                 health.check(progress.images, means, step.update.tally())
-                if checkpoint.due(progress.images) and not progress.evaluation_due(every, end):
-                    checkpoint.save(progress.images)
+            if checkpoint.due(progress.images, timed=shown) and not progress.evaluation_due(every, end):
+                checkpoint.save(progress.images)
         if checkpoint.position != progress.images:
             checkpoint.save(progress.images)
         checkpoint.wait()

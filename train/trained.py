@@ -36,8 +36,9 @@ def find_trained(target: Path, overrides: Sequence[str]) -> tuple[Config, Path]:
     if run and not weights_named:
         checkpoint = best(run / "checkpoints", read_checkpoint)
         if checkpoint is None:
-            whole = "whole " if has_checkpoints(run / "checkpoints") else ""
-            raise ValueError(f"no {whole}checkpoint under {run / 'checkpoints'}; train the run first")
+            if has_checkpoints(run / "checkpoints"):
+                raise ValueError(f"no whole checkpoint under {run / 'checkpoints'}; put an intact copy there")
+            raise ValueError(f"no checkpoint under {run / 'checkpoints'}; train the run first")
         return config, checkpoint
     if config.weights is None:
         raise ValueError("expected a run folder or a config with weights=FILE, found neither; name one")

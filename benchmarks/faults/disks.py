@@ -58,6 +58,13 @@ ROWS = [
         "gcc",
     ),
     Row(
+        "nothing can be written into a run's lock",
+        "failing write run/lock FAULT_ERRNO=28; train; ended; ls run",
+        0,
+        "best mAP(?s:.*)finished",
+        "gcc",
+    ),
+    Row(
         "a run folder on a read-only disk",
         "small_disk 1m run; mount -o remount,ro run; train",
         1,

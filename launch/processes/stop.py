@@ -61,7 +61,7 @@ class Stop:
     def _claim(self) -> None:
         """Locks the run. ValueError if another process keeps working on it."""
         self.run.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.run / "lock").open("a+")
+        self._lock = (self.run / "lock").open("a+b", buffering=0)  # a full disk must not fail its close
         try:
             self._wait_for_lock()
         except BaseException:
@@ -70,8 +70,7 @@ class Stop:
         self._claimed = True
         with suppress(OSError):
             self._lock.truncate(0)
-            self._lock.write(f"process {os.getpid()} on {socket.gethostname()}")
-            self._lock.flush()
+            self._lock.write(f"process {os.getpid()} on {socket.gethostname()}".encode())
 
     def _wait_for_lock(self) -> None:
         began = time.monotonic()
@@ -82,7 +81,7 @@ class Stop:
             except BlockingIOError:
                 if time.monotonic() - began > PATIENCE_S:
                     self._lock.seek(0)
-                    holder = self._lock.read() or "another process"
+                    holder = self._lock.read().decode(errors="replace") or "another process"
                     raise ValueError(
                         f"{self.run} is in use by {holder}; expected one attempt at a time: stop that one, or choose "
                         "another `run`"

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from data.files import part_name
+from data.files import naming, part_name
 from data.images.boxes import cxcywh_from_xyxy
 from train.detection.head import ImageDetections
 
@@ -47,12 +47,16 @@ Add = Callable[[Result], None]
 def _growing(path: Path) -> Iterator[TextIO]:
     """A file to write to, renamed into place at the end, also after an error: results so far are kept."""
     part = part_name(path)
-    with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+    with naming(path), part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         try:
             yield file
         finally:
-            file.flush()
-            part.replace(path)
+            try:
+                file.flush()
+                part.replace(path)
+            except BaseException:  # a full disk: half a file helps nobody
+                part.unlink(missing_ok=True)
+                raise
 
 
 @contextmanager

@@ -74,11 +74,18 @@ class Checkpoint:
             with suppress(KeyboardInterrupt):  # what holds the run's lock must outlast the writer
                 wait_for([self._writing])
 
-    def due(self, images: int) -> bool:
-        """Whether to save now. All processes must ask at the same place, since clocks differ. Waits for the device."""
+    def due(self, images: int, *, timed: bool = True) -> bool:
+        """Whether to save now. All processes must ask at the same place.
+
+        timed: look at the clock too, of all processes; waits for the device.
+        """
+        if images - (self.position or 0) >= self.config.every_images:
+            return True
+        if not timed:
+            return False
         late = time.monotonic() - self._since >= 60 * self.config.every_minutes
         share_late = self.env.mean(torch.full((), float(late), device=self.env.device))
-        return bool(share_late > 0) or images - (self.position or 0) >= self.config.every_images
+        return bool(share_late > 0)
 
     def save(self, images: int, *, best: bool = False) -> None:
         """Copies the state now and writes it in the background. Raises the error of the previous save, if any."""

@@ -17,6 +17,7 @@ import launch.processes.stop
 from launch.command import Stopped
 from launch.processes.environment import Environment
 from launch.processes.stop import WARNINGS, Stop
+from tests.conftest import small_disk
 
 
 @pytest.fixture
@@ -70,6 +71,14 @@ def test_a_disk_without_locks_is_told(
     with Stop(tmp_path, Environment()) as stop:
         assert not stop.agreed()
     assert "nothing keeps a second attempt from writing beside this one" in capsys.readouterr().err
+
+
+def test_a_full_disk_under_the_lock_ends_nothing(tmp_path: Path) -> None:
+    with small_disk(tmp_path, "16k") as disk:
+        (disk / "filling").write_bytes(bytes(12 * 1024))
+        with Stop(disk, Environment()) as stop:
+            assert not stop.agreed()
+            stop.mark(finished=True)
 
 
 def test_several_warnings_in_a_burst_are_survived(stop: Stop) -> None:

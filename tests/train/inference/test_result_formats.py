@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data.sources.voc import parse_annotation
+from tests.conftest import small_disk
 from train.detection.head import ImageDetections
 from train.inference.result_formats import FORMATS, Result
 
@@ -99,3 +100,12 @@ def test_an_error_keeps_what_came_before(tmp_path: Path, kind: str, count: int) 
     assert not list(tmp_path.rglob("*.part"))
     for path in tmp_path.glob("*.json"):
         json.loads(path.read_text())
+
+
+@pytest.mark.parametrize("kind", ["json", "csv", "coco"])
+def test_a_full_disk_is_named_and_leaves_no_half_of_a_file(tmp_path: Path, kind: str) -> None:
+    with small_disk(tmp_path, "16k") as disk:
+        (disk / "filling").write_bytes(bytes(12 * 1024))
+        with pytest.raises(OSError, match=r"No space left on device: '.*/detections"):
+            write(kind, disk, RESULTS * 200)
+        assert [path.name for path in disk.iterdir()] == ["filling"]

@@ -521,6 +521,15 @@ def test_only_rank_0_writes(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_images_are_counted_whenever_asked_and_minutes_only_where_clocks_are_compared(tmp_path: Path) -> None:
+    config = CheckpointConfig(every_images=100, every_minutes=1e-9)
+    writer = Checkpoint(tmp_path, config, Environment(), NETWORK, part=Part())
+    assert [writer.due(99, timed=timed) for timed in (False, True)] == [False, True] and writer.due(100, timed=False)
+    writer.save(100)
+    assert not writer.due(199, timed=False) and writer.due(200, timed=False)
+    writer.wait()
+
+
 def test_numbers_that_make_no_sense_are_refused() -> None:
     with pytest.raises(ValueError, match=r"checkpoint\.keep=1: expected at least 2, the newest may turn out damaged"):
         CheckpointConfig(keep=1)
