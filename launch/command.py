@@ -4,8 +4,9 @@
         sys.exit(run(main))
 
 Exit status 1 after an error, 130 after Ctrl-C, SIGTERM or SIGHUP; `--traceback` anywhere on the command line shows
-where it came from. Bugs of this program keep their traceback. Printing never ends a command: characters that the
-console cannot show are replaced, and a console that is gone (a closed pipe, a full disk) is reported once, at the end.
+where it came from. Bugs of this program keep their traceback. Passwords and tokens of addresses are left out. Printing
+never ends a command: characters that the console cannot show are replaced, and a console that is gone (a closed pipe, a
+full disk) is reported once, at the end.
 """
 
 import atexit
@@ -20,6 +21,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from launch.interrupt import INTERRUPTED, NOTICE, interrupted_by_signals
+from launch.redact import redacted
 
 TRACEBACK = "--traceback"
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
@@ -143,8 +145,16 @@ def _make_unbreakable(name: str) -> list[OSError]:
     stream.flush()
     raw = io.BufferedWriter(_Unbreakable(stream.fileno(), failures))  # type: ignore[type-var]
     lines = stream.isatty() or name == "stderr"
-    setattr(sys, name, io.TextIOWrapper(raw, stream.encoding, errors="replace", line_buffering=lines))
+    wrapper = _Redacting if name == "stderr" else io.TextIOWrapper
+    setattr(sys, name, wrapper(raw, stream.encoding, errors="replace", line_buffering=lines))
     return failures
+
+
+class _Redacting(io.TextIOWrapper):
+    """A stream of messages, which may quote what the user has typed."""
+
+    def write(self, text: str) -> int:
+        return super().write(redacted(text))
 
 
 class _Unbreakable(io.RawIOBase):

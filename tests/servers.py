@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import socketserver
 import subprocess
 import sys
 import time
@@ -16,7 +17,7 @@ from typing import Any
 
 import pytest
 
-import data.remote.transports
+import data.remote.transports.s3
 
 
 def free_port() -> int:
@@ -76,12 +77,12 @@ def s3_bucket(environment: pytest.MonkeyPatch) -> Iterator[Any]:
         wait_until_it_listens(port, process)
         for name, value in given.items():
             environment.setenv(f"AWS_{name}", value)
-        data.remote.transports._s3_client.cache_clear()
-        client = data.remote.transports._s3_client()
+        data.remote.transports.s3.client.cache_clear()
+        client = data.remote.transports.s3.client()
         client.create_bucket(Bucket="bucket")
         yield client
     finally:
-        data.remote.transports._s3_client.cache_clear()
+        data.remote.transports.s3.client.cache_clear()
         process.terminate()
         process.wait(20)
 
@@ -175,3 +176,23 @@ class Liar:
                 time.sleep(5)
                 return
             handler.wfile.write(data[start:end])
+
+
+@contextmanager
+def speaker(first: bytes, again: bytes = b"", pause_s: float = 0) -> Iterator[str]:
+    """A server that answers each request with `first`, then with `again` for ever. Yields an address."""
+
+    class Handler(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with suppress(OSError):  # the other side may have heard enough
+                self.request.recv(1 << 16)
+                self.request.sendall(first)
+                while again:
+                    self.request.sendall(again)
+                    time.sleep(pause_s)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/set"
+        server.shutdown()

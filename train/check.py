@@ -23,6 +23,7 @@ from data.wording import counted, in_words, size_text
 from launch.command import run
 from launch.config_file import ALLOW_PIPE
 from launch.processes.environment import Environment
+from launch.redact import redacted
 from train.checking.machine import require_open_files, require_writable, say_memory, say_room_for_decoded
 from train.checking.network import build, stand_in
 from train.checking.plan import check_plans, expected_time, loaders_of_all_ranks, require_whole_shares
@@ -95,13 +96,13 @@ def check(config: Config, processes: int, report: Report) -> None:
 
 
 def _compare(config: Config, train: ShardIndex, val: ShardIndex, report: Report) -> None:
-    addresses = config.data.train, config.data.val
+    addresses = redacted(config.data.train), redacted(config.data.val)
     if val.classes != train.classes:
         report.problems.append(
             f"{addresses[1]} holds the classes {in_words(val.classes)}; expected those of {addresses[0]}, "
             f"{in_words(train.classes)}: make the shards again with these --classes"
         )
-    if not any(map(is_remote, addresses)):
+    if not any(map(is_remote, (config.data.train, config.data.val))):
         with report.part("sets"):
             if shared := shared_images(train, val):
                 report.say("remark", shared)

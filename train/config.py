@@ -18,11 +18,12 @@ from omegaconf.errors import OmegaConfBaseException
 from data.demo import DrawnConfig
 from data.files import write_whole
 from data.loading.config import DataConfig
-from data.remote.addresses import is_command, redacted
+from data.remote.addresses import is_command
 from launch.command import run
 from launch.config_file import ALLOW_PIPE, escaped, parse_overrides, parse_yaml, read_yaml
 from launch.jobs.sweep import members, split_sweep
 from launch.keys import keys_of, text_keys
+from launch.redact import redacted
 from train.darknet.cfg import translated
 from train.detection.validate import CELL_PX
 from train.evaluation.config import EvaluateConfig
@@ -144,7 +145,7 @@ def require_own_commands(config: Config, overrides: Sequence[str]) -> None:
         address = getattr(config.data, name)
         if is_command(address) and ALLOW_PIPE not in overrides and OmegaConf.select(typed, f"data.{name}") != address:
             raise ValueError(
-                f"data.{name} is a command, {address!r}, and commands in a config are not run; if you trust it, write "
+                f"data.{name} is a command, {redacted(address)!r}, and commands in a config are not run; if you trust it, write "
                 f"it on the command line, data.{name}='pipe:...', or add {ALLOW_PIPE}"
             )
 

@@ -31,6 +31,7 @@ from data.wording import counted
 from launch.command import run
 from launch.config_file import ALLOW_PIPE
 from launch.processes.environment import Environment, connect, leave
+from launch.redact import redacted
 from train.config import Config, require_own_commands
 from train.evaluation.config import EvaluateConfig
 from train.evaluation.evaluator import Evaluator
@@ -156,13 +157,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with connect() as env:
         index, found = score(config, weights, sides, env)
         if env.rank == 0:
+            data_set = redacted(config.data.val)
             neutral = truths_of(index).ignored
             objects = counted((~neutral).sum(), "object")
             objects += f", {neutral.sum():,} difficult or crowd" * bool(neutral.any())
-            print(f"{weights} on {config.data.val}: {counted(index.num_samples, 'image')}, {objects}\n")
+            print(f"{weights} on {data_set}: {counted(index.num_samples, 'image')}, {objects}\n")
             print(tables(index, found), flush=True)
             if options.out:
-                about = {"weights": str(weights), "set": config.data.val, "sides": as_json(index, found)}
+                about = {"weights": str(weights), "set": data_set, "sides": as_json(index, found)}
                 write_all(options.out, about, index, found, results=options.results)
 
 

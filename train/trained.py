@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from data.wording import in_words
+from launch.redact import redacted
 from train.config import Config, load
 from train.model import YOLOv2, build_model
 from train.run.checkpoint_files import best, has_checkpoints
@@ -51,7 +52,7 @@ def load_trained(config: Config, path: Path, classes: Sequence[str] | None = Non
     known = tuple(saved.network.get("classes", ())) if saved else ()
     if known and classes is not None and known != tuple(classes):
         raise ValueError(
-            f"{path} was trained on the classes {in_words(known)}; the set at {config.data.val} holds "
+            f"{path} was trained on the classes {in_words(known)}; the set at {redacted(config.data.val)} holds "
             f"{in_words(classes)}; choose a set of the same classes in the same order"
         )
     if known and config.data.classes not in (None, list(known)):

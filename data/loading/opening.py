@@ -8,6 +8,7 @@ from data.remote.remote_set import open_remote
 from data.remote.staging import Staging, Wanted
 from data.shards.index import ShardIndex
 from data.wording import in_words
+from launch.redact import redacted
 
 
 def open_shards(address: str, classes: list[str] | None, staging: str | None) -> ShardIndex:
@@ -16,7 +17,7 @@ def open_shards(address: str, classes: list[str] | None, staging: str | None) ->
     if classes is not None and tuple(classes) != index.classes:
         found = f"the classes {in_words(index.classes)}" if index.classes else "no classes"
         raise ValueError(
-            f"the shards at {address} hold {found}; expected {in_words(classes)}, as "
+            f"the shards at {redacted(address)} hold {found}; expected {in_words(classes)}, as "
             "data.classes or the training shards say: correct the config, or make the shards with these --classes"
         )
     return index

@@ -3,11 +3,11 @@
 http(s)://HOST/SET    s3://BUCKET/SET    pipe:COMMAND {}    ({} becomes the name of the file)
 """
 
-import re
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from launch.redact import redacted
+
 COMMAND = "pipe:"
-SECRETS = re.compile(r"(?<=://)[^/\s@'\"]*@|\?[^\s'\"#]+")  # user:password@ and ?token=...
 
 
 def is_remote(address: str) -> bool:
@@ -18,14 +18,9 @@ def is_command(address: str) -> bool:
     return address.startswith(COMMAND)
 
 
-def redacted(text: str) -> str:
-    """A text without the passwords and tokens of the addresses in it."""
-    return SECRETS.sub("", text) if "://" in text else text
-
-
 def check_address(address: str) -> None:
     """ValueError for an address of another kind, or with a user and password."""
-    scheme, parts = address.partition(":")[0], urlsplit(address)
+    scheme = address.partition(":")[0]
     if scheme not in ("http", "https", "s3", "pipe"):
         raise ValueError(
             f"{redacted(address)}: expected a folder, http(s)://HOST/SET, s3://BUCKET/SET or pipe:COMMAND {{}}; a "
@@ -33,8 +28,18 @@ def check_address(address: str) -> None:
         )
     if is_command(address):
         if "{}" not in address:
-            raise ValueError(f"{address}: expected {{}} in the command, for the name of the file")
-    elif not parts.netloc or "@" in parts.netloc:
+            raise ValueError(f"{redacted(address)}: expected {{}} in the command, for the name of the file")
+        return
+    try:
+        host, port = urlsplit(address).netloc, urlsplit(address).port
+    except ValueError:
+        host, port = address, 0
+    if port == 0:
+        raise ValueError(
+            f"{redacted(address)}: expected HOST or HOST:PORT after the slashes, the host in brackets if it is an IPv6 "
+            "address"
+        )
+    if not host or "@" in host:
         raise ValueError(
             f"{scheme}:// address: expected the name of a {'bucket' if scheme == 's3' else 'host'} after the slashes, "
             "without user and password; a command can send them: `pipe:curl -sf --netrc https://HOST/SET/{}`"

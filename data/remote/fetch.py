@@ -16,13 +16,16 @@ from typing import BinaryIO
 
 from data.files import length, sync_folder
 from data.files import sha256 as sha256_of
-from data.remote import transports
-from data.remote.addresses import location, redacted
-from data.remote.transports import CHUNK, Body, Interrupted, Refused, WrongBytes, open_body
+from data.remote.addresses import COMMAND, is_command, location
+from data.remote.transports import body as bodies
+from data.remote.transports.body import CHUNK, LEAST_BYTES, Body, Interrupted, Refused, WrongBytes
+from data.remote.transports.command import open_command
+from data.remote.transports.http import open_http
+from data.remote.transports.s3 import open_s3
+from launch.redact import redacted
 
 PAUSES_S = (1, 3, 9, 27, 81)  # before each further attempt; starts over once a chunk has come
 MOST_BYTES = 1 << 40  # of a file of unknown size
-LEAST_BYTES = 1 << 16  # in TIMEOUT_S: a slower server counts as silent
 
 
 def fetch(
@@ -64,6 +67,13 @@ def fetch(
     part.replace(path)
     sync_folder(path.parent)
     return True
+
+
+def open_body(url: str, start: int) -> Body:
+    """The bytes from `start` on, or all bytes if the other side prefers."""
+    if is_command(url):
+        return open_command(url.removeprefix(COMMAND))
+    return open_s3(url, start) if url.startswith("s3:") else open_http(url, start)
 
 
 def _given_up(where: str, error: Interrupted, part: Path) -> ValueError:
@@ -117,7 +127,7 @@ def _copy(body: Body, file: BinaryIO, most: int, stop: Event) -> int | None:
         written += len(data)
         if written > most:
             raise WrongBytes(f"expected {most:,} bytes, found more")
-        if (passed := time.monotonic() - began) > transports.TIMEOUT_S:
+        if (passed := time.monotonic() - began) > bodies.TIMEOUT_S:
             if written - since < LEAST_BYTES:
                 raise Interrupted(f"{written - since:,} bytes in {passed:.0f} s")
             began, since = time.monotonic(), written

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from data.files import private_folder, sha256, write_whole
-from data.remote.addresses import check_address, redacted
+from data.remote.addresses import check_address
 from data.remote.arrivals import POLL_S
 from data.remote.fetch import fetch
 from data.remote.lock import FolderLock
@@ -21,6 +21,7 @@ from data.shards.format.header import parse_header
 from data.shards.index import ShardIndex
 from data.shards.verified import verified_once
 from launch.command import reason_of
+from launch.redact import redacted
 
 MOST_OF_INDEX = 64 << 20  # bytes of index.json: a line for each shard
 MOST_OF_ARRAYS, MOST_OF_SAMPLE = 64 << 20, 1 << 14  # bytes of index.npz, plus bytes for each sample: about 300 objects

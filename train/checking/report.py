@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from data.wording import size_text
 from launch.command import reason_of
+from launch.redact import redacted
 from train.starting.room import Need, free, lacking
 
 
@@ -15,7 +16,7 @@ class Report:
         self.problems: list[str] = []
 
     def say(self, name: str, text: str) -> None:
-        print(f"{name:<12}{text}", flush=True)
+        print(f"{name:<12}{redacted(text)}", flush=True)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:

@@ -12,6 +12,7 @@ from data.images.geometry import place_image, whole_image
 from data.loading.opening import open_shards
 from data.remote.addresses import is_remote
 from data.shards.read import ShardReader
+from launch.redact import redacted
 from train.config import Config
 from train.inference.inputs import read_upright
 
@@ -43,7 +44,7 @@ def _named(pictures: Sequence[Path]) -> Iterator[NDArray[np.uint8]]:
 
 def _of_validation(config: Config) -> Iterator[NDArray[np.uint8]]:
     if is_remote(config.data.val):
-        raise ValueError(f"data.val={config.data.val} is not on this machine; name others: --pictures FOLDER")
+        raise ValueError(f"data.val={redacted(config.data.val)} is not on this machine; name others: --pictures FOLDER")
     try:
         index = open_shards(config.data.val, config.data.classes, None)
     except (ValueError, OSError) as error:

@@ -9,6 +9,7 @@ from data.shards.index import ShardIndex
 from data.view.attempts import Attempts
 from data.wording import counted, size_text
 from launch.processes.environment import Environment
+from launch.redact import redacted
 from train.config import Config
 from train.model import build_model
 from train.starting.fit import remarks_on
@@ -42,8 +43,8 @@ def summary(config: Config, train: ShardIndex, val: ShardIndex, step: Step, env:
     lines = {
         "network": f"{config.model.variant}, {parameters:,} parameters, {gflop(config, train):.3g} GFLOP at "
         f"{config.evaluate.size} px",
-        "train": f"{config.data.train}: {_content(train)}",
-        "val": f"{config.data.val}: {_content(val)}",
+        "train": f"{redacted(config.data.train)}: {_content(train)}",
+        "val": f"{redacted(config.data.val)}: {_content(val)}",
         "on": f"{env.world_size} x {device}, {str(step.dtype).removeprefix('torch.')}, "
         f"{'compiled' if step.compiled else 'eager'}; {_memory(config, step, env)}",
         "how": f"recipe {config.recipe}, batch {batch}, {counted(config.epochs, 'epoch')}, {counted(end, 'image')}, "

@@ -13,7 +13,7 @@ import pytest
 from data.loading.handover.workers import answers_of
 from data.shards.index import ShardIndex
 from tests.conftest import ROOT
-from tests.data.remote.test_transports import gone_within
+from tests.data.remote.transports.test_command import gone_within
 
 FAILING_RUN = """
 import sys

@@ -1,21 +1,18 @@
-"""A command that brings bytes ends with whoever reads them. (What servers say: tests/data/remote/test_fetch.py.)"""
+"""A command that brings bytes ends with whoever reads them."""
 
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
-from http.client import HTTPMessage
-from io import BytesIO
 from pathlib import Path
-from urllib.request import Request
 
 import pytest
 
-from data.remote.transports import Refused, _Redirects, open_body
+from data.remote.fetch import open_body
 from tests.conftest import ROOT
 
-READER = "import sys; from data.remote.transports import open_body; print(open_body(sys.argv[1], 0).read())"
+READER = "import sys; from data.remote.fetch import open_body; print(open_body(sys.argv[1], 0).read())"
 
 
 def is_running(number: int) -> bool:
@@ -55,10 +52,3 @@ def test_closing_ends_a_command_that_is_still_writing() -> None:
     number = int(body.read().split()[0])
     body.close()
     assert gone_within(2, number)
-
-
-def test_a_redirect_never_leads_from_https_to_http() -> None:
-    request, handler = Request("https://host/set"), _Redirects()
-    with pytest.raises(Refused, match=r"expected a redirect to https, .*, found one to http://host/set$"):
-        handler.redirect_request(request, BytesIO(), 302, "Found", HTTPMessage(), "http://host/set?token=secret")
-    assert handler.redirect_request(request, BytesIO(), 302, "Found", HTTPMessage(), "https://host/other")
