@@ -7,7 +7,8 @@ import re
 
 #: scheme and slashes, of which a path keeps one; user:password@, where a port is no password; the rest; ?token=...
 ADDRESS = re.compile(
-    r"(?P<scheme>\w:/+)(?:[^/?#\s'\"]*@|[^/?#\s'\":]+:(?!\d+[/?#])[^\s'\"?#]*@)?(?P<rest>[^?\s'\"#]*)(?:\?[^\s'\"#]*)?"
+    r"(?P<scheme>\w:/+)(?:[^/?#\s'\"]*@|[^/?#\s'\":]+:(?!\d+[/?#])[^\s'\"?#]*@)?(?P<rest>[^?\s'\"#]*)"
+    r"(?:\?[^\s'\"#]*?(?=[:,;.]?(?:[\s'\"#]|$)))?"
 )
 
 

@@ -145,8 +145,8 @@ def require_own_commands(config: Config, overrides: Sequence[str]) -> None:
         address = getattr(config.data, name)
         if is_command(address) and ALLOW_PIPE not in overrides and OmegaConf.select(typed, f"data.{name}") != address:
             raise ValueError(
-                f"data.{name} is a command, {redacted(address)!r}, and commands in a config are not run; if you trust it, write "
-                f"it on the command line, data.{name}='pipe:...', or add {ALLOW_PIPE}"
+                f"data.{name} is a command, {redacted(address)!r}, and commands in a config are not run; if you trust "
+                f"it, write it on the command line, data.{name}='pipe:...', or add {ALLOW_PIPE}"
             )
 
 

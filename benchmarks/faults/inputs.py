@@ -52,6 +52,15 @@ ROWS = [
         1,
         NOT_RUN,
     ),
+    Row(
+        "tokens in addresses, checked, trained and scored",
+        "serve; at=http://127.0.0.1:$port; set -e; val=data.val=$at/val?sig=secret; "
+        "words=(data.train=$at/train?sig=secret data.staging=s $val); $PY -m train.check $TINY ${words[@]}; "
+        "train ${words[@]}; train ${words[@]} data.classes=[a] || $PY -m train.score run data.staging=s $val --out o; "
+        "set +e; grep -rl secret . || echo hidden",
+        0,
+        "/val: 8 images(?s:.*)error: the shards at(?s:.*)missed(?s:.*)\nhidden\n$",
+    ),
     Row("a file where the run's folder goes", "touch run; train", 1, "error: .*run"),
     Row("a job with a run called -x", "$PY -m launch.submit $T/tiny.yaml run=-x --dry-run", 1, "expected `run`"),
     Row("a time limit in other digits", "$PY -m launch.submit $T/tiny.yaml time=٣٠:00 --dry-run", 1, "a limit such"),

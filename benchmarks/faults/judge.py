@@ -62,6 +62,11 @@ await() {
 }
 # the rest of the script runs with the exit status of the command before it
 ended() { status=$?; trap 'exit $status' EXIT; }
+# serves $T at 127.0.0.1:$port, until the rest of the script ends
+serve() {
+    "$PY" -u -m http.server --bind 127.0.0.1 --directory "$T" 0 > served 2> /dev/null & server=$!
+    trap 'kill $server' EXIT; until_true grep -qs port served; port=$(grep -o 'port [0-9]*' served | cut -c 6-)
+}
 small_disk() { mkdir -p "$2"; mount -t tmpfs -o size=$1 tmpfs "$2"; }
 fill() { dd if=/dev/zero of="$1/filling" bs=4k 2> /dev/null; true; }
 # calls that fail: CALLS, part of the file's name, variables of calls.c

@@ -104,6 +104,8 @@ class ShardIndex:
 
 def _text(folder: Path) -> bytes:
     try:
+        if length(folder / "index.json") is None:  # a pipe, for example, which might never answer
+            raise FileNotFoundError
         with naming(folder / "index.json"), (folder / "index.json").open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError:

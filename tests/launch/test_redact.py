@@ -30,6 +30,7 @@ run(main)
         ("s3://bucket/set", "s3://bucket/set"),
         ("pipe:curl -sf 'https://me:secret@host/{}?token=secret' -o -", "pipe:curl -sf 'https://host/{}' -o -"),
         ("see https://host/a?token=secret for more, and mail a@b.c?", "see https://host/a for more, and mail a@b.c?"),
+        ("http://host/set?sig=a:b.c: expected http://host/?a, or so", "http://host/set: expected http://host/, or so"),
         ("what? see http://host/a", "what? see http://host/a"),
         ("datasets/what?.yaml", "datasets/what?.yaml"),
         ("me@host:/data", "me@host:/data"),

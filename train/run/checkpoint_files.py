@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import sys
+import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from itertools import chain
@@ -152,10 +153,19 @@ def report_skipped(path: Path, reason: str) -> None:
         print(f"checkpoint {path} is skipped, {reason}", file=sys.stderr, flush=True)
 
 
+def load_tensors(path: Path) -> Any:
+    """What `torch.save` wrote. Runs no code from the file. ValueError if it would take more memory than disk."""
+    with suppress(zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > path.stat().st_size:
+            raise ValueError(f"expected tensors as they are in memory, found {size:,} bytes, compressed")
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
 def read(path: Path) -> dict[str, Any]:
     """The state in a checkpoint, on the host. ValueError for any other file."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = load_tensors(path)
     except Exception as error:  # torch raises half a dozen unrelated types for files that are not checkpoints
         raise ValueError(f"{path} is not a checkpoint of this program: {error}") from error
     if not isinstance(state, dict) or not isinstance(state.get("network"), dict):

@@ -14,6 +14,9 @@ from typing import Any, NamedTuple
 import torch
 
 from data.files import natural_key
+from data.shards.format.header import MAX_CLASSES
+from data.wording import is_class_name
+from train.run.checkpoint_files import load_tensors
 from train.stepping.step import evaluated_weights
 
 TORCH_ZIP, TORCH_PICKLE = b"PK\x03\x04", b"\x80\x02"
@@ -50,7 +53,7 @@ def read_saved(path: Path) -> Saved:
 
 def _from_torch(path: Path) -> Saved:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
+        loaded = load_tensors(path)
     except pickle.UnpicklingError:
         raise ValueError(
             f"{path}: expected tensors alone, found Python objects, which could run code; at its source, save with "
@@ -64,7 +67,7 @@ def _from_torch(path: Path) -> Saved:
     found = max(_state_dicts(loaded), key=len, default=None)
     if found is None:
         raise ValueError(f"{path}: expected a PyTorch state dict, found no named tensors")
-    return Saved(_as_float(found), {})
+    return Saved(_as_float(path, found), {})
 
 
 def read_checkpoint(path: Path) -> Saved:
@@ -78,7 +81,7 @@ def read_checkpoint(path: Path) -> Saved:
 def _of_checkpoint(path: Path, loaded: Mapping[str, Any]) -> Saved:
     """ValueError for weights or a network of another type."""
     try:
-        tensors = _as_float(evaluated_weights(loaded["step"]))
+        tensors = _as_float(path, evaluated_weights(loaded["step"]))
     except (AttributeError, KeyError) as error:
         raise ValueError(f"{path}: expected weights of this program, found none ({error!r})") from None
     return Saved(tensors, _network(path, loaded["network"]))
@@ -89,6 +92,8 @@ def _network(path: Path, found: Any) -> Mapping[str, Any]:
     if (
         isinstance(found, Mapping)
         and _holds(found.get("classes"), str)
+        and len(found["classes"]) <= MAX_CLASSES
+        and all(map(is_class_name, found["classes"]))
         and _holds(found.get("anchors", []), int | float)
     ):
         return found
@@ -123,10 +128,19 @@ def _from_safetensors(path: Path) -> Saved:
     except SafetensorError as error:
         raise ValueError(f"{path}: expected .safetensors, found a damaged file ({error})") from None
     network: Mapping[str, Any] = {}
-    with suppress(ValueError):  # another program's metadata
+    with suppress(ValueError, RecursionError):  # another program's metadata
         network = _network(path, json.loads(described or "{}"))
-    return Saved(_as_float(tensors), network)
+    return Saved(_as_float(path, tensors), network)
 
 
-def _as_float(tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+def _as_float(path: Path, tensors: Mapping[str, Any]) -> dict[str, torch.Tensor]:
+    """ValueError for anything but tensors whose numbers are all in the file: a few may be repeated to fill memory."""
+    if wrong := [name for name, tensor in tensors.items() if not isinstance(name, str) or not _is_whole(tensor)]:
+        raise ValueError(f"{path}: expected tensors with all of their numbers in the file, found others: {wrong[0]!r}")
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
+def _is_whole(tensor: Any) -> bool:
+    if not torch.is_tensor(tensor) or tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized:
+        return False
+    return bool(tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes())

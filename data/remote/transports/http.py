@@ -93,13 +93,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         old, new = urlsplit(req.full_url), urlsplit(newurl)
-        expected = "to https, or from http to http" if "@" not in new.netloc else "without user and password"
-        if (
-            new.scheme not in ("http", "https")
-            or (old.scheme, new.scheme) == ("https", "http")
-            or "@" in new.netloc
-            or new.port == 0
-        ):
+        expected = "without user and password" if "@" in new.netloc else "to https, or from http to http"
+        allowed = new.scheme in ("http", "https") and (old.scheme, new.scheme) != ("https", "http")
+        if not allowed or "@" in new.netloc or new.port == 0:  # ValueError: there is no such port
             fp.close()
             raise Refused(f"expected a redirect {expected}, found one to {in_one_line(newurl)}")
         if new.hostname != old.hostname:

@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from data.files import replacing, sha256, write_whole
 from data.parallel import in_parallel
 from data.records import Annotations
-from data.shards.format.header import FORMAT, VERSION, Shard, seal
+from data.shards.format.header import FORMAT, MAX_CLASSES, VERSION, Shard, seal
 from data.shards.format.sidecar import parse_sidecar
 from data.shards.format.tar import entries
 from data.shards.index import ShardIndex
 from data.shards.writing.pack import Packing
 from data.wording import in_words, is_class_name
 
-MAX_CLASSES = 32_767  # labels are int16
 MAX_JSON = 2**28  # bytes of a KEY.json
 
 

@@ -1,5 +1,6 @@
 """Whatever wrote a file, its tensors come out; what is no file of tensors is refused in one line, and runs nothing."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,47 @@ def test_a_checkpoint_gives_its_averaged_weights_and_its_network(tmp_path: Path)
     saved = read_saved(tmp_path / "run.pt")
     assert saved.network == {"classes": ["a", "b"]}
     torch.testing.assert_close(dict(saved.tensors), dict(averaged.state_dict()))
+
+
+def foreign(**changes: Any) -> dict[str, Any]:
+    step = Weights(tiny()).state_dict()
+    return {"step": step, "network": {"classes": ["a", "b"], "anchors": [1.0, 1.0]}} | changes
+
+
+@pytest.mark.parametrize(
+    ("state", "message"),
+    [
+        (foreign(network={"classes": 5}), "expected a network of .* found {'classes': 5}"),
+        (foreign(network={"classes": ["a\x1b[2J"]}), "expected a network"),
+        (foreign(network={"classes": ["a"] * 40_000}), "expected a network"),
+        (foreign(network={"classes": ["a"], "anchors": "x"}), "expected a network"),
+        (foreign(step={}), "expected weights of this program"),
+        (foreign(step={"model": {"a": 5}}), "expected tensors with all .* found others: 'a'"),
+        (foreign(step={"model": {5: torch.zeros(1)}}), "expected tensors with all"),
+        (foreign(step={"model": {}, "ema": 7}), "expected weights of this program"),
+        ({"a": torch.zeros(1).expand(100_000, 100_000)}, "expected tensors with all of their numbers in the file"),
+    ],
+    ids=lambda value: f"{value!s:.40}",
+)
+def test_a_checkpoint_whose_parts_are_something_else(tmp_path: Path, state: dict[str, Any], message: str) -> None:
+    torch.save(state, tmp_path / "run.pt")
+    with pytest.raises(ValueError, match=f"run.pt: {message}"):
+        read_saved(tmp_path / "run.pt")
+
+
+def test_a_file_that_unpacks_to_more_than_it_is(tmp_path: Path) -> None:
+    torch.save({"a": torch.zeros(1 << 20)}, tmp_path / "whole.pt")
+    with zipfile.ZipFile(tmp_path / "whole.pt") as whole, zipfile.ZipFile(tmp_path / "bomb.pt", "w", 8) as bomb:
+        for member in whole.infolist():
+            bomb.writestr(member.filename, whole.read(member))
+    with pytest.raises(ValueError, match=r"bomb.pt: .* found 4,\d+,\d+ bytes, compressed"):
+        read_saved(tmp_path / "bomb.pt")
+
+
+@pytest.mark.parametrize("network", ["[1]", "{", '{"classes": 5}', "[" * 100_000], ids=lambda text: text[:20])
+def test_safetensors_that_another_program_describes(tmp_path: Path, network: str) -> None:
+    safetensors.torch.save_file({"a.weight": torch.zeros(2)}, tmp_path / "net", metadata={"network": network})
+    assert not read_saved(tmp_path / "net").network
 
 
 def test_safetensors_come_in_the_order_of_their_numbers_and_as_float32(tmp_path: Path) -> None:
@@ -93,7 +135,7 @@ def test_a_pickled_model_is_refused_without_running_it(tmp_path: Path) -> None:
     [
         ({"step": None}, "expected a PyTorch state dict, found no named tensors"),
         ({"step": {}}, r"expected weights of this program, found none \(KeyError\('model'\)\)"),
-        ({"step": {"model": {"weight": 3}}}, "expected weights of this program, found none"),
+        ({"step": {"model": {"weight": 3}}}, "expected tensors with all of their numbers in the file, found others"),
         ({"step": {"model": [1]}}, "expected weights of this program, found none"),
         ({"network": None}, "found another file or one that lacks a part"),
         ({"network": {}}, "expected a network of this program with its classes, found {}"),

@@ -1,7 +1,9 @@
 """Servers that speak HTTP wrongly, slowly or for ever. (Wrong files: tests/data/remote/test_fetch.py.)"""
 
+import gc
 import re
 import time
+from collections.abc import Iterator
 from http.client import HTTPMessage
 from io import BytesIO
 from urllib.request import Request
@@ -13,6 +15,7 @@ from data.remote.transports.body import Interrupted, Refused, WrongBytes
 from data.remote.transports.http import _Redirects, open_http
 from tests.servers import speaker
 
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")  # urllib drops a connection that ends in an error
 OK = b"HTTP/1.1 200 OK\r\n"
 CHUNKED = OK + b"Transfer-Encoding: chunked\r\n\r\n"
 FIVE = b"5\r\nhello\r\n"
@@ -27,6 +30,12 @@ def everything(address: str, most: int = 1 << 20) -> bytes:
     finally:
         body.close()
     return found
+
+
+@pytest.fixture(autouse=True)
+def no_connection_is_left() -> Iterator[None]:
+    yield
+    gc.collect()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +92,6 @@ def test_whatever_never_ends_is_left(first: bytes, again: bytes) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-@pytest.mark.filterwarnings("ignore::ResourceWarning")  # urllib drops a connection whose redirect it cannot parse
 def test_what_a_server_says_is_shown_in_one_line(answer: bytes, error: type[Exception], said: str) -> None:
     with speaker(answer) as address, pytest.raises(error) as found:
         everything(address + "?x=secret")

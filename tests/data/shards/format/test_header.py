@@ -44,11 +44,16 @@ def test_a_header_cannot_point_out_of_its_folder(copy: Path, index: ShardIndex, 
 FIELDS: list[dict[str, object]] = [{"source": 3}, {"classes": "cat"}, {"category_ids": {"a": 1}}, {"images": "5"}]
 FIELDS += [{"classes": [3]}, {"classes": [{"a": 1}]}, {"classes": ["a\x1b[2J"]}, {"category_ids": ["1"] * 6}]
 FIELDS += [{"images": -1}, {"objects": 2**50}, {"classes": [" "]}]
+FIELDS += [{"classes": ["cat"] * 6}, {"classes": [f"c{n}" for n in range(40_000)]}, {"source": "a\x1b[2J"}]
+FIELDS += [{"category_ids": [10**4000] * 6}, {"images": 10**4000}, {"source": "\ud800"}, {"dropped": {"a": "b"}}]
+FIELDS += [{"dropped": {"a": {}}}, {"dropped": {"a": -1}}, {"dropped": {"a\x1b[2J": 1}}, {"dropped": {"a": True}}]
+FIELDS += [{"shards": [{"name": "a.tar", "bytes": 10**4000, "sha256": "", "samples": 1}]}]
+FIELDS += [{"shards": [{"name": "a.tar", "bytes": 5, "sha256": "", "samples": 1}] * 2}]
 FIELDS += [{"objects": 5.0}, {"dropped": []}, {"arrays_sha256": None}, {"shards": {}}, {"shards": [3]}]
 FIELDS += [{"shards": [{"name": "a.tar"}]}, {"shards": [{"name": "a.tar", "bytes": 1, "sha256": "", "samples": 0}]}]
 
 
-@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("field", FIELDS, ids=lambda field: str(field)[:50])
 def test_a_header_of_another_program_that_is_wrong(copy: Path, field: dict[str, object]) -> None:
     """Sealed as it should be; what it holds is not as it should be."""
     change_header(copy, **field)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from data.shards.format.header import MAX_CLASSES
 from data.shards.read import ShardReader
-from data.shards.writing.scan import MAX_CLASSES, index_shards
+from data.shards.writing.scan import index_shards
 from tests.data.pictures import contents, jpeg, note, write_tar
 
 
