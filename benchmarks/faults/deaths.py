@@ -16,6 +16,14 @@ GONE = "another process is gone"
 ROWS = [
     Row("the training process is killed, its loader process ends", TRAINING + "end_by KILL", 137, "gone after"),
     Row(
+        "the whole job is killed, nothing of it is left in /dev/shm",
+        TRAINING
+        + "grep -o '/dev/shm/sem[^ ]*' /proc/$run/maps > names; kill -KILL $(below $run .); end_by KILL; ended; "
+        "wc -l < names; ls $(cat names) 2>&1 | grep -cv 'cannot access'",
+        137,
+        r"gone after \d s\n[1-9]\d*\n0\n$",
+    ),
+    Row(
         "the loader process is killed",
         f"{TRAINING}kill -KILL {HELPERS['the loader process']}; await",
         1,

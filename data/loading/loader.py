@@ -154,7 +154,9 @@ class Loader:
             multiprocessing_context="forkserver" if workers else None,  # fork is unsafe with CUDA and threads
         )
         return self._deliver(
-            Prefetcher(answers_of(loader), to_come, Arrivals(self.index), workers=workers > 0), reader, stopping
+            Prefetcher(answers_of(loader, workers), to_come, Arrivals(self.index), workers=workers > 0),
+            reader,
+            stopping,
         )
 
     def _deliver(

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from multiprocessing import forkserver, resource_tracker
+from multiprocessing import forkserver, resource_tracker, synchronize, util
 from pathlib import Path
 from typing import TypeVar
 
@@ -45,8 +45,9 @@ def begin_worker(_: int) -> None:
     end_with_parent()
 
 
-def answers_of(loader: Iterable[Item]) -> Iterator[Item]:
-    """The iterator of a DataLoader, which starts its processes; blocks if the fork server hangs."""
+def answers_of(loader: Iterable[Item], workers: int) -> Iterator[Item]:
+    """The iterator of a DataLoader, which starts so many processes; blocks if the fork server hangs."""
+    before = _names_of_semaphores()
     try:
         found = iter(loader)
     except OSError as error:
@@ -58,10 +59,27 @@ def answers_of(loader: Iterable[Item]) -> Iterator[Item]:
             "make room there or use data.workers=0"
         ) from error
     _end_workers_at_exit()
+    made = _names_of_semaphores() - before
     try:
-        yield from found
+        for number, answer in enumerate(found, 1):
+            if number == workers:  # each has sent one and has thus opened all of them
+                _remove_names(made)
+            yield answer
     finally:
         _replace_dead_tracker()
+
+
+def _names_of_semaphores() -> "set[util.Finalize]":
+    """What Python calls at the end of a process to remove the file of each semaphore from /dev/shm."""
+    registered = list(util._finalizer_registry.values())  # type: ignore[attr-defined]
+    return {each for each in registered if each._callback is synchronize.SemLock._cleanup}  # type: ignore[attr-defined]
+
+
+def _remove_names(of: "set[util.Finalize]") -> None:
+    """Removes the files; the semaphores stay. If a whole job is killed, nobody is left to remove them."""
+    _replace_dead_tracker()
+    for remove in of:
+        remove()
 
 
 def _end_workers_at_exit() -> None:

@@ -214,9 +214,25 @@ class Failing:
 
 def test_a_machine_that_cannot_start_workers_is_named() -> None:
     with pytest.raises(ValueError, match=r"room and rights in /dev/shm .* found: .*No space left .*data.workers=0"):
-        next(answers_of(Failing(errno.ENOSPC)))
+        next(answers_of(Failing(errno.ENOSPC), 1))
 
 
 def test_a_limit_of_open_files_is_not_taken_for_a_full_dev_shm() -> None:
     with pytest.raises(OSError, match=r"Too many open files$"):
-        next(answers_of(Failing(errno.EMFILE)))
+        next(answers_of(Failing(errno.EMFILE), 1))
+
+
+LEAVING_NOTHING = FAILING_RUN.replace("workers=1", "workers=2").replace(
+    "    next(batches)\n",
+    """    for _ in range(2):  # one of each worker
+        next(batches)
+    opened = {line.split(maxsplit=5)[5] for line in open("/proc/self/maps") if "/dev/shm/sem." in line}
+    print(sorted({name.endswith(" (deleted)") for name in map(str.strip, opened)}))
+    print(sum(1 for _ in batches) > 0)
+""",
+)
+
+
+def test_semaphores_have_no_files_that_a_killed_job_would_leave(shards: Path, tmp_path: Path) -> None:
+    done = run(LEAVING_NOTHING, shards / "train", tmp_path)
+    assert done.stdout == "[True]\nTrue\n" and "semaphore" not in done.stderr
