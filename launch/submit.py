@@ -57,6 +57,16 @@ def require_known(config: str, overrides: Sequence[str], sweep: Mapping[str, Seq
         print(f"keys of the run were not checked: {sys.executable}: {last}", file=sys.stderr)
 
 
+def require_folder(run: Path) -> None:
+    """ValueError if there can be no such folder anywhere. Permissions may be others on a node."""
+    there = next(place for place in (run, *run.parents) if place.exists() or place.is_symlink())
+    if not there.is_dir():
+        found = "a link to nothing" if not there.exists() else "a file"
+        raise ValueError(f"run={run}: expected a folder, found {there}, {found}; choose another `run`")
+    if not shutil.disk_usage(there).total:  # as of /proc
+        raise ValueError(f"run={run}: expected a folder on a disk, found {there}, which is on none; choose another")
+
+
 def check(
     job: Job, config: str, overrides: Sequence[str], sweep: Mapping[str, Sequence[str]], place: Mapping[str, str]
 ) -> None:
@@ -87,10 +97,11 @@ def main(words: Sequence[str]) -> None:
         return
     text = render(job, TEMPLATE.read_text(), config, overrides, sweep, **place)
     require_known(config, overrides, sweep)
+    folder = Path(read_config(config, overrides).run)
+    require_folder(folder)
     print(text, end="")
     if "--dry-run" in flags:
         return
-    folder = Path(read_config(config, overrides).run)
     (folder / "logs").mkdir(parents=True, exist_ok=True)  # Slurm does not create the log's folder
     number = submit(text)
     print(f"\njob {number}; logs: {folder}/logs; to stop it cleanly: touch {folder}/stop")

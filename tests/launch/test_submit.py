@@ -57,6 +57,20 @@ def test_keys_that_the_run_does_not_know_are_refused_before_it_is_queued(
     assert not capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("run", "message"),
+    [("file/run", "file, a file"), ("link", "link, a link to nothing"), ("/proc/x", "/proc, which is on none")],
+)
+def test_a_run_that_can_have_no_folder_is_refused(
+    config: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("link").symlink_to("nowhere")
+    with pytest.raises(ValueError, match=message):
+        main([config, "--dry-run", f"run={run}"])
+
+
 def test_a_python_that_cannot_ask_the_run_still_submits(
     config: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
