@@ -6,7 +6,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from threading import Timer
 
 import pytest
 import torch
@@ -54,6 +58,24 @@ def final_state(run: Path) -> dict[str, torch.Tensor]:
     return {"images": torch.tensor(int(path.name.split("-")[0])), **step["model"], **moments, **averages}
 
 
+@contextmanager
+def process_group(command: list[str]) -> Iterator["subprocess.Popen[str]"]:
+    """A command whose output is read; killed with all of its processes when the test ends, or after two minutes."""
+    run = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, start_new_session=True
+    )
+    kill = partial(os.killpg, run.pid, signal.SIGKILL)
+    timer = Timer(120, kill)
+    timer.start()
+    try:
+        yield run
+    finally:
+        timer.cancel()
+        with suppress(ProcessLookupError):
+            kill()
+        run.communicate()
+
+
 def stop_at_line(number: int, *arguments: str, processes: int) -> str:
     """Starts a run and sends SIGTERM, to torchrun itself where there is one, after so many log lines."""
     start = [sys.executable, str(ROOT / "train/main.py")]
@@ -66,15 +88,15 @@ def stop_at_line(number: int, *arguments: str, processes: int) -> str:
             f"--nproc-per-node={processes}",
             start[1],
         ]
-    run = subprocess.Popen([*start, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert run.stdout is not None
     lines = ""
-    for line in run.stdout:
-        lines += line
-        number -= "images/s" in line
-        if number == 0:
-            run.send_signal(signal.SIGTERM)
-    run.communicate(timeout=120)
+    with process_group([*start, *arguments]) as run:
+        assert run.stdout is not None
+        for line in run.stdout:
+            lines += line
+            number -= "images/s" in line
+            if number == 0:
+                run.send_signal(signal.SIGTERM)
+        run.wait(timeout=120)
     return lines
 
 
