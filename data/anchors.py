@@ -15,6 +15,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from data.files import write_whole
 from data.images.geometry import CELL_PX, Resize, whole_image
 from data.randomness import Purpose, random_bits
 from data.shards.index import ShardIndex
@@ -148,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     print(text, end="")
     if options.out:
-        options.out.write_text(text, encoding="utf-8")
+        write_whole(options.out, text)
 
 
 if __name__ == "__main__":

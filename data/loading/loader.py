@@ -153,11 +153,8 @@ class Loader:
             worker_init_fn=begin_worker,
             multiprocessing_context="forkserver" if workers else None,  # fork is unsafe with CUDA and threads
         )
-        return self._deliver(
-            Prefetcher(answers_of(loader, workers), to_come, Arrivals(self.index), workers=workers > 0),
-            reader,
-            stopping,
-        )
+        found = answers_of(loader, workers)
+        return self._deliver(Prefetcher(found, to_come, Arrivals(self.index), workers=workers > 0), reader, stopping)
 
     def _deliver(
         self, prefetcher: Prefetcher, reader: BatchReader, stopping: Callable[[], bool] | None

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from data.files import replacing
 from data.images.boxes import xyxy_from_cxcywh
 from data.images.geometry import Resize, place_boxes, whole_image
 from data.loading.batch import needed_slots
@@ -77,7 +78,8 @@ def save(sheet: Image, path: Path) -> None:
     """Writes PNG or JPEG, as the suffix says."""
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise ValueError(f"{path}: expected the name of a .png or .jpg file; rename it")
-    PIL.Image.fromarray(sheet).save(path, quality=92)
+    with replacing(path) as file:
+        PIL.Image.fromarray(sheet).save(file, "PNG" if path.suffix.lower() == ".png" else "JPEG", quality=92)
 
 
 def _whole(reader: BatchReader, sample: int, side: int, resize: Resize) -> Image:

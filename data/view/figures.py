@@ -14,6 +14,7 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from data.files import replacing
 from data.view.attempts import notice
 
 BLUE, ORANGE, RED = "#3b6ea5", "#f0a13a", "#c44e52"
@@ -74,8 +75,9 @@ def write(figure: Figure, path: Path) -> None:
     """Writes PNG, or what the suffix says. ValueError for an unknown suffix."""
     if path.suffix[1:].lower() not in {*figure.canvas.get_supported_filetypes(), ""}:
         raise ValueError(f"{path}: expected the name of a .png, .svg or .pdf file; rename it")
-    with _missing_letters_said_once():
-        figure.savefig(path)
+    path = path if path.suffix else path.with_suffix(".png")
+    with _missing_letters_said_once(), replacing(path) as file:
+        figure.savefig(file, format=path.suffix[1:].lower())
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:

@@ -5,6 +5,7 @@ import sys
 import warnings
 from itertools import pairwise
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
@@ -125,3 +126,15 @@ def test_lines_may_have_points_of_their_own() -> None:
     assert [line.get_xdata().tolist() for line in axes.lines] == [[0, 100], [50]]  # type: ignore[union-attr]
     assert axes.get_xlabel() == "images seen" and axes.get_title() == "mAP"
     pixels(figure)
+
+
+def test_ctrl_c_leaves_the_earlier_chart(tmp_path: Path) -> None:
+    class Interrupted(Figure):
+        def savefig(self, fname: BinaryIO, **_: object) -> None:  # type: ignore[override]
+            fname.write(b"half")
+            raise KeyboardInterrupt
+
+    (tmp_path / "chart.png").write_bytes(b"before")
+    with pytest.raises(KeyboardInterrupt):
+        write(Interrupted(), tmp_path / "chart.png")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("chart.png", b"before")]
