@@ -1,6 +1,7 @@
 """What the batch script of a run does next: srun and scontrol are replaced by what a case says, all else is real."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -14,7 +15,7 @@ from launch.submit import TEMPLATE
 SAVES = 'mkdir -p run/checkpoints; touch "run/checkpoints/$(printf %09d $1)-0123456789abcdef.pt"'
 WAITS_FOR_STOP = "until [ -e run/stop ]; do /bin/sleep 0.02; done"
 PROGRAMS = {
-    "srun": f'echo "$@" >> starts; starts=$(wc -l < starts); saves() {{ {SAVES}; }}; . ./case',
+    "srun": f"echo $* >> starts; starts=$(wc -l < starts); saves() {{ {SAVES}; }}; . ./case",
     "scontrol": "[ $1 = show ] && exec echo localhost; echo $2 >> requeued; [ -e forbidden ] && exit 1; kill -9 $PPID",
     "sleep": "exec /bin/sleep 0.05",
 }
@@ -188,3 +189,23 @@ def test_a_port_that_is_taken_is_left_alone(tmp_path: Path) -> None:
         script = Script(tmp_path, "touch run/finished")
         script.end()
     assert "--rdzv-endpoint=localhost:20008 " in script.starts[0]
+
+
+def test_scratch_of_another_user_is_not_used(tmp_path: Path) -> None:
+    text = TEMPLATE.read_text()
+    (private,) = re.findall(r"^private='(.*?)'$", text, re.MULTILINE | re.DOTALL)
+    assert 'bash -c "$private" "$scratch" "${python[@]}"' in text
+
+    def ran_with(folder: Path) -> str:
+        words = ["bash", "-c", private, str(folder), "echo", "it", "ran"]
+        return subprocess.run(words, capture_output=True, text=True).stdout
+
+    assert ran_with(tmp_path / "new") == ran_with(tmp_path / "new") == "it ran\n"
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    if os.geteuid() == 0:
+        (tmp_path / "link").symlink_to(tmp_path / "new")
+        os.chown(tmp_path / "link", 65534, 65534, follow_symlinks=False)
+        (tmp_path / "other").mkdir()
+        os.chown(tmp_path / "other", 65534, 65534)
+        for folder in ("link", "other"):
+            assert f"error: {tmp_path / folder}: expected a folder of this user (0) on" in ran_with(tmp_path / folder)

@@ -11,7 +11,7 @@ from urllib.request import url2pathname
 
 import torch
 
-from data.files import sha256
+from data.files import private_folder, sha256
 from data.remote.addresses import check_address, is_remote
 from data.remote.fetch import fetch
 from data.remote.lock import FolderLock
@@ -25,7 +25,7 @@ POLL_S = 0.2
 def local_file(source: str, cache: Path | None = None) -> Path:
     """The file on this machine. ValueError: it is missing, cannot be downloaded, or has another digest than requested.
 
-    cache: default: torch.hub's folder of downloads. A second process that needs the same address waits for the first.
+    cache: a folder, for downloads in it; default: torch.hub's. A second process that needs the same address waits.
     """
     where, _, digest = source.partition(DIGEST)
     digest = digest.lower()
@@ -34,7 +34,7 @@ def local_file(source: str, cache: Path | None = None) -> Path:
             f"weights={without_query(source)}: expected 64 hexadecimal digits after {DIGEST}, found {digest!r}"
         )
     if is_remote(where) and urlsplit(where).scheme != "file":
-        return _cached(where, digest, cache or Path(torch.hub.get_dir()) / "checkpoints")
+        return _cached(where, digest, cache / "weights" if cache else Path(torch.hub.get_dir()) / "checkpoints")
     path = Path(url2pathname(urlsplit(where).path)) if where.startswith("file://") else Path(where)
     if path.is_dir():
         found = best(path / "checkpoints", read_checkpoint)
@@ -63,7 +63,7 @@ def _cached(address: str, digest: str, cache: Path) -> Path:
         raise ValueError(f"weights={without_query(address)}: expected the address of a file, found that of a folder")
     key = digest or hashlib.sha256(without_query(address).encode()).hexdigest()
     path = cache / f"{key[:16]}-{unquote(name)}"
-    cache.mkdir(parents=True, exist_ok=True)
+    private_folder(cache)  # what another user put there need not be what the address holds
     lock = FolderLock(cache)
     while not lock.acquire():
         time.sleep(POLL_S)

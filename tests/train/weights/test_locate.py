@@ -1,6 +1,7 @@
 """Weights are found wherever they lie, and fetched once."""
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -66,8 +67,17 @@ def test_the_digest_decides_whether_what_came_is_kept(tmp_path: Path) -> None:
     with Liar({"net.pt": DATA}) as liar:
         with pytest.raises(ValueError, match=f"net.pt: expected bytes of SHA-256 {'0' * 64}, found {DIGEST}"):
             local_file(f"{liar.address}/net.pt#sha256={'0' * 64}", tmp_path)
-        assert not list(tmp_path.glob("*net.pt"))
+        assert not list(tmp_path.rglob("*net.pt"))
         assert local_file(f"{liar.address}/net.pt#sha256={DIGEST}", tmp_path).read_bytes() == DATA
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_a_folder_of_another_user_is_not_trusted(tmp_path: Path) -> None:
+    """In a staging folder that several users share, anybody could have put other weights there first."""
+    (tmp_path / "weights").mkdir()
+    os.chown(tmp_path / "weights", 65534, 65534)
+    with pytest.raises(ValueError, match=rf"{tmp_path}/weights: expected a folder of this user"):
+        local_file("http://127.0.0.1:9/net.pt", tmp_path)
 
 
 def test_from_s3(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
