@@ -39,7 +39,6 @@ from train.evaluation.scores.coco import coco_ap
 from train.evaluation.scores.tables import Detections, by_image_id, truths_of
 from train.loss import build_loss
 from train.reports.calibration import calibrate
-from train.reports.charts import write_confusion, write_curves, write_f1, write_reliability
 from train.reports.errors import find_errors
 from train.reports.report import Scored, as_json, tables
 from train.reports.result_files import write_coco, write_voc
@@ -105,8 +104,11 @@ def write_all(
             for size, each in found.items()
             if results
         ),
-        *_charts(out, index, found),
     ]
+    try:
+        files += _charts(out, index, found)
+    except Exception as error:  # of matplotlib's own settings
+        problems.append(f"no charts: {describe(error)}")
     for name, write in files:
         try:
             write()
@@ -117,6 +119,8 @@ def write_all(
 
 
 def _charts(out: Path, index: ShardIndex, found: Mapping[str, Scored]) -> Iterator[tuple[str, Callable[[], object]]]:
+    from train.reports.charts import write_confusion, write_curves, write_f1, write_reliability  # takes half a second
+
     classes, title = index.classes, f"{index.source}, {counted(index.num_samples, 'image')}"
     voc = {f"{size} px": each.evaluation.voc for size, each in found.items()}
     calibrations = {f"{size} px": each.calibration for size, each in found.items()}

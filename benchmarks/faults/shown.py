@@ -41,6 +41,12 @@ ROWS = [
         "error: .*a.jpg(?s:.*)detections.json",
     ),
     Row(
+        "settings of matplotlib that do not exist, scored",
+        "MPLBACKEND=nonsense $PY -m train.score $T/trained --out out; ended; ls out",
+        1,
+        "mAP(?s:.*)error: no charts: ValueError: .*nonsense(?s:.*)scores.json",
+    ),
+    Row(
         "the disk of the scores is full",
         "small_disk 16k out; fill out; $PY -m train.score $T/trained --out out",
         1,
