@@ -41,6 +41,12 @@ ROWS = [
         "error: .*a.jpg(?s:.*)detections.json",
     ),
     Row(
+        "pipes in place of a run's results and digests",
+        "mkdir run; mkfifo run/results.csv run/sets.json; train" + WHOLE,
+        0,
+        "results.csv failed .*expected a file(?s:.*)best-000000024",
+    ),
+    Row(
         "settings of matplotlib that do not exist, scored",
         "MPLBACKEND=nonsense $PY -m train.score $T/trained --out out; ended; ls out",
         1,

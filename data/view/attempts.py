@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
+from launch.command import Stopped
+
 
 class Attempts:
     """`attempt("the console", show)` calls `show` and returns whether it succeeded."""
@@ -16,6 +18,8 @@ class Attempts:
     def __call__(self, what: str, show: Callable[[], object]) -> bool:
         try:
             show()
+        except Stopped:  # by a signal that came meanwhile
+            raise
         except Exception as error:  # whatever a disk, a terminal, a drawing or a library's thread raises
             if what not in self._failed:
                 self._failed.add(what)

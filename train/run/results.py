@@ -133,6 +133,8 @@ def ending(run: Path, best: Best | None, images: int, end: int) -> str:
 def _read(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
+    if not path.is_file():  # reading a pipe may never end
+        raise ValueError(f"{path}: expected a file; move what is there elsewhere")
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)

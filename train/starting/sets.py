@@ -38,6 +38,8 @@ def save_sets(run: Path, sets: Mapping[str, ShardIndex]) -> None:
 def _saved(run: Path) -> dict[str, dict[str, object]]:
     """The saved digests, if they are this program's."""
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        if not (run / NAME).is_file():  # reading a pipe may never end
+            return {}
         found = json.loads((run / NAME).read_text(encoding="utf-8"))
         return {name: {"digest": str(each["digest"]), "images": int(each["images"])} for name, each in found.items()}
     return {}

@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from data.view.attempts import Attempts, notice
+from launch.command import Stopped
 
 
 def fail(error: Exception) -> None:
@@ -27,11 +28,12 @@ def test_what_works_again_is_shown_again() -> None:
     assert attempt("the board", lambda: shown.append(1)) and shown == [1]
 
 
-def test_ctrl_c_is_no_failure() -> None:
+@pytest.mark.parametrize("asked", [KeyboardInterrupt, Stopped])
+def test_a_signal_is_no_failure(asked: type[BaseException]) -> None:
     def interrupt() -> None:
-        raise KeyboardInterrupt
+        raise asked
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(asked):
         Attempts("")("the board", interrupt)
 
 

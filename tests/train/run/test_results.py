@@ -1,6 +1,7 @@
 """results.csv over starts and kills, and the charts beside it."""
 
 import csv
+import os
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +104,9 @@ def test_last_words_name_what_is_there(tmp_path: Path) -> None:
     assert f"files: {tmp_path}/ results.csv, board\n" in text and "results.png" not in text
     assert f"python -m train.score {tmp_path}\n" in text
     assert len(text.splitlines()) <= 10
+
+
+def test_a_pipe_in_place_of_the_results_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "results.csv")
+    with pytest.raises(ValueError, match=r"results\.csv: expected a file; move what is there elsewhere"):
+        Results(tmp_path, 0)

@@ -1,5 +1,6 @@
 """A run notices that its sets are no longer those of its last start."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,3 +43,8 @@ def test_a_file_of_another_kind_says_nothing(run: Path, index: ShardIndex, text:
     assert changed_sets(run, {"train": index}) == []
     save_sets(run, {"train": index})
     assert changed_sets(run, {"train": replace(index, digest="1")}) != []
+
+
+def test_a_pipe_says_nothing(run: Path, index: ShardIndex) -> None:
+    os.mkfifo(run / NAME)
+    assert changed_sets(run, {"train": index}) == []
