@@ -45,7 +45,7 @@ def _kept(run: Path, starts: Sequence[Path]) -> Path | None:
     if not path.is_file():
         return None
     with suppress(OSError):  # on a bad block
-        if path.read_bytes() in [_without_remarks(start) for start in starts]:
+        if path.read_bytes() in [_without_remarks(start) for start in starts if start.is_file()]:
             return None
     kept = next(each for each in (run / f"config-{number}.yaml" for number in count(1)) if not each.exists())
     return path.rename(kept)

@@ -1,6 +1,7 @@
 """The configs of a run's starts; tests/train/starting/test_changes.py has them in whole runs."""
 
 import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,5 +72,6 @@ def test_a_config_that_the_user_wrote_is_kept(tmp_path: Path, capsys: pytest.Cap
     assert load(path, []).epochs == 20 and not (tmp_path / "config-2.yaml").exists()
     assert not capsys.readouterr().err
     path.write_text("run: x  # edited\n")
+    os.mkfifo(tmp_path / "starts/0005-000000000.yaml")  # is not read
     save_start(config, 0, [], {})
     assert (tmp_path / "config-2.yaml").read_text() == "run: x  # edited\n"
