@@ -6,6 +6,7 @@ from typing import Literal
 from data.images.augment import AugmentConfig
 from data.images.geometry import CELL_PX, Resize
 
+MOST_IN_BATCH = 1 << 20  # images
 UNRESOLVED_SLOTS = 50
 
 
@@ -44,6 +45,8 @@ class DataConfig:
             least = 0 if name in ("workers", "max_faults") else 1
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name}={getattr(self, name)}: expected at least {least}")
+        if self.batch > MOST_IN_BATCH:
+            raise ValueError(f"data.batch={self.batch}: expected at most {MOST_IN_BATCH:,} images")
 
     @property
     def num_slots(self) -> int:

@@ -36,7 +36,8 @@ def choose_side(index: ShardIndex) -> int:
     weights = 1 / np.bincount(labels)[labels]
     ascending = np.argsort(sizes)
     passed = np.cumsum(weights[ascending]) / weights.sum()
-    wanted = SMALL_PX / float(sizes[ascending][np.searchsorted(passed, SMALLEST + 1e-9)])
+    smallest = float(sizes[ascending][np.searchsorted(passed, SMALLEST + 1e-9)])
+    wanted = SMALL_PX / max(smallest, 1e-9)  # of a set from elsewhere it may be as good as 0
     own = float(np.median(np.maximum(index.arrays["widths"], index.arrays["heights"])))
     return int(np.clip(-(-min(wanted, own) // CELL_PX) * CELL_PX, *SIDES))
 

@@ -15,6 +15,7 @@ from data.loading.config import DataConfig
         ({"sides": [416, 400]}, r"data\.sides=\[416, 400\]: expected multiples of 32 px"),
         ({"sides": [0]}, r"data\.sides=\[0\]"),
         ({"batch": 0}, r"data\.batch=0: expected at least 1"),
+        ({"batch": 10**9}, r"data\.batch=1000000000: expected at most 1,048,576 images"),
         ({"batches_per_side": 0}, r"data\.batches_per_side=0: expected at least 1"),
         ({"truth_slots": 0}, r"data\.truth_slots=0: expected at least 1"),
         ({"truth_slots": "many"}, r"data\.truth_slots=many: expected a number of objects, or auto"),

@@ -10,15 +10,15 @@ from tests.data.pictures import Objects, black_images
 GOOD: Objects = [((0, 0, 100, 100), 0, ""), ((100, 0, 300, 100), 1, ""), ((0, 100, 100, 200), 2, "")]
 
 
-def one_of(size: int, count: int = 1) -> Objects:
+def one_of(size: float, count: int = 1) -> Objects:
     return [((0, 0, size, 2 * size), 0, "")] * count
 
 
 @pytest.mark.parametrize(
     ("size", "expected"),
-    [(40, 384), (60, 256), (10, 608), (200, 192), (39, 416)],  # 24 px of an input for so many of 640
+    [(40, 384), (60, 256), (10, 608), (200, 192), (39, 416), (1e-320, 608)],  # 24 px of an input for so many of 640
 )
-def test_the_smallest_objects_decide_the_side(tmp_path: Path, size: int, expected: int) -> None:
+def test_the_smallest_objects_decide_the_side(tmp_path: Path, size: float, expected: int) -> None:
     index = black_images(tmp_path, [(640, 480, one_of(size))] * 2)
     assert shorter_sides(index) == pytest.approx([size / 640] * 2)
     assert choose_side(index) == expected
