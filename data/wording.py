@@ -44,5 +44,10 @@ def is_printable(text: str) -> bool:
     return text.isprintable() or text.translate(BLANKS).isprintable()
 
 
+def printable(text: str) -> str:
+    """A text on one line, with what cannot be printed as backslashes and numbers."""
+    return "".join(each if is_printable(each) else each.encode("unicode_escape").decode() for each in text)
+
+
 def is_class_name(text: str) -> bool:
     return is_printable(text) and bool(text.strip())

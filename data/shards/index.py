@@ -19,6 +19,7 @@ from data.shards.format.columns import map_columns, release_pages
 from data.shards.format.header import MADE_ELSEWHERE, MAX_BYTES, Shard, parse_header
 from data.shards.format.values import check_values
 from data.shards.verified import verified_once
+from data.wording import printable
 
 BLOCK = 1 << 16  # samples that are counted together
 ALL = slice(None)
@@ -146,7 +147,7 @@ def _verify(path: Path, header: dict[str, Any], digest: str) -> None:
 def _opened(folder: Path, header: dict[str, Any], digest: str) -> ShardIndex:
     return ShardIndex(
         folder=folder,
-        source=header["source"],
+        source=printable(header["source"]),
         classes=tuple(header["classes"]),
         category_ids=tuple(header["category_ids"]),
         dropped=header["dropped"],

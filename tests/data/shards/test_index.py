@@ -79,6 +79,12 @@ def test_a_set_that_was_replaced_meanwhile_is_not_taken_for_the_old_one(copy: Pa
         pickle.loads(sent)
 
 
+def test_where_a_set_is_from_is_one_printable_line(copy: Path) -> None:
+    """It has names of files, which may hold anything, and goes into comments of configs."""
+    change_header(copy, source="voc Käfer\u3000図\n\x1b[2J\udcff")
+    assert ShardIndex.load(copy).source == r"voc Käfer　図\n\x1b[2J\udcff"
+
+
 @pytest.mark.parametrize("block", [1, 7, 1 << 16])
 def test_objects_that_are_trained_on_are_counted(
     index: ShardIndex, monkeypatch: pytest.MonkeyPatch, block: int

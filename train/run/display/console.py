@@ -9,7 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console as Terminal
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from data.wording import duration_text
+from data.wording import duration_text, printable
 
 ASIDE_S = 10.0  # between two lines of a log file outside training
 BAR = 16  # characters
@@ -55,7 +55,7 @@ class Console:
         if self._gone:
             return
         self._spoke = time.perf_counter()
-        text = printable(text, self._encoding)
+        text = encodable(text, self._encoding)
         try:
             if self._bar is None:
                 print(text, flush=True)
@@ -73,7 +73,7 @@ class Console:
     def say(self, text: str) -> None:
         """Prints text unchanged on its own lines. Call after `close`."""
         if not self._gone:
-            print("\n".join(printable(line, self._encoding) for line in text.splitlines()), flush=True)
+            print("\n".join(encodable(line, self._encoding) for line in text.splitlines()), flush=True)
 
     def close(self) -> None:
         if self._bar is not None:
@@ -83,9 +83,9 @@ class Console:
                 _silence_stdout()
 
 
-def printable(text: str, encoding: str | None) -> str:
+def encodable(text: str, encoding: str | None) -> str:
     """The text with escapes for control characters and those that this encoding cannot show."""
-    text = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    text = printable(text)
     try:
         return text.encode(encoding or "ascii", "backslashreplace").decode(encoding or "ascii")
     except LookupError:

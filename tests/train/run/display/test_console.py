@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from train.run.display.console import Console, printable
+from train.run.display.console import Console, encodable
 
 SCRIPT = """
 from train.run.display.console import Console
@@ -135,6 +135,6 @@ def test_a_closed_stdout_is_said_by_nobody(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_what_an_encoding_cannot_spell_is_escaped() -> None:
-    assert printable("größe 图", "latin-1") == "größe \\u56fe"
-    assert printable("图\x1b[31m\n\udcff", "utf-8") == "图\\x1b[31m\\n\\udcff"
-    assert printable("ok 图", None) == printable("ok 图", "no-such-encoding") == "ok \\u56fe"
+    assert encodable("größe 图", "latin-1") == "größe \\u56fe"
+    assert encodable("图\x1b[31m\n\udcff", "utf-8") == "图\\x1b[31m\\n\\udcff"
+    assert encodable("ok 图", None) == encodable("ok 图", "no-such-encoding") == "ok \\u56fe"
