@@ -19,6 +19,7 @@ INTERRUPTED = 130  # exit status; the shell's convention: 128 + SIGINT
 NOTICE = "interrupted"
 PACKAGES = ("train", "data", "launch")
 AGAIN_S = 1.0  # one Ctrl-C reaches a process twice: from the terminal, and from torchrun or bash before it
+STARTED_BY = os.getppid()  #: as long as it lives; imports take seconds, in which it may die
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 

@@ -16,6 +16,13 @@ GONE = "another process is gone"
 ROWS = [
     Row("the training process is killed, its loader process ends", TRAINING + "end_by KILL", 137, "gone after"),
     Row(
+        "torchrun is killed while its processes start",
+        "begin -m torch.distributed.run --standalone --nproc-per-node=2 $ROOT/train/main.py $TINY; "
+        "until_true eval '[ $(ps -o pid= --ppid $run | wc -l) = 2 ]'; end_by KILL; ended; sleep 5",
+        137,
+        "gone after",
+    ),
+    Row(
         "the whole job is killed, nothing of it is left in /dev/shm",
         TRAINING
         + "grep -o '/dev/shm/sem[^ ]*' /proc/$run/maps > names; kill -KILL $(below $run .); end_by KILL; ended; "

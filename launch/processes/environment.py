@@ -18,7 +18,7 @@ from launch.processes.aside import Aside
 from launch.processes.failure import is_of_another_process, tell_torchrun
 from launch.processes.heartbeat import Heartbeat
 from launch.processes.machine import keep_freed_memory, memory_left, signal_when_the_parent_dies
-from launch.processes.rendezvous import ALONE, meet, place_by_hand, place_of_step
+from launch.processes.rendezvous import ALONE, meet, place_by_hand, place_of_step, store_of_torchrun
 
 T = TypeVar("T")
 CPU = torch.device("cpu")
@@ -178,8 +178,7 @@ def connect() -> Iterator[Environment]:
 def _store(env: Environment) -> dist.Store:  # type: ignore[name-defined]
     """The store through which processes exchange their addresses."""
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun serves it
-        store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))  # type: ignore[attr-defined]
-        return store
+        return store_of_torchrun(TIMEOUT)
     place = place_of_step(os.environ) if env.launcher == "srun" else place_by_hand(os.environ)
     return meet(place, env.rank, env.world_size, TIMEOUT)
 

@@ -1,10 +1,13 @@
 """Services of Linux for a process: the memory left, reuse of freed memory, a signal when the parent dies."""
 
 import ctypes
+import os
 import resource
 import signal
 from contextlib import suppress
 from pathlib import Path
+
+from launch.interrupt import STARTED_BY
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 OWN_GROUPS = Path("/proc/self/cgroup")
@@ -43,6 +46,11 @@ def keep_freed_memory() -> None:
 
 
 def signal_when_the_parent_dies(number: signal.Signals) -> None:
-    """Requests a signal, so that the processes that a killed torchrun leaves behind save and exit."""
+    """Requests a signal, so that the processes that a killed torchrun leaves behind save and exit.
+
+    Sends it at once if the parent is already dead.
+    """
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").prctl(PR_SET_PDEATHSIG, number)
+    if os.getppid() != STARTED_BY:
+        os.kill(os.getpid(), number)

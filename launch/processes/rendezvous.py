@@ -15,10 +15,16 @@ from datetime import timedelta
 from threading import Thread
 from typing import NamedTuple
 
-from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]  # public, not marked so
+from torch.distributed import (  # type: ignore[attr-defined]  # public, not marked so
+    PrefixStore,
+    Store,
+    TCPStore,
+    rendezvous,
+)
 
 POLL_S = 0.2
 ANSWER_S = 15.0  # for a store; another program's server may accept a connection and say nothing
+CONNECT_S = 60.0  # to torchrun's store
 NOTICE_S = 2.0  # until a task says whom it is waiting for
 ALONE = "to train alone, without the other tasks: srun --ntasks=1, or env -u SLURM_STEP_NUM_TASKS python ..."
 ALONE_BY_HAND = "to train alone: env -u RANK -u WORLD_SIZE python ..."
@@ -69,6 +75,19 @@ def place_by_hand(environ: Mapping[str, str]) -> Place:
             f"found {host!r} and {port!r}; start with torchrun, or {ALONE_BY_HAND}"
         )
     return Place(host, int(port), f"processes of {host}:{port}", "choose another MASTER_PORT", ALONE_BY_HAND)
+
+
+def store_of_torchrun(timeout: timedelta) -> Store:
+    """The store that torchrun has served since before it started this process. timeout: for what is asked of it."""
+    try:
+        store, _, _ = next(rendezvous("env://", timeout=timedelta(seconds=CONNECT_S)))
+    except RuntimeError as error:
+        raise ConnectionError(
+            f"expected the store of torchrun, found none ({_first_line(error)}); start the run again"
+        ) from None
+    store.set_timeout(timeout)
+    assert isinstance(store, Store)
+    return store
 
 
 def meet(place: Place, rank: int, world_size: int, timeout: timedelta) -> Store:

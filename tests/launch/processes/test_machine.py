@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -71,3 +72,27 @@ def test_a_process_is_told_when_its_parent_is_killed() -> None:
         assert parent.stdout is not None and parent.stdout.readline().strip().isdecimal()
         parent.send_signal(signal.SIGKILL)
         assert parent.stdout.read() == "told\n"
+
+
+LATE = """
+import os, pathlib, signal, time
+from launch.interrupt import STARTED_BY
+from launch.processes.machine import signal_when_the_parent_dies
+
+signal.signal(signal.SIGTERM, lambda *_: pathlib.Path("told").touch())
+pathlib.Path("begun").touch()
+while os.getppid() == STARTED_BY:
+    time.sleep(0.01)
+signal_when_the_parent_dies(signal.SIGTERM)
+pathlib.Path("over").touch()
+"""
+
+
+def test_a_process_whose_parent_died_meanwhile_is_told(tmp_path: Path) -> None:
+    start = '"$0" -c "$1" & until [ -e begun ]; do sleep 0.05; done'
+    environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+    subprocess.run(["bash", "-c", start, sys.executable, LATE], cwd=tmp_path, env=environ, check=True, timeout=60)
+    deadline = time.monotonic() + 20
+    while not (tmp_path / "over").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (tmp_path / "told").exists()

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 import launch.processes.rendezvous
-from launch.processes.rendezvous import Place, first_host, meet, place_by_hand, port_of, step_name
+from launch.processes.rendezvous import Place, first_host, meet, place_by_hand, port_of, step_name, store_of_torchrun
 from tests.conftest import ROOT
 from tests.servers import free_port
 
@@ -142,3 +142,12 @@ def test_ctrl_c_ends_the_wait_at_once() -> None:
     process.send_signal(2)
     process.communicate(timeout=20)
     assert time.monotonic() - began < 2
+
+
+def test_a_torchrun_that_is_gone_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("launch.processes.rendezvous.CONNECT_S", 1.0)
+    started = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    for name, value in started.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConnectionError, match=r"^expected the store of torchrun, found none"):
+        store_of_torchrun(timedelta(minutes=10))
