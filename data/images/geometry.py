@@ -20,6 +20,7 @@ Resize = Literal["letterbox", "stretch", "darknet-letterbox", "darknet-stretch"]
 Size = int | tuple[int, int]  # of a canvas, px: the side of a square, or width and height
 GREY = 128  # darknet fills with .5
 CELL_PX = 32  # side of the network's grid cells: sides of its input are multiples
+MOST_PX = 1 << 14  # longest side of an input
 
 
 class Room(NamedTuple):

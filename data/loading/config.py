@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from data.images.augment import AugmentConfig
-from data.images.geometry import CELL_PX, Resize
+from data.images.geometry import CELL_PX, MOST_PX, Resize
 
-MOST_IN_BATCH = 1 << 20  # images
+MOST = {"batch": 1 << 20, "workers": 1 << 10, "num_slots": 1 << 15}  # what memory cannot hold in any case
 UNRESOLVED_SLOTS = 50
 
 
@@ -30,8 +30,11 @@ class DataConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        if not self.sides or any(side % CELL_PX or side < CELL_PX for side in self.sides):
-            raise ValueError(f"data.sides={self.sides}: expected multiples of {CELL_PX} px, the stride of the network")
+        if not self.sides or any(side % CELL_PX or not CELL_PX <= side <= MOST_PX for side in self.sides):
+            raise ValueError(
+                f"data.sides={self.sides}: expected multiples of {CELL_PX} px, the stride of the network, up to "
+                f"{MOST_PX:,} px"
+            )
         if self.geometry == "device" and self.augment.mixed:
             raise ValueError(
                 f"data.geometry=device with data.augment.mosaic={self.augment.mosaic}, mixup={self.augment.mixup}: the "
@@ -45,8 +48,10 @@ class DataConfig:
             least = 0 if name in ("workers", "max_faults") else 1
             if getattr(self, name) < least:
                 raise ValueError(f"data.{name}={getattr(self, name)}: expected at least {least}")
-        if self.batch > MOST_IN_BATCH:
-            raise ValueError(f"data.batch={self.batch}: expected at most {MOST_IN_BATCH:,} images")
+        for name, most in MOST.items():
+            if getattr(self, name) > most:
+                key = "truth_slots" if name == "num_slots" else name
+                raise ValueError(f"data.{key}={getattr(self, name)}: expected at most {most:,}")
 
     @property
     def num_slots(self) -> int:

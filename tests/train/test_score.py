@@ -181,7 +181,7 @@ def test_a_file_that_cannot_be_written_keeps_no_other_from_it(
     def fails(*_: object) -> None:
         raise RuntimeError("no font")
 
-    monkeypatch.setattr("train.score.write_curves", fails)
+    monkeypatch.setattr("train.reports.charts.write_curves", fails)
     with pytest.raises(ValueError, match=r"(?s)results-64 could not be written: .*curves\.png could not be .*no font"):
         write_all(tmp_path, {"sides": as_json(index, scored)}, index, scored, results=True)
     assert json.loads((tmp_path / "scores.json").read_text())["sides"]["64"]["mAP@.5"] == 0

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from train.detection.validate import CELL_PX
+from data.images.geometry import CELL_PX, MOST_PX
 
 AUTO = "auto"
+MOST_IN_BATCH = 1 << 20  # images
 EVALUATIONS = 40  # of a run with every_epochs=auto
 
 
@@ -26,12 +27,13 @@ class EvaluateConfig:
 
     def __post_init__(self) -> None:
         for name, length in (("side", self.side), ("height", self.height)):
-            if length is not None and (length % CELL_PX or length < CELL_PX):
+            if length is not None and (length % CELL_PX or not CELL_PX <= length <= MOST_PX):
                 raise ValueError(
-                    f"evaluate.{name}={length}: expected a multiple of {CELL_PX} px, the stride of the network"
+                    f"evaluate.{name}={length}: expected a multiple of {CELL_PX} px, the stride of the network, up to "
+                    f"{MOST_PX:,} px"
                 )
-        if self.batch < 1:
-            raise ValueError(f"evaluate.batch={self.batch}: expected at least 1")
+        if not 1 <= self.batch <= MOST_IN_BATCH:
+            raise ValueError(f"evaluate.batch={self.batch}: expected 1 to {MOST_IN_BATCH:,}")
         if self.every_epochs != AUTO and (isinstance(self.every_epochs, str) or self.every_epochs < 1):
             raise ValueError(f"evaluate.every_epochs={self.every_epochs}: expected at least 1, or auto")
         if self.patience is not None and self.patience < 1:
