@@ -11,6 +11,7 @@ from data.remote.transports.body import CHUNK, Body, Interrupted, Refused, error
 def open_s3(url: str, start: int) -> Body:
     connection = client()
     from botocore import exceptions as botocore
+    from urllib3.exceptions import HTTPError
 
     parts = urlsplit(url)
     skip = {"Range": f"bytes={start}-"} if start else {}
@@ -27,8 +28,8 @@ def open_s3(url: str, start: int) -> Body:
 
     def read() -> bytes:
         try:
-            return bytes(stream.read(CHUNK))
-        except (OSError, botocore.BotoCoreError) as error:
+            return bytes(stream._raw_stream.read1(CHUNK))  # what has come; its own `read` waits for all of it
+        except (OSError, HTTPError) as error:
             raise Interrupted(in_one_line(error)) from None
 
     return Body(*extent(found["ResponseMetadata"]["HTTPHeaders"], start), read, stream.close)

@@ -285,6 +285,12 @@ def test_an_object_that_cannot_be_had_is_named(
         bring(bucket, tmp_path)
 
 
+def test_an_object_that_drips_is_left(liar: Liar, bucket: str, tmp_path: Path) -> None:
+    liar.behaviour[NAME].extend(["drip"] * 4)
+    with pytest.raises(ValueError, match=rf"{NAME}: \d+ bytes in 1 s, after 4 attempts"):
+        bring(bucket, tmp_path)
+
+
 def test_an_object_without_credentials(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
