@@ -20,6 +20,7 @@ def test_there_are_commands() -> None:
     assert {"train.main", "train.config", "data.shards", "launch.submit", "benchmarks.faults"} <= set(COMMANDS)
 
 
+@pytest.mark.filterwarnings("ignore:.* found in sys.modules:RuntimeWarning")  # imported by earlier tests
 @pytest.mark.parametrize("word", ["--help", "-h"])
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_says_how_it_is_used(
