@@ -5,10 +5,12 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing import get_context, parent_process
+from queue import SimpleQueue
 from threading import Thread, current_thread, main_thread
 from types import FrameType
 from typing import Any, TypeVar
@@ -16,6 +18,7 @@ from typing import Any, TypeVar
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 Result = TypeVar("Result")
+AHEAD = 4  # jobs of each process, running and waiting
 
 
 def cores() -> int:
@@ -30,64 +33,116 @@ def in_parallel(
 
     SIGTERM ends running jobs too, with KeyboardInterrupt or what the caller's handler of SIGTERM raises.
     """
-    with _interruptible():
-        return _in_parallel(function, jobs, min(workers or cores(), len(jobs)), title)
+    with _Interrupts() as interrupts:
+        return _in_parallel(function, jobs, min(workers or cores(), len(jobs)), title, interrupts)
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    if current_thread() is not main_thread():
-        yield
-        return
-    came = list[int]()
+class _Interrupts:
+    """Ctrl-C and other signals, which raise KeyboardInterrupt only where asked to.
 
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        came.append(number)
-        raise KeyboardInterrupt
+    Elsewhere they could leave a lock of the pool held, for which its thread would then wait for ever.
+    """
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        if came and callable(before):
-            before(signal.SIGTERM, None)
-        raise
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def __init__(self) -> None:
+        self._before: dict[int, Any] = {}
+        self._came: list[int] = []
+        self._raising = False
+
+    def __enter__(self) -> "_Interrupts":
+        if current_thread() is main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                handler = signal.getsignal(number)
+                if callable(handler) or (number == signal.SIGTERM and handler is signal.SIG_DFL):
+                    self._before[number] = signal.signal(number, self._hear)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        for number in self._came[:1]:  # the program decides what it means
+            if callable(self._before[number]):
+                self._before[number](number, None)
+            elif kind is None:
+                raise KeyboardInterrupt
+
+    @contextmanager
+    def raised(self) -> Iterator[None]:
+        """A context in which they are raised, at once if one has come before."""
+        self._raising = True
+        try:
+            if self._came:
+                raise KeyboardInterrupt
+            yield
+        finally:
+            self._raising = False
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        self._came.append(number)
+        if self._raising:
+            self._raising = False
+            raise KeyboardInterrupt
 
 
 def _in_parallel(
-    function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], workers: int, title: str
+    function: Callable[..., Result],
+    jobs: Sequence[tuple[Any, ...]],
+    workers: int,
+    title: str,
+    interrupts: _Interrupts,
 ) -> list[Result]:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, disable=not sys.stderr.isatty(), transient=True) as progress:
         task = progress.add_task(title, total=len(jobs))
-        if workers <= 1:
-            results = []
-            for job in jobs:
-                results.append(function(*job))
+        done: dict[int, Result] = {}
+        results = (
+            _in_turn(function, jobs, interrupts) if workers <= 1 else _by_pool(function, jobs, workers, interrupts)
+        )
+        try:
+            for number, result in results:
+                done[number] = result
                 progress.advance(task)
-            return results
-        before = set(multiprocessing.active_children())
-        with ProcessPoolExecutor(workers, get_context("forkserver"), end_with_parent) as pool:
-            futures = {pool.submit(function, *job): number for number, job in enumerate(jobs)}
-            done: dict[int, Result] = {}
-            try:
-                for future in as_completed(futures):
-                    done[futures[future]] = future.result()
-                    progress.advance(task)
-            except BrokenProcessPool:
-                raise ChildProcessError(
-                    f"{title}: a process was killed, probably out of memory; try again with fewer than {workers} "
-                    "--workers"
-                ) from None
-            except BaseException as error:
-                pool.shutdown(wait=False, cancel_futures=True)  # the first error ends it, not the last job
-                if not isinstance(error, Exception):  # Ctrl-C: running jobs end too
-                    for process in set(multiprocessing.active_children()) - before:
-                        process.kill()
-                raise
+        except BrokenProcessPool:
+            raise ChildProcessError(
+                f"{title}: a process was killed, probably out of memory; try again with fewer than {workers} --workers"
+            ) from None
     return [done[number] for number in range(len(jobs))]
+
+
+def _in_turn(
+    function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], interrupts: _Interrupts
+) -> Iterator[tuple[int, Result]]:
+    for number, job in enumerate(jobs):
+        with interrupts.raised():
+            result = function(*job)
+        yield number, result
+
+
+def _by_pool(
+    function: Callable[..., Result], jobs: Sequence[tuple[Any, ...]], workers: int, interrupts: _Interrupts
+) -> Iterator[tuple[int, Result]]:
+    before = set(multiprocessing.active_children())
+    with ProcessPoolExecutor(workers, get_context("forkserver"), end_with_parent) as pool:
+        to_come, running, finished = iter(enumerate(jobs)), dict[Future[Result], int](), SimpleQueue[Future[Result]]()
+
+        def start(count: int) -> None:
+            for number, job in islice(to_come, count):
+                future = pool.submit(function, *job)
+                running[future] = number
+                future.add_done_callback(finished.put)
+
+        try:
+            start(AHEAD * workers)
+            while running:
+                with interrupts.raised():
+                    future = finished.get()
+                yield running.pop(future), future.result()
+                start(1)
+        except BaseException as error:
+            pool.shutdown(wait=False, cancel_futures=True)  # the first error ends it, not the last job
+            if not isinstance(error, Exception):  # Ctrl-C: running jobs end too
+                for process in set(multiprocessing.active_children()) - before:
+                    process.kill()
+            raise
 
 
 def end_with_parent() -> None:

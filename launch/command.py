@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from launch.interrupt import INTERRUPTED, NOTICE, interrupted_by_signals
+from launch.interrupt import INTERRUPTED, NOTICE, interrupted_by_signals, name_cut_files
 from launch.redact import redacted
 
 TRACEBACK = "--traceback"
@@ -62,6 +62,7 @@ def run(main: Callable[[Sequence[str]], object], usage: Callable[[], str] | None
         text = usage().strip()
         main = lambda _: print(text)  # noqa: E731
     failures = [_make_unbreakable("stdout"), _make_unbreakable("stderr")]
+    name_cut_files()
     with interrupted_by_signals():
         status = _status(main, words, TRACEBACK in sys.argv)
     for stream in (sys.stdout, sys.stderr):

@@ -2,14 +2,17 @@
 
 While a command's modules are imported there is nothing to undo: a signal ends it where it is. After that a signal
 raises KeyboardInterrupt (launch/command.py); training has handlers of its own for SIGTERM (launch/processes/stop.py).
+A bus error, from a mapped file that was cut short, is one line as well.
 """
 
+import ctypes
 import os
+import resource
 import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from threading import current_thread, main_thread
 from types import FrameType
@@ -63,6 +66,47 @@ def interrupted_by_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def ended_at_once(undo: Callable[[], object]) -> Iterator[None]:
+    """A context in which these signals undo and end a command: an exception anywhere in C++ might crash it instead."""
+    with ExitStack() as handlers:
+        if _is_command() and current_thread() is main_thread():
+            for number in _heeded():
+                before = signal.signal(number, lambda *caught: (undo(), _end(*caught)))
+                handlers.callback(signal.signal, number, before)
+        yield
+
+
 def _heeded() -> list[signal.Signals]:
     """Those that nobody has switched off: nohup ignores SIGHUP, a shell ignores SIGINT for what runs in background."""
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def name_cut_files() -> None:
+    """From now on a bus error ends the process with a line: reading a mapped file that was cut short causes one."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).signal(signal.SIGBUS, END_OF_FILE)  # Python's own handlers wait for the read to return
+
+
+def _end_of_file(_: int) -> None:
+    found = ", ".join(cut_files()) or "a file, or memory in /dev/shm,"
+    text = f"error: bus error: {found} was cut short, or lost its disk, while in use; restore it and start again\n"
+    os.write(2, os.fsencode(text))
+    os._exit(1)
+
+
+END_OF_FILE = ctypes.CFUNCTYPE(None, ctypes.c_int)(_end_of_file)
+
+
+def cut_files() -> list[str]:
+    """Mapped files, not libraries, that have become shorter."""
+    found = dict[str, None]()
+    for line in Path("/proc/self/maps").read_text(errors="surrogateescape").splitlines():
+        addresses, rights, offset, _, inode, *path = line.split(maxsplit=5)
+        begin, end = (int(number, 16) for number in addresses.split("-"))
+        with suppress(OSError):
+            status = Path(path[0] if path else "").stat()
+            beyond = int(offset, 16) + end - begin - resource.getpagesize()  # whole pages are mapped
+            if rights.endswith("s") and status.st_ino == int(inode) and status.st_size <= beyond:
+                found[path[0]] = None
+    return list(found)

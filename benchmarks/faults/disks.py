@@ -163,6 +163,27 @@ ROWS = [
         1,
         r"error: .*unreadable images(?s:.*)shard-000000\.tar",
     ),
+    *(
+        Row(
+            f"index.npz is {fault}, {workers} loader processes",
+            f"cp -r $T/train cut; begin_training data.train=cut $LONG data.workers={workers}; "
+            f"until_said 'epoch .*images/s'; {command}; await",
+            1,
+            r"\nerror: .*cut/index\.npz was [^\n]*start again\ngone after \d s",
+        )
+        for workers in (0, 2)
+        for fault, command in (
+            ("cut during the run", "truncate -s 100 cut/index.npz"),
+            ("overwritten during the run", "cat $T/val/index.npz > cut/index.npz"),
+        )
+    ),
+    Row(
+        "index.npz is replaced by a new file of the same bytes during the run",
+        "cp -r $T/train cut; begin_training data.train=cut epochs=200 evaluate.every_epochs=200; "
+        "until_said 'epoch .*images/s'; cp cut/index.npz new; cat new > cut/index.npz; touch cut/index.npz; await",
+        0,
+        r"4,800 images seen",
+    ),
     Row(
         "a file where decoded images go",
         "touch c; train data.decoded_cache=c",

@@ -86,7 +86,8 @@ ROWS = [
     ),
     Row(
         "suggesting a config, then SIGTERM",
-        "begin -m train.suggest $T/train; until_said images/s; end_by TERM; ended; grep batch: said; true",
+        "begin -m train.suggest $T/train --minutes 0.02; until_said images/s; end_by TERM; ended; "
+        "grep batch: said; true",
         130,
         INTERRUPTED + r"\n$",
     ),

@@ -7,7 +7,7 @@ over all epochs, so workers start once per run.
 """
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import tee
 
 import numpy as np
@@ -24,6 +24,7 @@ from data.loading.filling.reader import BatchReader, SlottedPlan
 from data.loading.filling.slots import Slots, most_pixels
 from data.loading.handover.prefetch import DEPTH, Answer, Prefetcher, thread_safe
 from data.loading.handover.to_device import Transfer
+from data.loading.handover.unchanged import while_unchanged
 from data.loading.handover.workers import answers_of, begin_worker, start_fork_server
 from data.remote.arrivals import Arrivals
 from data.shards.index import ShardIndex
@@ -153,12 +154,12 @@ class Loader:
             worker_init_fn=begin_worker,
             multiprocessing_context="forkserver" if workers else None,  # fork is unsafe with CUDA and threads
         )
-        found = answers_of(loader, workers)
-        return self._deliver(Prefetcher(found, to_come, Arrivals(self.index), workers=workers > 0), reader, stopping)
+        prefetcher = Prefetcher(answers_of(loader, workers), to_come, Arrivals(self.index), workers=workers > 0)
+        return while_unchanged(self.index, self._deliver(prefetcher, reader, stopping))
 
     def _deliver(
         self, prefetcher: Prefetcher, reader: BatchReader, stopping: Callable[[], bool] | None
-    ) -> Iterator[Batch]:
+    ) -> Generator[Batch]:
         transfer = Transfer(self.device, reader.slots, reader.level, packed=reader.packed, coloured=reader.colour)
         self._prefetcher = prefetcher
         try:

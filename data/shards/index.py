@@ -6,6 +6,7 @@ Nothing in the files is trusted before it is checked, once on each machine.
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from data.files import length, naming, sha256
 from data.shards.format.columns import map_columns, release_pages
 from data.shards.format.header import MADE_ELSEWHERE, MAX_BYTES, Shard, parse_header
 from data.shards.format.values import check_values
-from data.shards.verified import verified_once
+from data.shards.verified import identity, verified_once
 from data.wording import printable
 
 BLOCK = 1 << 16  # samples that are counted together
@@ -40,6 +41,8 @@ class ShardIndex:
     shards: tuple[Shard, ...]
     arrays: dict[str, NDArray[Any]]  #: the columns of index.npz, see docs/data.md; mapped read-only
     digest: str  #: of index.json: names the exact bytes of the whole set
+    arrays_sha256: str  #: of index.npz
+    mapped: list[int]  #: identity of index.npz when it was mapped, see verified.py
 
     @cached_property
     def shard_sizes(self) -> NDArray[np.int64]:
@@ -82,6 +85,20 @@ class ShardIndex:
             counts[first : first + BLOCK] = np.diff(np.concatenate([[0], np.cumsum(trained)])[bounds - bounds[0]])
         release_pages(starts)
         return counts
+
+    def require_unchanged(self) -> None:
+        """ValueError if another program has written to index.npz, which changes the arrays. Takes one system call."""
+        path = self.folder / "index.npz"
+        with suppress(OSError):  # gone, but the mapped file still exists
+            found = identity(path)
+            if found == self.mapped or found[:2] != self.mapped[:2]:  # of another file, put in its place
+                return
+            _verify_bytes(
+                path,
+                self.arrays_sha256,
+                "was written to while in use; put the set that index.json describes back (best as a new file, not into "
+                "the old one) and start again",
+            )
 
     @classmethod
     def load(cls, folder: Path, *, shards_there: bool = True) -> "ShardIndex":
@@ -130,18 +147,22 @@ def _require_shards(folder: Path, shards: tuple[Shard, ...]) -> None:
 
 def _verify(path: Path, header: dict[str, Any], digest: str) -> None:
     """Checks the bytes and values of index.npz."""
-
-    def verify_bytes() -> None:
-        if not path.is_file() or sha256(path) != header["arrays_sha256"]:
-            raise ValueError(
-                f"{path} is missing or does not match index.json beside it; copy both again, or make the shards again "
-                f"({MADE_ELSEWHERE})"
-            )
-
+    wrong = (
+        "is missing or does not match index.json beside it; copy both again, or make the shards again "
+        f"({MADE_ELSEWHERE})"
+    )
     if not path.is_file():
-        verify_bytes()
-    verified_once(path, header["arrays_sha256"], verify_bytes)
+        raise ValueError(f"{path} {wrong}")
+    _verify_bytes(path, header["arrays_sha256"], wrong)
     verified_once(path, digest, lambda: check_values(path, map_columns(path, header), header))
+
+
+def _verify_bytes(path: Path, digest: str, wrong: str) -> None:
+    def verify() -> None:
+        if sha256(path) != digest:
+            raise ValueError(f"{path} {wrong}")
+
+    verified_once(path, digest, verify)
 
 
 def _opened(folder: Path, header: dict[str, Any], digest: str) -> ShardIndex:
@@ -154,6 +175,8 @@ def _opened(folder: Path, header: dict[str, Any], digest: str) -> ShardIndex:
         shards=tuple(Shard(**shard) for shard in header["shards"]),
         arrays=map_columns(folder / "index.npz", header),
         digest=digest,
+        arrays_sha256=header["arrays_sha256"],
+        mapped=identity(folder / "index.npz"),
     )
 
 

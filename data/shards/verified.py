@@ -21,22 +21,28 @@ from data.files import private_folder
 SETTLED_S = 2.0  # since the last change to a file
 
 
+def identity(path: Path) -> list[int]:
+    """Numbers that differ after each change of a file; the first two name the file, whatever is in it."""
+    status = path.stat()
+    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
+
+
 def verified_once(path: Path, claim: str, verify: Callable[[], object]) -> None:
     """Calls `verify`, which raises if the claim about the file does not hold, unless a process has already done so.
 
     Simultaneous calls wait for the first one.
     """
     with _note_of(path) as note:
-        identity = _identity(path)
-        held = _held(note, identity)
+        found = identity(path)
+        held = _held(note, found)
         if claim in held:
             return
         settled = time.time() - max(path.stat().st_mtime, path.stat().st_ctime) > SETTLED_S
         verify()
-        if note and settled and _identity(path) == identity:
+        if note and settled and identity(path) == found:
             note.seek(0)
             note.truncate()
-            note.write(json.dumps([identity, [*held, claim]]).encode())
+            note.write(json.dumps([found, [*held, claim]]).encode())
 
 
 @contextmanager
@@ -54,12 +60,7 @@ def _note_of(path: Path) -> Iterator[IO[bytes] | None]:
         yield note
 
 
-def _identity(path: Path) -> list[int]:
-    status = path.stat()
-    return [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
-
-
-def _held(note: IO[bytes] | None, identity: list[int]) -> list[Any]:
+def _held(note: IO[bytes] | None, found: list[int]) -> list[Any]:
     """The note's claims about this very file."""
     if note is None:
         return []
@@ -68,4 +69,4 @@ def _held(note: IO[bytes] | None, identity: list[int]) -> list[Any]:
         of, claims = json.loads(note.read())
     except (ValueError, TypeError):  # empty, or cut short by a full disk
         return []
-    return list(claims) if of == identity else []
+    return list(claims) if of == found else []

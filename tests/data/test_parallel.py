@@ -41,6 +41,24 @@ def test_a_process_that_was_killed_is_not_waited_for() -> None:
         in_parallel(os._exit, [(1,), (1,)], 2, "dying")
 
 
+def test_ctrl_c_ends_it_however_many_jobs_there_are() -> None:
+    """While futures of all jobs were waited for, it left their locks held, on which the pool's thread then waited."""
+    code = (
+        "from data.parallel import in_parallel; print('go', flush=True); in_parallel(abs, [(1,)] * 200_000, 2, 'idle')"
+    )
+    program = subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert program.stdout is not None and program.stdout.readline() == "go\n"
+        time.sleep(3)
+        program.send_signal(signal.SIGINT)
+        _, errors = program.communicate(timeout=20)
+        assert errors.rstrip().endswith("KeyboardInterrupt")
+    finally:
+        program.kill()
+
+
 def test_processes_end_with_a_program_that_is_killed(tmp_path: Path) -> None:
     """The parent is what would have told them."""
     files = [tmp_path / "one", tmp_path / "two"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.interrupt import AGAIN_S, SIGNALS, interrupted_by_signals
+from launch.interrupt import AGAIN_S, SIGNALS, cut_files, interrupted_by_signals
 from tests.conftest import ROOT
 
 COMMANDS = (
@@ -79,3 +79,39 @@ def test_what_was_ignored_stays_ignored() -> None:
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_what_an_exception_might_crash_is_undone_and_ended_at_once() -> None:
+    script = """
+import os, signal
+from launch import interrupt
+interrupt._is_command = lambda: True
+with interrupt.ended_at_once(lambda: print("undone", flush=True)):
+    os.kill(os.getpid(), signal.SIGTERM)
+print("not ended")
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "undone\n", "error: interrupted\n")
+
+
+def test_a_mapped_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
+    """Python cannot catch the bus error of reading it."""
+    for name in ("whole", "a cut one"):
+        (tmp_path / name).write_bytes(bytes(100_000))
+    script = """
+import mmap, sys
+from launch.interrupt import name_cut_files
+name_cut_files()
+files = [open(path, "rb") for path in sys.argv[1:]]
+maps = [mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) for file in files]
+open(sys.argv[2], "r+b").truncate(10)
+print(maps[0][50_000], flush=True)
+maps[1][50_000]
+"""
+    files = [str(tmp_path / "whole"), str(tmp_path / "a cut one")]
+    done = subprocess.run([sys.executable, "-c", script, *files], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    expected = (
+        f"error: bus error: {files[1]} was cut short, or lost its disk, while in use; restore it and start again\n"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (1, "0\n", expected)
+    assert not cut_files()

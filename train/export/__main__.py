@@ -13,6 +13,7 @@ RUN and the others as in train.score; darknet's weights need data.classes=[...].
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
@@ -23,6 +24,7 @@ from typing import NamedTuple, get_args
 
 from data.wording import counted
 from launch.command import run
+from launch.interrupt import ended_at_once
 from train.export import to_files, to_onnx, to_torch
 from train.export.compare import Runtime, compare
 from train.export.network import Exportable, Outputs
@@ -71,8 +73,9 @@ def export(
     canvases = load_canvases(exportable.config, pictures, count)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        form.write(exportable, Path(folder, path.name), outputs)
-        difference = compare(exportable, form.read(Path(folder, path.name)), outputs, canvases)
+        with ended_at_once(partial(shutil.rmtree, folder, ignore_errors=True)):
+            form.write(exportable, Path(folder, path.name), outputs)
+            difference = compare(exportable, form.read(Path(folder, path.name)), outputs, canvases)
         if not difference.accepted:
             raise ValueError(f"{path}: expected what this program finds, found {difference}; nothing was kept")
         for file in Path(folder).iterdir():

@@ -93,3 +93,19 @@ def test_objects_that_are_trained_on_are_counted(
     ignored = index.arrays["difficult"] | index.arrays["crowd"]
     expected = [int((~ignored[index.objects(sample)]).sum()) for sample in range(index.num_samples)]
     assert index.trained_per_image().tolist() == expected and ignored.any()
+
+
+def test_an_index_that_is_written_to_while_it_is_mapped_is_refused(copy: Path) -> None:
+    index, path = ShardIndex.load(copy), copy / "index.npz"
+    content = path.read_bytes()
+    index.require_unchanged()
+    os.utime(path, (1e9, 1e9))
+    index.require_unchanged()  # the same bytes
+    with path.open("r+b") as file:
+        file.write(content[::-1])
+    with pytest.raises(ValueError, match=r"index\.npz was written to while in use; put the set .* back"):
+        index.require_unchanged()
+    path.unlink()
+    index.require_unchanged()  # what is mapped exists until nobody needs it
+    path.write_bytes(content[::-1])
+    index.require_unchanged()  # another file

@@ -159,6 +159,7 @@ def test_the_published_voc_files_are_read(shared: Path, tmp_path: Path) -> None:
     index = ShardIndex(
         folder=tmp_path, source="voc", classes=tuple(names), category_ids=tuple(range(20)), dropped={}, shards=(),
         arrays={"keys": np.array(ids, "S"), "image_ids": np.array(ids, "S")}, digest="",
+        arrays_sha256="", mapped=[],
     )  # fmt: skip
     found = read_voc(tmp_path / "yolov2", index)
     assert len(found.images) == len(lines) and len(ids) > 4900
