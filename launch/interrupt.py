@@ -23,6 +23,7 @@ NOTICE = "interrupted"
 PACKAGES = ("train", "data", "launch")
 AGAIN_S = 1.0  # one Ctrl-C reaches a process twice: from the terminal, and from torchrun or bash before it
 STARTED_BY = os.getppid()  #: as long as it lives; imports take seconds, in which it may die
+WRITTEN_S = 60  # a file that was cut short to be overwritten may have its length again
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -99,14 +100,17 @@ END_OF_FILE = ctypes.CFUNCTYPE(None, ctypes.c_int)(_end_of_file)
 
 
 def cut_files() -> list[str]:
-    """Mapped files, not libraries, that have become shorter."""
-    found = dict[str, None]()
+    """Mapped files, not libraries, that are shorter than they were; if none is any more, those just written to."""
+    shorter, written = dict[str, None](), dict[str, None]()
     for line in Path("/proc/self/maps").read_text(errors="surrogateescape").splitlines():
         addresses, rights, offset, _, inode, *path = line.split(maxsplit=5)
         begin, end = (int(number, 16) for number in addresses.split("-"))
         with suppress(OSError):
             status = Path(path[0] if path else "").stat()
-            beyond = int(offset, 16) + end - begin - resource.getpagesize()  # whole pages are mapped
-            if rights.endswith("s") and status.st_ino == int(inode) and status.st_size <= beyond:
-                found[path[0]] = None
-    return list(found)
+            if not rights.endswith("s") or status.st_ino != int(inode):
+                continue
+            if status.st_size <= int(offset, 16) + end - begin - resource.getpagesize():  # whole pages are mapped
+                shorter[path[0]] = None
+            if rights == "r--s" and time.time() - status.st_mtime < WRITTEN_S:  # by others: not by this process
+                written[path[0]] = None
+    return list(shorter or written)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.interrupt import AGAIN_S, SIGNALS, cut_files, interrupted_by_signals
+from launch.interrupt import AGAIN_S, SIGNALS, interrupted_by_signals
 from tests.conftest import ROOT
 
 COMMANDS = (
@@ -94,24 +94,32 @@ print("not ended")
     assert (done.returncode, done.stdout, done.stderr) == (130, "undone\n", "error: interrupted\n")
 
 
-def test_a_mapped_file_that_is_cut_short_is_named(tmp_path: Path) -> None:
-    """Python cannot catch the bus error of reading it."""
-    for name in ("whole", "a cut one"):
-        (tmp_path / name).write_bytes(bytes(100_000))
-    script = """
-import mmap, sys
-from launch.interrupt import name_cut_files
-name_cut_files()
+@pytest.mark.parametrize("filled_again", [False, True])
+def test_a_mapped_file_that_is_cut_short_is_named(tmp_path: Path, filled_again: bool) -> None:
+    """Python cannot catch the bus error of reading it. By then the other program may have written all of it again."""
+    files = [tmp_path / "whole", tmp_path / "a cut one"]
+    for path in files:
+        path.write_bytes(bytes(100_000))
+    os.utime(files[0], (1e9, 1e9))
+    script = f"""
+import mmap, os, sys
+from launch import interrupt
+
+def found(cut_files=interrupt.cut_files):
+    os.truncate(sys.argv[2], {100_000 if filled_again else 10})
+    return cut_files()
+
+interrupt.cut_files = found
+interrupt.name_cut_files()
 files = [open(path, "rb") for path in sys.argv[1:]]
 maps = [mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) for file in files]
-open(sys.argv[2], "r+b").truncate(10)
+os.truncate(sys.argv[2], 10)
 print(maps[0][50_000], flush=True)
 maps[1][50_000]
 """
-    files = [str(tmp_path / "whole"), str(tmp_path / "a cut one")]
-    done = subprocess.run([sys.executable, "-c", script, *files], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", script, *map(str, files)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     expected = (
         f"error: bus error: {files[1]} was cut short, or lost its disk, while in use; restore it and start again\n"
     )
     assert (done.returncode, done.stdout, done.stderr) == (1, "0\n", expected)
-    assert not cut_files()
