@@ -25,7 +25,7 @@ def test_work_that_does_not_end_is_left_behind() -> None:
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt), Aside(lambda: time.sleep(30)):
         raise KeyboardInterrupt
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_processes_of_the_work_end_and_it_can_undo_what_it_began() -> None:
