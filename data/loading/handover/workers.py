@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker, synchronize, util
 from pathlib import Path
+from threading import Lock
 from typing import TypeVar
 
 from data.loading.filling.reader import BatchReader
@@ -18,6 +19,7 @@ Item = TypeVar("Item")
 
 #: sent by a scheduler to every process of a job
 WARNINGS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+STARTING = Lock()  # held by one loader at a time, which can then tell its semaphores from those of others
 
 
 def start_fork_server() -> None:
@@ -47,9 +49,11 @@ def begin_worker(_: int) -> None:
 
 def answers_of(loader: Iterable[Item], workers: int) -> Iterator[Item]:
     """The iterator of a DataLoader, which starts so many processes; blocks if the fork server hangs."""
-    before = _names_of_semaphores()
     try:
-        found = iter(loader)
+        with STARTING:
+            before = _names_of_semaphores()
+            found = iter(loader)
+            made = _names_of_semaphores() - before
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
             raise
@@ -59,7 +63,6 @@ def answers_of(loader: Iterable[Item], workers: int) -> Iterator[Item]:
             "make room there or use data.workers=0"
         ) from error
     _end_workers_at_exit()
-    made = _names_of_semaphores() - before
     try:
         for number, answer in enumerate(found, 1):
             if number == workers:  # each has sent one and has thus opened all of them

@@ -1,11 +1,14 @@
 """Workers and the server they come from outlive warnings, and nothing outlives the run."""
 
 import errno
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -236,3 +239,26 @@ LEAVING_NOTHING = FAILING_RUN.replace("workers=1", "workers=2").replace(
 def test_semaphores_have_no_files_that_a_killed_job_would_leave(shards: Path, tmp_path: Path) -> None:
     done = run(LEAVING_NOTHING, shards / "train", tmp_path)
     assert done.stdout == "[True]\nTrue\n" and "semaphore" not in done.stderr
+
+
+class Slow:
+    """Makes a semaphore for its workers, as DataLoader does, and takes its time to start them."""
+
+    def __init__(self) -> None:
+        self.kept: list[bool] = []
+
+    def __iter__(self) -> Iterator[str]:
+        self.lock = multiprocessing.get_context("forkserver").Lock()
+        name = self.lock._semlock.name.removeprefix("/")  # type: ignore[attr-defined]
+        time.sleep(0.5)
+        self.kept.append(Path(f"/dev/shm/sem.{name}").exists())
+        return iter(["an answer"])
+
+
+def test_loaders_that_start_at_once_remove_their_own_semaphores_only() -> None:
+    loaders = Slow(), Slow()
+    with ThreadPoolExecutor(2) as threads:
+        for number, loader in enumerate(loaders):
+            threads.submit(list, answers_of(loader, 1))
+            time.sleep(0.3 * (1 - number))
+    assert [loader.kept for loader in loaders] == [[True], [True]]
