@@ -37,7 +37,7 @@ from benchmarks.faults.calls import compiled, failing
 from data.shards.writing.write import write_shards
 from data.sources.shapes import draw_voc
 from data.sources.voc import read_voc
-from train.run.checkpoint_files import newest, read
+from train.run.checkpoint_files import newest, position_of, read
 
 MAIN = Path(__file__).resolve().parents[1] / "train/main.py"
 POSITION = r"^epoch \d+/\d+ +([\d,]+)/[\d,]+ images"  # in a line of the log
@@ -176,7 +176,7 @@ def hit(said: Path, faults: Mapping[str, str], phase: str) -> Disturbance | None
 def position(run: Path) -> int:
     """Images seen at the newest whole checkpoint."""
     path = newest(run / "checkpoints")
-    return int(path.name.removeprefix("best-").partition("-")[0]) if path else 0
+    return position_of(path) if path else 0
 
 
 def state_of(run: Path) -> dict[str, torch.Tensor]:
@@ -188,7 +188,7 @@ def state_of(run: Path) -> dict[str, torch.Tensor]:
         for number, parameter in step["optimizer"]["state"].items()
         for name, value in parameter.items()
     }
-    return {"images": torch.tensor(int(path.name.split("-")[0])), **step["model"], **moments}
+    return {"images": torch.tensor(position_of(path)), **step["model"], **moments}
 
 
 def twice_logged(run: Path) -> list[str]:
